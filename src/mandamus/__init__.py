@@ -1,0 +1,1 @@
+"""Mandamus: a governed orchestrator. One package per floor; see ARCHITECTURE.md."""

@@ -1,0 +1,1 @@
+"""What may run: workflows, environments, the source snapshot."""

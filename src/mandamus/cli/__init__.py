@@ -1,0 +1,1 @@
+"""The command-line door. Commands are loaded by name so that help stays instant."""

@@ -1,0 +1,1 @@
+"""Durable dispatch (DBOS) and at-most-once effects. The only package that touches DBOS."""

@@ -1,0 +1,1 @@
+"""Proof: one bundle per run, sealed and verified offline."""

@@ -1,0 +1,1 @@
+"""How: tools behind five functions, each step in a process of its own."""

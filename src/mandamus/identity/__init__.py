@@ -1,0 +1,1 @@
+"""Who acts: users, groups, approver groups, and how they were authenticated."""

@@ -1,0 +1,117 @@
+"""Who acts and what they may do: subjects, permissions and the one decorator that binds them to verbs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from mandamus.kernel.errors import Code, MandamusError
+
+
+class Permission(Enum):
+    """``resource:action`` for every verb of every service; the reference page is tested against it."""
+
+    RUN_REQUEST = "run:request"
+    RUN_READ = "run:read"
+    RUN_PLAN = "run:plan"
+    RUN_CANCEL = "run:cancel"
+    RUN_RETRY = "run:retry"
+    RUN_SETTLE = "run:settle"
+    RUN_DECIDE = "run:decide"
+    WORKFLOW_READ = "workflow:read"
+    ENVIRONMENT_READ = "environment:read"
+    ENVIRONMENT_WRITE = "environment:write"
+    POLICY_READ = "policy:read"
+    POLICY_WRITE = "policy:write"
+    STATE_READ = "state:read"
+    AUDIT_READ = "audit:read"
+    AUDIT_VERIFY = "audit:verify"
+    EVIDENCE_READ = "evidence:read"
+    IDENTITY_READ = "identity:read"
+    IDENTITY_WRITE = "identity:write"
+    SYSTEM_READ = "system:read"
+
+
+OWNER = frozenset(Permission)
+"""The owner of the home may use every verb; being an owner never makes anyone an approver of their own change."""
+
+MEMBER = frozenset(
+    {
+        Permission.RUN_REQUEST,
+        Permission.RUN_READ,
+        Permission.RUN_PLAN,
+        Permission.RUN_CANCEL,
+        Permission.RUN_RETRY,
+        Permission.RUN_DECIDE,
+        Permission.WORKFLOW_READ,
+        Permission.ENVIRONMENT_READ,
+        Permission.POLICY_READ,
+        Permission.AUDIT_READ,
+        Permission.AUDIT_VERIFY,
+        Permission.EVIDENCE_READ,
+        Permission.IDENTITY_READ,
+        Permission.SYSTEM_READ,
+    }
+)
+"""A known user: may ask, read and decide; whether a decision counts is the approval rule's business."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An authenticated actor.
+
+    ``authn`` says how the identity was established: ``os-user``, ``local, unverified`` (``--as``), later ``oidc``.
+    ``behalf_of`` names the person a program acts for; both are recorded.
+    """
+
+    user: str
+    authn: str
+    groups: frozenset[str] = frozenset()
+    permissions: frozenset[Permission] = field(default=frozenset(), repr=False)
+    display_name: str = ""
+    behalf_of: str | None = None
+
+    @property
+    def verified(self) -> bool:
+        """False for an identity that was only claimed."""
+        return "unverified" not in self.authn
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+Verb = Callable[Concatenate[S, Subject, P], R]
+
+
+def requires(permission: Permission) -> Callable[[Verb[S, P, R]], Verb[S, P, R]]:
+    """Bind a verb ``(self, who, ...)`` to its permission; the verb raises ``forbidden`` before it does anything."""
+
+    def bind(verb: Verb[S, P, R]) -> Verb[S, P, R]:
+        @functools.wraps(verb)
+        def guarded(self: S, who: Subject, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            check(who, permission)
+            return verb(self, who, *args, **kwargs)
+
+        setattr(guarded, "permission", permission)  # noqa: B010 - mypy knows no attribute on a function
+        return guarded
+
+    return bind
+
+
+def check(who: Subject, permission: Permission) -> None:
+    """Raise ``forbidden`` unless the subject has the permission."""
+    if permission not in who.permissions:
+        raise MandamusError(
+            Code.FORBIDDEN,
+            f"{who.user} may not {permission.value}",
+            remedy="ask the owner of this home for access, or act as a user who has it",
+            context={"user": who.user, "permission": permission.value},
+        )
+
+
+def permission_of(verb: Callable[..., Any]) -> Permission | None:
+    """The permission a verb was bound to, or None: the structure test fails on None."""
+    return getattr(verb, "permission", None)

@@ -1,0 +1,59 @@
+"""Key files in ``HOME/keys``: made once, readable by the owner only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.ids import Entropy
+
+
+class Keys:
+    """Named 32-byte keys, one file each (mode 0600)."""
+
+    def __init__(self, folder: Path, entropy: Entropy) -> None:
+        self._folder = folder
+        self._entropy = entropy
+
+    def key(self, name: str) -> bytes:
+        """The key of that name, made on first use; raises ``home_invalid`` when others could read it."""
+        path = self._folder / name
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return self._make(path)
+        if path.stat().st_mode & 0o077 or len(data) != 32:
+            raise MandamusError(
+                Code.HOME_INVALID,
+                f"key file {path} is readable by others or not 32 bytes long",
+                remedy=f"restore it from a backup, or `chmod 600 {path}`",
+            )
+        return data
+
+    def _make(self, path: Path) -> bytes:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{self._entropy(8).hex()}")
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(self._entropy(32))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            # A link, unlike a rename, fails when another process was first; then its key is the key.
+            os.link(partial, path)
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink()
+        sync_folder(self._folder)
+        return self.key(path.name)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename or a new name in the folder survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

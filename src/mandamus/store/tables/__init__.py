@@ -1,0 +1,1 @@
+"""The tables of the house, one module per domain; `schema` gathers them."""
