@@ -1,0 +1,120 @@
+"""Every kind of audit event there is, with the data fields it may carry: an allow-list, never a mask."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Kind(Enum):
+    """``(text, allowed data fields, what happened)``; any other data field is refused when the event is recorded.
+
+    A leaf names its kind by the text; a kind is never renamed and a field never changes its meaning.
+    """
+
+    HOME_CREATED = ("home.created", frozenset[str](), "A home was made")
+    LOG_OPENED = (
+        "log.opened",
+        frozenset({"origin", "platform_key"}),
+        "The log was opened; names the platform's verifier key, so that one trust root anchors both",
+    )
+    LOG_HEARTBEAT = ("log.heartbeat", frozenset[str](), "Nothing else happened for a while; proves the silence")
+    AUDIT_VERIFIED = ("audit.verified", frozenset({"size", "outcome"}), "The log was verified from its bytes")
+
+    ACCESS_DENIED = ("access.denied", frozenset({"permission"}), "A subject asked for what it may not do")
+    ENVIRONMENT_APPLIED = (
+        "environment.applied",
+        frozenset({"environment", "digest", "previous"}),
+        "An environment was declared or changed",
+    )
+    IDENTITY_APPLIED = ("identity.applied", frozenset({"users", "groups"}), "Users and groups were declared or changed")
+    POLICY_PUBLISHED = ("policy.published", frozenset({"set", "files"}), "A policy set was published")
+
+    RUN_REQUESTED = (
+        "run.requested",
+        frozenset({"workflow", "workflow_digest", "source", "environment", "inputs", "plan_only", "retry_of"}),
+        "Someone asked for a run",
+    )
+    RUN_ADMITTED = ("run.admitted", frozenset[str](), "The run passed the trigger point and its steps may be planned")
+    RUN_DENIED = ("run.denied", frozenset({"decision"}), "Policy denied the run")
+    RUN_CANCELLED = ("run.cancelled", frozenset[str](), "Someone cancelled the run")
+    RUN_CLOSED = ("run.closed", frozenset({"state"}), "The run ended; always the last event of its stream")
+
+    STEP_STARTED = ("step.started", frozenset({"attempt"}), "An attempt of a step began")
+    STEP_SKIPPED = ("step.skipped", frozenset[str](), "The step's condition was false, or what it needs was not done")
+    STEP_PLANNED = (
+        "step.planned",
+        frozenset({"attempt", "change_set", "artifact", "binding"}),
+        "The step's plan is saved; these are its digests",
+    )
+    STEP_JUDGED = ("step.judged", frozenset({"attempt", "outcome", "decision"}), "Policy judged the plan")
+    STEP_WAITING = (
+        "step.waiting",
+        frozenset({"attempt", "binding", "requires", "expires_us"}),
+        "The step waits for people; says how many of which group",
+    )
+    STEP_MOVED = (
+        "step.moved",
+        frozenset({"attempt", "what", "then"}),
+        "Something the binding covers moved before the apply; says what follows",
+    )
+    STEP_FINISHED = ("step.finished", frozenset({"attempt", "state", "outputs"}), "The step ended")
+
+    DECISION_RECORDED = (
+        "decision.recorded",
+        frozenset({"decision", "point", "outcome", "input", "sets", "engine"}),
+        "A decision of the policy sets, with the digest of the exact input",
+    )
+    APPROVAL_RECORDED = (
+        "approval.recorded",
+        frozenset({"approval", "binding", "verdict", "group", "expires_us", "signature"}),
+        "A named human said yes or no to one bound digest",
+    )
+    APPROVAL_REFUSED = (
+        "approval.refused",
+        frozenset({"binding", "reason"}),
+        "A yes or no that does not count, for example from a maker",
+    )
+
+    EFFECT_INTENDED = (
+        "effect.intended",
+        frozenset({"attempt", "phase", "binding", "artifact", "token"}),
+        "The outside world is about to be changed; in a signed checkpoint before it is",
+    )
+    EFFECT_FINISHED = (
+        "effect.finished",
+        frozenset({"attempt", "phase", "outcome", "result"}),
+        "The change ended; the result is named by its digest",
+    )
+    EFFECT_INDETERMINATE = (
+        "effect.indeterminate",
+        frozenset({"attempt", "phase"}),
+        "Nobody knows whether the change happened",
+    )
+    EFFECT_SETTLED = (
+        "effect.settled",
+        frozenset({"attempt", "phase", "as", "by_probe"}),
+        "A probe or a person said what became of the change",
+    )
+
+    STATE_WRITTEN = (
+        "state.written",
+        frozenset({"environment", "state", "lineage", "serial", "digest"}),
+        "A new version of a tool's state was stored",
+    )
+    EVIDENCE_SEALED = ("evidence.sealed", frozenset({"digest"}), "The bundle that proves the run was sealed")
+    EVIDENCE_EXPORTED = ("evidence.exported", frozenset({"digest"}), "The bundle was handed out")
+
+    @property
+    def text(self) -> str:
+        """The kind as it stands in the leaf."""
+        return self.value[0]
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The data fields this kind may carry."""
+        return self.value[1]
+
+    @property
+    def doc(self) -> str:
+        """What happened, in one sentence."""
+        return self.value[2]

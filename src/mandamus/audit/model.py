@@ -1,0 +1,108 @@
+"""The values of the audit log: the event as a room reports it, the leaf as it is proved, the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from mandamus.audit.kinds import Kind
+from mandamus.kernel.access import Subject
+
+FORMAT = "leaf/1"
+LEAF_BYTES_MAX = 65_535
+"""An entry bundle gives each leaf a two-byte length (C2SP tlog-tiles)."""
+
+
+class Outcome(StrEnum):
+    """How what the event tells of went."""
+
+    OK = "ok"
+    DENIED = "denied"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Resource:
+    """What the event is about, e.g. ``Resource("run", run_id)`` or ``Resource("environment", "prod")``."""
+
+    type: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where the request came from.
+
+    ``address`` is a network address and goes into the leaf only as a salted commitment; ``agent`` names the program,
+    ``request`` the request it came with, ``node`` the machine that recorded it.
+    """
+
+    address: str = ""
+    agent: str = ""
+    request: str = ""
+    node: str = ""
+
+
+@dataclass(frozen=True)
+class Authority:
+    """On what the action stands: ids of decisions and approvals."""
+
+    decisions: tuple[str, ...] = ()
+    approvals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened, as a room reports it. ``data`` holds only fields its kind allows, ids, digests, short strings."""
+
+    kind: Kind
+    who: Subject
+    resource: Resource
+    outcome: Outcome = Outcome.OK
+    run: str | None = None
+    step: str | None = None
+    why: str = ""
+    authority: Authority = Authority()
+    where: Where = Where()
+    project: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def stream(self) -> str:
+        """The chain the event belongs to: its run, or the thing it is about."""
+        return f"run/{self.run}" if self.run else f"{self.resource.type}/{self.resource.id}"
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A recorded event: ``bytes`` are the exact canonical leaf, ``hash`` its RFC 6962 leaf hash (32 bytes)."""
+
+    event_id: int
+    stream: str
+    seq: int
+    hash: bytes
+    bytes: bytes
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A signed tree head; ``note`` is the C2SP signed note, ``root`` 32 bytes, ``size`` in leaves."""
+
+    origin: str
+    size: int
+    root: bytes
+    note: bytes
+
+
+@dataclass(frozen=True)
+class IndexedLeaf:
+    """A leaf with its place in the log; ``index`` counts from 0."""
+
+    index: int
+    stream: str
+    seq: int
+    hash: bytes
+    bytes: bytes

@@ -1,0 +1,114 @@
+"""The audit log's tables. All but the queue and the two heads are append-only, and triggers say so to every client."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from mandamus.store.tables.base import MicrosUtc, Serial, metadata
+
+audit_event = sa.Table(
+    "audit_event",
+    metadata,
+    sa.Column("event_id", Serial, primary_key=True),
+    sa.Column("at_us", MicrosUtc, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("resource_type", sa.Text, nullable=False),
+    sa.Column("resource_id", sa.Text, nullable=False),
+    sa.Column("run", sa.Text),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("stream", sa.Text, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("leaf", sa.LargeBinary, nullable=False, comment="the record itself; the other columns only find it"),
+    sa.UniqueConstraint("stream", "seq"),
+)
+
+audit_stream = sa.Table(
+    "audit_stream",
+    metadata,
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False, comment="of the newest event"),
+    sa.Column("hash", sa.LargeBinary, nullable=False, comment="RFC 6962 leaf hash of the newest event"),
+)
+
+audit_queue = sa.Table(
+    "audit_queue",
+    metadata,
+    sa.Column("event_id", sa.BigInteger, primary_key=True, autoincrement=False),
+)
+
+audit_leaf = sa.Table(
+    "audit_leaf",
+    metadata,
+    sa.Column("leaf_index", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("event_id", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+)
+
+audit_node = sa.Table(
+    "audit_node",
+    metadata,
+    sa.Column("level", sa.Integer, primary_key=True, autoincrement=False, comment="tile level, from 1"),
+    sa.Column("node_index", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False, comment="root of 256**level leaves"),
+)
+
+audit_head = sa.Table(
+    "audit_head",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("root", sa.LargeBinary, nullable=False),
+)
+
+audit_checkpoint = sa.Table(
+    "audit_checkpoint",
+    metadata,
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False, comment="one root per size, for ever"),
+    sa.Column("root", sa.LargeBinary, nullable=False),
+    sa.Column("note", sa.LargeBinary, nullable=False),
+    sa.Column("at_us", MicrosUtc, nullable=False),
+)
+
+audit_private = sa.Table(
+    "audit_private",
+    metadata,
+    sa.Column("event_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("field", sa.Text, primary_key=True),
+    sa.Column("salt", sa.LargeBinary, nullable=False),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+APPEND_ONLY = (audit_event, audit_leaf, audit_node, audit_checkpoint)
+
+
+def triggers(dialect: str) -> list[str]:
+    """DDL that makes the append-only tables refuse UPDATE and DELETE; ``dialect`` is ``sqlite`` or ``postgresql``."""
+    return [statement for table in APPEND_ONLY for statement in _triggers_of(table.name, dialect)]
+
+
+def _triggers_of(table: str, dialect: str) -> list[str]:
+    message = f"{table} is append-only"
+    if dialect == "sqlite":
+        return [
+            f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb.upper()} ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{message}'); END"
+            for verb in ("update", "delete")
+        ]
+    return [
+        f"CREATE FUNCTION {table}_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{message}'; END $$",
+        f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION {table}_refuse()",
+    ]
+
+
+def _attach(table: sa.Table) -> None:
+    for dialect in ("sqlite", "postgresql"):
+        for statement in _triggers_of(table.name, dialect):
+            ddl = sa.DDL(statement.replace("%", "%%")).execute_if(dialect=dialect)
+            sa.event.listen(table, "after_create", ddl)
+
+
+for _table in APPEND_ONLY:
+    _attach(_table)
