@@ -39,6 +39,8 @@ class Kind(Enum):
     RUN_CANCELLED = ("run.cancelled", frozenset[str](), "Someone cancelled the run")
     RUN_CLOSED = ("run.closed", frozenset({"state"}), "The run ended; always the last event of its stream")
 
+    RUN_RETRIED = ("run.retried", frozenset({"steps"}), "Someone had the steps that stopped the run tried again")
+
     STEP_STARTED = ("step.started", frozenset({"attempt"}), "An attempt of a step began")
     STEP_SKIPPED = ("step.skipped", frozenset[str](), "The step's condition was false, or what it needs was not done")
     STEP_PLANNED = (
@@ -57,6 +59,7 @@ class Kind(Enum):
         frozenset({"attempt", "what", "then"}),
         "Something the binding covers moved before the apply; says what follows",
     )
+    STEP_RETRYING = ("step.retrying", frozenset({"attempt", "not_before_us"}), "The attempt failed; another one follows")
     STEP_FINISHED = ("step.finished", frozenset({"attempt", "state", "outputs"}), "The step ended")
 
     DECISION_RECORDED = (

@@ -1,0 +1,317 @@
+"""Rows of runs, steps and approvals to values and back; nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from mandamus.kernel import canonical
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.ids import ApprovalId, DecisionId, Digest, RunId
+from mandamus.runs.lifecycle import STEP_CLOSED, RunState, StepState
+from mandamus.runs.model import (
+    Approval,
+    PlanRecord,
+    Requester,
+    Requirement,
+    Run,
+    StepRow,
+    binding_from,
+)
+from mandamus.store.tables.runs import approval, lock_waiter, run, step, step_edge
+
+
+def insert_run(conn: sa.Connection, made: Run) -> None:
+    """Write a new run."""
+    conn.execute(
+        run.insert().values(
+            id=made.id,
+            workflow=made.workflow,
+            workflow_file=made.workflow_file,
+            workflow_digest=made.workflow_digest,
+            source=made.source,
+            environment=made.environment,
+            environment_digest=made.environment_digest,
+            requester=canonical.dumps(vars(made.requester)),
+            makers=canonical.dumps(made.makers),
+            inputs=canonical.dumps(made.inputs),
+            reason=made.reason,
+            plan_only=made.plan_only,
+            state=made.state.value,
+            steps_left=made.steps_left,
+            wakes=made.wakes,
+            cancel_requested=made.cancel_requested,
+            error=_json(made.error),
+            requested_us=made.requested_us,
+            closed_us=made.closed_us,
+        )
+    )
+
+
+def insert_steps(conn: sa.Connection, run_id: RunId, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the steps of a new run and the edges between them; each row has name, needs, tries and changed_us."""
+    steps = [
+        {
+            "run": run_id,
+            "name": row["name"],
+            "ordinal": ordinal,
+            "state": StepState.PENDING.value,
+            "attempt": 1,
+            "tries_left": row["tries"] - 1,
+            "needs_left": len(row["needs"]),
+            "not_before_us": 0,
+            "changed_us": row["changed_us"],
+        }
+        for ordinal, row in enumerate(rows)
+    ]
+    edges = [{"run": run_id, "before": need, "after": row["name"]} for row in rows for need in row["needs"]]
+    if steps:
+        conn.execute(step.insert(), steps)
+    if edges:
+        conn.execute(step_edge.insert(), edges)
+
+
+def get_run(conn: sa.Connection, run_id: RunId) -> Run:
+    """One run; raises ``not_found``."""
+    row = conn.execute(run.select().where(run.c.id == run_id)).one_or_none()
+    if row is None:
+        raise MandamusError(
+            Code.NOT_FOUND, f"there is no run {run_id}", remedy="list the runs with `mandamus runs list`"
+        )
+    return _run(row)
+
+
+def list_runs(conn: sa.Connection, *, state: str | None, before: RunId | None, limit: int) -> list[Run]:
+    """Newest first; ``before`` is the last id of the page before."""
+    query = run.select().order_by(run.c.id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(run.c.state == state)
+    if before is not None:
+        query = query.where(run.c.id < before)
+    return [_run(row) for row in conn.execute(query)]
+
+
+def update_run(conn: sa.Connection, run_id: RunId, **values: object) -> None:
+    """Set columns of a run."""
+    conn.execute(run.update().where(run.c.id == run_id).values(**values))
+
+
+def next_wake(conn: sa.Connection, run_id: RunId) -> str:
+    """Count one more continuation of the run and return its number: the name of the job to enqueue."""
+    wakes = conn.execute(
+        run.update().where(run.c.id == run_id).values(wakes=run.c.wakes + 1).returning(run.c.wakes)
+    ).scalar_one()
+    return str(wakes)
+
+
+def get_step(conn: sa.Connection, run_id: RunId, name: str) -> StepRow:
+    """One step; raises ``not_found``."""
+    row = conn.execute(step.select().where(step.c.run == run_id, step.c.name == name)).one_or_none()
+    if row is None:
+        raise MandamusError(
+            Code.NOT_FOUND,
+            f"run {run_id} has no step {name!r}",
+            remedy=f"list its steps with `mandamus runs show {run_id}`",
+        )
+    return _step(row)
+
+
+def list_steps(conn: sa.Connection, run_id: RunId, states: Iterable[StepState] = ()) -> list[StepRow]:
+    """The steps of a run in DAG order, or only those in the states."""
+    query = step.select().where(step.c.run == run_id).order_by(step.c.ordinal)
+    wanted = [state.value for state in states]
+    if wanted:
+        query = query.where(step.c.state.in_(wanted))
+    return [_step(row) for row in conn.execute(query)]
+
+
+def ready_steps(conn: sa.Connection, run_id: RunId) -> list[StepRow]:
+    """Pending steps whose needs are all done."""
+    query = (
+        step.select()
+        .where(step.c.run == run_id, step.c.state == StepState.PENDING.value, step.c.needs_left == 0)
+        .order_by(step.c.ordinal)
+    )
+    return [_step(row) for row in conn.execute(query)]
+
+
+def outputs_of(conn: sa.Connection, run_id: RunId, names: Iterable[str]) -> dict[str, Any]:
+    """``{step: outputs}`` for the named steps that have some."""
+    query = sa.select(step.c.name, step.c.outputs).where(step.c.run == run_id, step.c.name.in_(list(names)))
+    return {row.name: canonical.loads(row.outputs) for row in conn.execute(query) if row.outputs is not None}
+
+
+def update_step(conn: sa.Connection, run_id: RunId, name: str, now_us: int, **values: object) -> None:
+    """Set columns of a step."""
+    conn.execute(step.update().where(step.c.run == run_id, step.c.name == name).values(changed_us=now_us, **values))
+
+
+def finish_step(conn: sa.Connection, run_id: RunId, name: str, *, passes: bool) -> int:
+    """Count a closed step down: the run's steps left and, when it passes, its followers' needs; gives steps left."""
+    if passes:
+        followers = sa.select(step_edge.c.after).where(step_edge.c.run == run_id, step_edge.c.before == name)
+        conn.execute(
+            step.update()
+            .where(step.c.run == run_id, step.c.name.in_(followers))
+            .values(needs_left=step.c.needs_left - 1)
+        )
+    left: int = conn.execute(
+        run.update().where(run.c.id == run_id).values(steps_left=run.c.steps_left - 1).returning(run.c.steps_left)
+    ).scalar_one()
+    return left
+
+
+def reopen_steps(conn: sa.Connection, run_id: RunId, names: Sequence[str], now_us: int) -> None:
+    """Set closed steps back to pending for a retry; needs are those of their needs that have not passed."""
+    for name in names:
+        befores = sa.select(step_edge.c.before).where(step_edge.c.run == run_id, step_edge.c.after == name)
+        unmet = conn.scalar(
+            sa.select(sa.func.count())
+            .select_from(step)
+            .where(
+                step.c.run == run_id,
+                step.c.name.in_(befores),
+                sa.or_(step.c.name.in_(names), step.c.state != StepState.SUCCEEDED.value),
+            )
+        )
+        update_step(
+            conn,
+            run_id,
+            name,
+            now_us,
+            state=StepState.PENDING.value,
+            attempt=step.c.attempt + 1,
+            needs_left=unmet,
+            not_before_us=0,
+            error=None,
+            requires=None,
+        )
+    update_run(conn, run_id, steps_left=run.c.steps_left + len(names))
+
+
+def followers_of(conn: sa.Connection, run_id: RunId, names: Iterable[str]) -> set[str]:
+    """Every step that needs one of these, directly or through others."""
+    edges: dict[str, list[str]] = {}
+    for row in conn.execute(step_edge.select().where(step_edge.c.run == run_id)):
+        edges.setdefault(row.before, []).append(row.after)
+    found: set[str] = set()
+    left = list(names)
+    while left:
+        for follower in edges.get(left.pop(), ()):
+            if follower not in found:
+                found.add(follower)
+                left.append(follower)
+    return found
+
+
+def state_counts(conn: sa.Connection, run_id: RunId) -> dict[StepState, int]:
+    """How many steps of the run are in each state."""
+    query = sa.select(step.c.state, sa.func.count()).where(step.c.run == run_id).group_by(step.c.state)
+    return {StepState(state): count for state, count in conn.execute(query)}
+
+
+def unclosed_runs(conn: sa.Connection) -> list[RunId]:
+    """Runs that are not closed, oldest first."""
+    return [RunId(row.id) for row in conn.execute(sa.select(run.c.id).where(run.c.closed_us.is_(None)))]
+
+
+def insert_approval(conn: sa.Connection, made: Approval) -> None:
+    """Write a recorded yes or no."""
+    values = {**vars(made), "by_user": made.by, "group_name": made.group}
+    for name in ("by", "group", "reason"):
+        del values[name]
+    conn.execute(approval.insert().values(**values))
+
+
+def approvals_of(conn: sa.Connection, run_id: RunId, name: str | None = None) -> list[Approval]:
+    """The approvals of a run, or of one of its steps, oldest first."""
+    query = approval.select().where(approval.c.run == run_id).order_by(approval.c.at_us)
+    if name is not None:
+        query = query.where(approval.c.step == name)
+    return [_approval(row) for row in conn.execute(query)]
+
+
+def add_lock_waiter(conn: sa.Connection, environment: str, state: str, run_id: RunId, name: str) -> None:
+    """Remember that a step waits for a state's lock."""
+    key = {"environment": environment, "state": state, "run": run_id, "step": name}
+    conn.execute(lock_waiter.delete().where(*(lock_waiter.c[column] == value for column, value in key.items())))
+    conn.execute(lock_waiter.insert().values(**key))
+
+
+def take_lock_waiters(conn: sa.Connection, environment: str, state: str) -> list[RunId]:
+    """Remove and return the runs that wait for a state's lock."""
+    waiting = sa.and_(lock_waiter.c.environment == environment, lock_waiter.c.state == state)
+    found = [RunId(row.run) for row in conn.execute(sa.select(lock_waiter.c.run).where(waiting).distinct())]
+    if found:
+        conn.execute(lock_waiter.delete().where(waiting))
+    return found
+
+
+def open_step_names(conn: sa.Connection, run_id: RunId) -> list[tuple[str, StepState]]:
+    """Names and states of the steps that are not closed."""
+    query = sa.select(step.c.name, step.c.state).where(
+        step.c.run == run_id, step.c.state.not_in([state.value for state in STEP_CLOSED])
+    )
+    return [(row.name, StepState(row.state)) for row in conn.execute(query.order_by(step.c.ordinal))]
+
+
+def _json(value: object) -> bytes | None:
+    return None if value is None else canonical.dumps(value)
+
+
+def _loaded(data: bytes | None) -> Any:
+    return None if data is None else canonical.loads(data)
+
+
+def _run(row: sa.Row[Any]) -> Run:
+    fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented accessor
+    requester = canonical.loads(fields["requester"])
+    fields |= {
+        "requester": Requester(**{**requester, "groups": tuple(requester["groups"])}),
+        "makers": tuple(canonical.loads(fields["makers"])),
+        "inputs": canonical.loads(fields["inputs"]),
+        "error": _loaded(fields["error"]),
+        "state": RunState(fields["state"]),
+    }
+    return Run(**fields)
+
+
+def _step(row: sa.Row[Any]) -> StepRow:
+    plan = _loaded(row.plan)
+    return StepRow(
+        run=RunId(row.run),
+        name=row.name,
+        ordinal=row.ordinal,
+        state=StepState(row.state),
+        attempt=row.attempt,
+        tries_left=row.tries_left,
+        needs_left=row.needs_left,
+        not_before_us=row.not_before_us,
+        binding=None if row.binding is None else binding_from(row.binding),
+        plan=None if plan is None else PlanRecord(**plan),
+        requires=tuple(Requirement(**item) for item in _loaded(row.requires) or ()),
+        policy_sets=tuple(Digest(item) for item in _loaded(row.policy_sets) or ()),
+        decisions=tuple(DecisionId(item) for item in _loaded(row.decisions) or ()),
+        outputs=_loaded(row.outputs),
+        error=_loaded(row.error),
+    )
+
+
+def _approval(row: sa.Row[Any]) -> Approval:
+    document = canonical.loads(row.document)
+    return Approval(
+        id=ApprovalId(row.id),
+        run=RunId(row.run),
+        step=row.step,
+        attempt=row.attempt,
+        binding=Digest(row.binding),
+        verdict=row.verdict,
+        by=row.by_user,
+        group=row.group_name,
+        reason=document["reason"],
+        at_us=row.at_us,
+        expires_us=row.expires_us,
+        document=row.document,
+    )

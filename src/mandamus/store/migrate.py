@@ -1,0 +1,40 @@
+"""Brings a database to this release's schema; Alembic with a version table of our own, DBOS's tables left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from mandamus.kernel.errors import Code, MandamusError
+
+VERSION_TABLE = "mandamus_schema"
+HEAD = "0001"
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Upgrade to ``HEAD``; free when already there. Raises ``schema_unknown`` for a database of a newer release."""
+    found = _version(engine)
+    if found == HEAD:
+        return
+    if found is not None and found > HEAD:
+        raise MandamusError(
+            Code.SCHEMA_UNKNOWN,
+            f"the database has schema {found}, this release knows {HEAD} at most",
+            remedy="run the release that wrote it, or a newer one",
+        )
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.connect() as conn, conn.begin():
+        config.attributes["connection"] = conn
+        command.upgrade(config, HEAD)
+
+
+def _version(engine: sa.Engine) -> str | None:
+    with engine.connect() as conn:
+        if not sa.inspect(conn).has_table(VERSION_TABLE):
+            return None
+        version: str | None = conn.scalar(sa.text("SELECT version_num FROM mandamus_schema"))
+        return version

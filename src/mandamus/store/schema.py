@@ -1,0 +1,8 @@
+"""The whole schema: importing this module makes `metadata` complete."""
+
+from __future__ import annotations
+
+from mandamus.store.tables import audit, base, runs
+
+TABLES = (audit, runs)
+metadata = base.metadata

