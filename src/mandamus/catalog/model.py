@@ -1,0 +1,184 @@
+"""What may run: workflows with typed inputs and a DAG of steps, and the environments they run in."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from mandamus.catalog import expression
+from mandamus.catalog.expression import Scope, Template
+from mandamus.kernel import canonical
+from mandamus.kernel.document import Position
+from mandamus.kernel.ids import Digest
+from mandamus.secrets import model as secrets
+from mandamus.secrets.model import SecretRef
+
+ENVIRONMENT_FORMAT = "environment/1"
+
+
+class InputType(StrEnum):
+    """The types of an input."""
+
+    STRING = "string"
+    NUMBER = "number"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    LIST = "list"
+    MAP = "map"
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One declared input; ``pattern`` is a regular expression in RE2 syntax, searched in the text."""
+
+    name: str
+    type: InputType
+    at: Position
+    required: bool = True
+    default: Any = None
+    pattern: str = ""
+    enum: tuple[str | int | Decimal, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """``attempts`` counts every try, so 1 means no retry; ``backoff_s`` is waited before each further one."""
+
+    attempts: int = 1
+    backoff_s: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One node of the DAG.
+
+    ``spec`` is what stands under the executor's key: JSON-ready data whose strings may be ``Template``.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    condition: Template | None
+    timeout_s: int
+    retry: Retry
+    executor: str
+    spec: Mapping[str, Any]
+    at: Position
+
+    def resolve(self, scope: Scope) -> dict[str, Any]:
+        """The spec with every value filled in; raises ``expression_invalid`` with the place in the file."""
+        made: dict[str, Any] = expression.resolve(self.spec, scope)
+        return made
+
+    def runs(self, scope: Scope) -> bool:
+        """Whether its ``if`` holds; raises ``expression_invalid`` when it is no boolean."""
+        if self.condition is None:
+            return True
+        value = self.condition.evaluate(scope)
+        if isinstance(value, bool):
+            return value
+        raise expression.failure(
+            self.condition.at, str(self.condition), "`if` is no boolean", "compare the value, such as x == true"
+        )
+
+    @functools.cached_property
+    def references(self) -> frozenset[str]:
+        """Every dotted path its ``if`` and its spec read."""
+        condition = self.condition.references() if self.condition else frozenset[str]()
+        return condition | expression.references_of(self.spec)
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Names of the secrets it reads."""
+        return frozenset(path.split(".")[1] for path in self.references if path.startswith("secrets."))
+
+
+@dataclass(frozen=True, eq=False)
+class Workflow:
+    """A checked workflow. ``digest`` is that of the file's bytes; ``steps`` stand in an order that respects needs."""
+
+    name: str
+    file: str
+    digest: Digest
+    inputs: tuple[InputSpec, ...]
+    steps: tuple[Step, ...]
+    description: str = ""
+
+    @functools.cached_property
+    def by_name(self) -> Mapping[str, Step]:
+        """The steps by name."""
+        return MappingProxyType({step.name: step for step in self.steps})
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Where steps run.
+
+    ``sandbox`` is ``required`` or ``none``; ``allow_private`` lists the private networks (CIDR) that HTTP may reach.
+    """
+
+    sandbox: str = "required"
+    network: bool = False
+    allow_private: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A named target. ``policies`` are digests of policy sets, ``approvers`` a number of people by group."""
+
+    name: str
+    protected: bool = False
+    vars: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, SecretRef] = field(default_factory=dict)
+    policies: tuple[Digest, ...] = ()
+    approvers: Mapping[str, int] = field(default_factory=dict)
+    approval_ttl_s: int = 86_400
+    pool: Pool = field(default_factory=Pool)
+
+    def to_json(self) -> dict[str, Any]:
+        """As stored; its canonical bytes are what the digest is of."""
+        return {
+            "format": ENVIRONMENT_FORMAT,
+            "name": self.name,
+            "protected": self.protected,
+            "vars": dict(self.vars),
+            "secrets": {name: ref.to_json() for name, ref in self.secrets.items()},
+            "policies": list(self.policies),
+            "approvers": dict(self.approvers),
+            "approval_ttl_s": self.approval_ttl_s,
+            "pool": {
+                "sandbox": self.pool.sandbox,
+                "network": self.pool.network,
+                "allow_private": list(self.pool.allow_private),
+            },
+        }
+
+    @functools.cached_property
+    def digest(self) -> Digest:
+        """Digest of the environment's canonical bytes: names, references and policy digests, no secret values."""
+        return canonical.digest_of(self.to_json())
+
+    def scope(self) -> dict[str, Any]:
+        """What expressions see as ``env``."""
+        return {"name": self.name, "protected": self.protected, "vars": dict(self.vars)}
+
+
+def environment_from(data: bytes) -> Environment:
+    """Rebuild an environment from its canonical bytes."""
+    value = canonical.loads(data)
+    pool = value["pool"]
+    return Environment(
+        name=value["name"],
+        protected=value["protected"],
+        vars=value["vars"],
+        secrets={name: secrets.from_json(ref) for name, ref in value["secrets"].items()},
+        policies=tuple(Digest(text) for text in value["policies"]),
+        approvers=value["approvers"],
+        approval_ttl_s=value["approval_ttl_s"],
+        pool=Pool(pool["sandbox"], pool["network"], tuple(pool["allow_private"])),
+    )
