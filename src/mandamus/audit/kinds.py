@@ -59,7 +59,11 @@ class Kind(Enum):
         frozenset({"attempt", "what", "then"}),
         "Something the binding covers moved before the apply; says what follows",
     )
-    STEP_RETRYING = ("step.retrying", frozenset({"attempt", "not_before_us"}), "The attempt failed; another one follows")
+    STEP_RETRYING = (
+        "step.retrying",
+        frozenset({"attempt", "not_before_us"}),
+        "The attempt failed; another one follows",
+    )
     STEP_FINISHED = ("step.finished", frozenset({"attempt", "state", "outputs"}), "The step ended")
 
     DECISION_RECORDED = (

@@ -9,6 +9,7 @@ from typing import Any
 
 from mandamus.audit.kinds import Kind
 from mandamus.kernel.access import Subject
+from mandamus.kernel.errors import Exit
 
 FORMAT = "leaf/1"
 LEAF_BYTES_MAX = 65_535
@@ -106,3 +107,67 @@ class IndexedLeaf:
     seq: int
     hash: bytes
     bytes: bytes
+
+
+class Verdict(StrEnum):
+    """What a verification found; also the classes of its exit codes (0, 10, 11, 12)."""
+
+    OK = "ok"
+    TAMPERED = "tampered"
+    INCOMPLETE = "incomplete"
+    UNTRUSTED = "untrusted"
+
+    @property
+    def exit(self) -> Exit:
+        """The exit code of a command that found this."""
+        return Exit[self.name]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: in which file (or table), and at which leaf index where one can be named."""
+
+    verdict: Verdict
+    message: str
+    file: str = ""
+    leaf: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.message}" if self.file else self.message
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a verification found. ``size`` is in leaves; the worst finding is the outcome."""
+
+    size: int
+    problems: tuple[Finding, ...] = ()
+    origin: str = ""
+
+    @property
+    def outcome(self) -> Verdict:
+        """``untrusted`` before ``tampered`` before ``incomplete``: without trust nothing else means anything."""
+        found = {problem.verdict for problem in self.problems}
+        for verdict in (Verdict.UNTRUSTED, Verdict.TAMPERED, Verdict.INCOMPLETE):
+            if verdict in found:
+                return verdict
+        return Verdict.OK
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything fits."""
+        return not self.problems
+
+    @property
+    def leaf(self) -> int | None:
+        """The first leaf index any finding names."""
+        return min((p.leaf for p in self.problems if p.leaf is not None), default=None)
+
+    def merge(self, other: Report) -> Report:
+        """Both reports as one."""
+        return Report(max(self.size, other.size), self.problems + other.problems, self.origin or other.origin)
+
+    def to_json(self) -> dict[str, object]:
+        """As commands print it."""
+        problems = [{**vars(problem), "verdict": problem.verdict.value} for problem in self.problems]
+        return {"outcome": self.outcome.value, "origin": self.origin, "size": self.size, "problems": problems}

@@ -90,24 +90,24 @@ def triggers(dialect: str) -> list[str]:
 def _triggers_of(table: str, dialect: str) -> list[str]:
     message = f"{table} is append-only"
     if dialect == "sqlite":
+        refuse = f"SELECT RAISE(ABORT, '{message}')"
         return [
-            f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb.upper()} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, '{message}'); END"
+            f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb.upper()} ON {table} BEGIN {refuse}; END"
             for verb in ("update", "delete")
         ]
+    body = f"$$ BEGIN RAISE EXCEPTION '{message}'; END $$"
+    verbs = "UPDATE OR DELETE OR TRUNCATE"
     return [
-        f"CREATE FUNCTION {table}_refuse() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN RAISE EXCEPTION '{message}'; END $$",
-        f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
-        f"FOR EACH STATEMENT EXECUTE FUNCTION {table}_refuse()",
+        f"CREATE FUNCTION {table}_refuse() RETURNS trigger LANGUAGE plpgsql AS {body}",
+        f"CREATE TRIGGER {table}_append_only BEFORE {verbs} ON {table} EXECUTE FUNCTION {table}_refuse()",
     ]
 
 
 def _attach(table: sa.Table) -> None:
     for dialect in ("sqlite", "postgresql"):
         for statement in _triggers_of(table.name, dialect):
-            ddl = sa.DDL(statement.replace("%", "%%")).execute_if(dialect=dialect)
-            sa.event.listen(table, "after_create", ddl)
+            ddl = sa.DDL(statement.replace("%", "%%"))  # type: ignore[no-untyped-call]
+            sa.event.listen(table, "after_create", ddl.execute_if(dialect=dialect))
 
 
 for _table in APPEND_ONLY:

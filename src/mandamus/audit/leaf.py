@@ -1,0 +1,133 @@
+"""Leaf format 1: the one place that writes a leaf. The format is frozen; docs/reference/audit-log.md describes it."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mandamus.audit.model import FORMAT, LEAF_BYTES_MAX, Event
+from mandamus.kernel import canonical
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.ids import Entropy
+
+SALT_BYTES = 32
+COMMITMENT = "hmac-sha256:"
+
+Private = dict[str, tuple[bytes, str]]
+"""Salt and value of each committed field, by the field's path in the leaf."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """When and where in its stream an event stands; ``prev`` is the hash of the stream's leaf before it, or empty."""
+
+    id: str
+    at_us: int
+    stream: str
+    seq: int
+    prev: bytes
+
+
+def encode(event: Event, place: Place, entropy: Entropy) -> tuple[bytes, Private]:
+    """The canonical leaf, and what has to be kept apart from it.
+
+    Raises ``value_invalid`` for a data field its kind does not allow, for data that is not canonical JSON and for a
+    leaf over 65,535 bytes.
+    """
+    _check_fields(event)
+    private: Private = {}
+    leaf = canonical.dumps(
+        {
+            "format": FORMAT,
+            "id": place.id,
+            "kind": event.kind.text,
+            "at": place.at_us,
+            "who": _who(event, private, entropy),
+            "where": _where(event, private, entropy),
+            "what": {"type": event.resource.type, "id": event.resource.id},
+            "project": event.project or None,
+            "run": event.run,
+            "step": event.step,
+            "why": event.why,
+            "authority": {"decisions": event.authority.decisions, "approvals": event.authority.approvals},
+            "outcome": event.outcome.value,
+            "stream": place.stream,
+            "seq": place.seq,
+            "prev": place.prev.hex() or None,
+            "data": dict(event.data),
+        }
+    )
+    if len(leaf) > LEAF_BYTES_MAX:
+        raise MandamusError(
+            Code.VALUE_INVALID,
+            f"the event {event.kind.text} would be a leaf of {len(leaf)} bytes, {LEAF_BYTES_MAX} is the most",
+            remedy="put the large value into the blob store and its digest into the event",
+            context={"kind": event.kind.text, "bytes": len(leaf)},
+        )
+    return leaf, private
+
+
+def commitment(salt: bytes, value: str) -> str:
+    """What stands in the leaf for a value that must stay erasable: HMAC-SHA256 keyed with a 32-byte random salt."""
+    return COMMITMENT + hmac.digest(salt, value.encode(), "sha256").hex()
+
+
+def decode(leaf: bytes) -> Mapping[str, Any]:
+    """The fields of a leaf; raises ``audit_tampered`` when it is not of this format."""
+    try:
+        fields = canonical.loads(leaf)
+    except MandamusError as error:
+        raise _foreign() from error
+    if not isinstance(fields, dict) or fields.get("format") != FORMAT:
+        raise _foreign()
+    return fields
+
+
+def _foreign() -> MandamusError:
+    return MandamusError(
+        Code.AUDIT_TAMPERED,
+        f"a leaf is not of the format {FORMAT}",
+        remedy="the leaf was changed, or written by a newer release: verify with that release",
+    )
+
+
+def _check_fields(event: Event) -> None:
+    foreign = sorted(set(event.data) - event.kind.fields)
+    if foreign:
+        raise MandamusError(
+            Code.VALUE_INVALID,
+            f"the event {event.kind.text} may not carry {', '.join(foreign)}",
+            remedy=f"it may carry: {', '.join(sorted(event.kind.fields)) or 'no data'}; see docs/reference/events.md",
+            context={"kind": event.kind.text, "fields": foreign},
+        )
+
+
+def _who(event: Event, private: Private, entropy: Entropy) -> dict[str, Any]:
+    who = event.who
+    return {
+        "subject": who.user,
+        "authn": who.authn,
+        "behalf_of": who.behalf_of,
+        "groups": sorted(who.groups),
+        "name": _commit("who.name", who.display_name, private, entropy),
+    }
+
+
+def _where(event: Event, private: Private, entropy: Entropy) -> dict[str, Any]:
+    where = event.where
+    return {
+        "address": _commit("where.address", where.address, private, entropy),
+        "agent": where.agent or None,
+        "request": where.request or None,
+        "node": where.node or None,
+    }
+
+
+def _commit(field: str, value: str, private: Private, entropy: Entropy) -> str | None:
+    if not value:
+        return None
+    salt = entropy(SALT_BYTES)
+    private[field] = (salt, value)
+    return commitment(salt, value)

@@ -1,0 +1,135 @@
+"""Signed notes (C2SP signed-note) and the checkpoints written in them (C2SP tlog-checkpoint)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+from mandamus.audit.model import Checkpoint
+from mandamus.audit.signer import Signer, Verifier
+from mandamus.kernel.errors import Code, MandamusError
+
+NOTE_BYTES_MAX = 64 * 1024
+_SIGNATURE_MARK = "\N{EM DASH} "
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One signature line: the signer's name, four bytes of key id, the signature itself."""
+
+    name: str
+    key_id: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class Note:
+    """A text and its signature lines, nothing verified yet. ``text`` ends with a newline."""
+
+    text: str
+    signatures: tuple[Signature, ...]
+
+
+def sign(text: str, *signers: Signer) -> bytes:
+    """The note with one signature line per signer; ``text`` must end with a newline."""
+    if not text.endswith("\n"):
+        raise ValueError("a note's text ends with a newline")
+    lines = [_signature_line(signer, text.encode()) for signer in signers]
+    return (text + "\n" + "".join(lines)).encode()
+
+
+def parse(data: bytes) -> Note:
+    """Take a note apart; raises ``audit_tampered`` when the bytes are not a signed note."""
+    try:
+        whole = data.decode()
+    except UnicodeDecodeError as error:
+        raise _malformed("it is not UTF-8") from error
+    if len(data) > NOTE_BYTES_MAX or any(ord(c) < 0x20 and c != "\n" for c in whole):
+        raise _malformed("it is too long or holds control characters")
+    text, blank, tail = whole.rpartition("\n\n")
+    if not blank or not tail.endswith("\n"):
+        raise _malformed("it has no signature block")
+    return Note(text + "\n", tuple(_parse_line(line) for line in tail[:-1].split("\n")))
+
+
+def verify(data: bytes, verifier: Verifier) -> str:
+    """The note's text, once the verifier's key is known to have signed it.
+
+    Raises ``audit_tampered`` (not a note, or the key's signature does not fit the text) or ``audit_untrusted`` (no
+    signature by this key at all).
+    """
+    note = parse(data)
+    mine = [s for s in note.signatures if s.name == verifier.name and s.key_id == verifier.key_id]
+    if not mine:
+        raise MandamusError(
+            Code.AUDIT_UNTRUSTED,
+            f"the note carries no signature by {verifier.vkey}",
+            remedy="check that the trust file belongs to this log; a log of another key proves nothing to you",
+            context={"signers": [s.name for s in note.signatures]},
+        )
+    if len(mine) > 1 or not verifier.verify(mine[0].signature, note.text.encode()):
+        raise MandamusError(
+            Code.AUDIT_TAMPERED,
+            f"the signature by {verifier.name} does not fit the note's text",
+            remedy="the text or the signature was changed; compare with a copy kept elsewhere",
+        )
+    return note.text
+
+
+def sign_checkpoint(signer: Signer, size: int, root: bytes) -> Checkpoint:
+    """A signed tree head; the origin is the signer's name."""
+    text = f"{signer.name}\n{size}\n{base64.b64encode(root).decode()}\n"
+    return Checkpoint(signer.name, size, root, sign(text, signer))
+
+
+def read_checkpoint(data: bytes, verifier: Verifier) -> Checkpoint:
+    """A checkpoint whose signature and origin are those of the verifier; raises as ``verify`` does."""
+    lines = verify(data, verifier).split("\n")
+    if len(lines) < 4 or not lines[1].isascii() or not lines[1].isdigit() or str(int(lines[1])) != lines[1]:
+        raise _malformed("it is not origin, size and root")
+    root = _base64(lines[2])
+    if len(root) != 32:
+        raise _malformed("its root is not 32 bytes")
+    if lines[0] != verifier.name:
+        raise MandamusError(
+            Code.AUDIT_UNTRUSTED,
+            f"the checkpoint is of the log {lines[0]!r}, the trusted key is of {verifier.name!r}",
+            remedy="use the trust file of this log",
+        )
+    return Checkpoint(lines[0], int(lines[1]), root, data)
+
+
+def _signature_line(signer: Signer, text: bytes) -> str:
+    blob = signer.verifier.key_id + signer.sign(text)
+    return f"{_SIGNATURE_MARK}{signer.name} {base64.b64encode(blob).decode()}\n"
+
+
+def _parse_line(line: str) -> Signature:
+    name, space, blob = line.removeprefix(_SIGNATURE_MARK).partition(" ")
+    if not line.startswith(_SIGNATURE_MARK) or not space or not name or "+" in name:
+        raise _malformed("a signature line is malformed")
+    raw = _base64(blob)
+    if len(raw) < 5:
+        raise _malformed("a signature is too short")
+    return Signature(name, raw[:4], raw[4:])
+
+
+def _base64(text: str) -> bytes:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _malformed("a value is not base64") from error
+    # Base64 leaves spare bits in its last character; only the one canonical spelling may pass, so that no byte of a
+    # note can change unnoticed.
+    if base64.b64encode(raw).decode() != text:
+        raise _malformed("a value is not canonical base64")
+    return raw
+
+
+def _malformed(why: str) -> MandamusError:
+    return MandamusError(
+        Code.AUDIT_TAMPERED,
+        f"not a signed note: {why}",
+        remedy="the file was changed or cut short; compare with a copy kept elsewhere",
+    )

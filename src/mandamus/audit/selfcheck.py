@@ -1,0 +1,157 @@
+"""Recomputes the log from the database's rows: what ``doctor`` and ``audit verify`` run on a home."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from mandamus.audit import note, store, tree
+from mandamus.audit.chain import Chains
+from mandamus.audit.leaf import decode
+from mandamus.audit.model import Finding, Report, Verdict
+from mandamus.audit.signer import Verifier
+from mandamus.kernel.errors import MandamusError
+from mandamus.store.tables.audit import audit_checkpoint, audit_event, audit_leaf, audit_node, audit_queue, audit_stream
+
+_ROWS_AT_ONCE = 1_000
+_PROBLEMS_MAX = 100
+
+_INTEGRATED = (
+    sa.select(audit_leaf.c.leaf_index, audit_leaf.c.hash.label("stored"), audit_event)
+    .select_from(audit_leaf.outerjoin(audit_event, audit_leaf.c.event_id == audit_event.c.event_id))
+    .where(audit_leaf.c.leaf_index >= sa.bindparam("low"))
+    .order_by(audit_leaf.c.leaf_index)
+    .limit(_ROWS_AT_ONCE)
+)
+_WAITING = (
+    sa.select(audit_event, audit_queue.c.event_id.label("queued"))
+    .select_from(
+        audit_event.outerjoin(audit_leaf, audit_leaf.c.event_id == audit_event.c.event_id).outerjoin(
+            audit_queue, audit_queue.c.event_id == audit_event.c.event_id
+        )
+    )
+    .where(audit_leaf.c.event_id.is_(None))
+    .order_by(audit_event.c.event_id)
+)
+
+
+def check_database(conn: sa.Connection, verifier: Verifier) -> Report:
+    """Everything the rows must agree on; each finding names the table and, where there is one, the leaf.
+
+    1. Leaf indices are dense and every stored hash, subtree and checkpoint root is what the event bytes give.
+    2. Every checkpoint is signed by our key, and the head is the newest one.
+    3. Every stream's chain is whole, up to its head row and including events that wait for their place.
+    4. Every event waits in the queue or has its place; the columns by which events are found say what the leaf says.
+    """
+    check = _Check(conn, verifier)
+    check.tree()
+    check.waiting()
+    check.streams()
+    return Report(check.frontier.size, tuple(check.problems[:_PROBLEMS_MAX]), verifier.name)
+
+
+class _Check:
+    def __init__(self, conn: sa.Connection, verifier: Verifier) -> None:
+        self.conn = conn
+        self.verifier = verifier
+        self.frontier = tree.Frontier()
+        self.problems: list[Finding] = []
+        self._chains = Chains()
+        self._nodes: dict[tuple[int, int], bytes] = {}
+
+    def tree(self) -> None:
+        """Leaves, subtrees, checkpoints and head against the event bytes."""
+        checkpoints = {row.size: row for row in self.conn.execute(sa.select(audit_checkpoint))}
+        for row in self._integrated():
+            if row.leaf_index != self.frontier.size or row.leaf is None:
+                self._add("audit_leaf", f"leaf {self.frontier.size} is missing", self.frontier.size)
+                return
+            self._leaf(row)
+            checkpoint = checkpoints.pop(self.frontier.size, None)
+            if checkpoint is not None:
+                self._checkpoint(checkpoint)
+        for size in checkpoints:
+            self._add("audit_checkpoint", f"the checkpoint of size {size} is for leaves that are not there")
+        self._subtrees()
+        size, root = store.read_head(self.conn)
+        if size != self.frontier.size or (size and root != self.frontier.root()):
+            self._add("audit_head", f"the head names size {size}, the rows give size {self.frontier.size}")
+
+    def waiting(self) -> None:
+        """Events without a place: each must be queued, and continues its stream's chain."""
+        for row in self.conn.execute(_WAITING):
+            if row.queued is None:
+                self._add("audit_queue", f"event {row.event_id} has no place in the log and does not wait for one")
+            self._event(row, tree.leaf_hash(row.leaf), None)
+
+    def streams(self) -> None:
+        """The stored stream heads against the chains."""
+        stored = {row.stream: (row.seq, row.hash) for row in self.conn.execute(sa.select(audit_stream))}
+        found = self._chains.newest()
+        for stream in sorted(stored.keys() | found.keys()):
+            if stored.get(stream) != found.get(stream):
+                self._add("audit_stream", f"the head of stream {stream} is not its newest event")
+
+    def _integrated(self) -> Iterator[sa.Row[tuple[object, ...]]]:
+        low = 0
+        while rows := self.conn.execute(_INTEGRATED, {"low": low}).all():
+            yield from rows
+            low = rows[-1].leaf_index + 1
+
+    def _leaf(self, row: sa.Row[tuple[object, ...]]) -> None:
+        index, hashed = self.frontier.size, tree.leaf_hash(row.leaf)
+        if hashed != row.stored:
+            self._add("audit_event", f"leaf {index} does not have the hash that audit_leaf holds for it", index)
+        for level, at, node in self.frontier.append(hashed):
+            if level:
+                self._nodes[level, at] = node
+        self._event(row, hashed, index)
+
+    def _event(self, row: sa.Row[tuple[object, ...]], hashed: bytes, index: int | None) -> None:
+        wrong = self._chains.follow(row.leaf, hashed)
+        if wrong:
+            self._add("audit_event", f"event {row.event_id}: {wrong}", index)
+            return
+        try:
+            leaf = decode(row.leaf)
+        except MandamusError as error:
+            self._add("audit_event", f"event {row.event_id}: {error.message}", index)
+            return
+        says = (
+            leaf["at"],
+            leaf["kind"],
+            leaf["who"]["subject"],
+            leaf["what"]["type"],
+            leaf["what"]["id"],
+            leaf["run"],
+            leaf["outcome"],
+            leaf["stream"],
+            leaf["seq"],
+        )
+        if says != tuple(row._mapping[audit_event.c[name]] for name in _COLUMNS):  # noqa: SLF001 - SQLAlchemy's public name
+            self._add("audit_event", f"the columns of event {row.event_id} do not say what its leaf says", index)
+
+    def _checkpoint(self, row: sa.Row[tuple[object, ...]]) -> None:
+        if row.root != self.frontier.root():
+            self._add("audit_checkpoint", f"the tree of {row.size} leaves does not have the signed root", row.size - 1)
+        try:
+            signed = note.read_checkpoint(row.note, self.verifier)
+        except MandamusError as error:
+            self._add("audit_checkpoint", f"checkpoint of size {row.size}: {error.message}")
+            return
+        if (signed.size, signed.root) != (row.size, row.root):
+            self._add("audit_checkpoint", f"the note of size {row.size} signs another tree")
+
+    def _subtrees(self) -> None:
+        for row in self.conn.execute(sa.select(audit_node)):
+            if self._nodes.pop((row.level, row.node_index), None) != row.hash:
+                self._add("audit_node", f"node {row.node_index} of level {row.level} is not the root of its leaves")
+        for level, index in self._nodes:
+            self._add("audit_node", f"node {index} of level {level} is missing")
+
+    def _add(self, table: str, message: str, leaf: int | None = None) -> None:
+        self.problems.append(Finding(Verdict.TAMPERED, message, table, leaf))
+
+
+_COLUMNS = ("at_us", "kind", "subject", "resource_type", "resource_id", "run", "outcome", "stream", "seq")

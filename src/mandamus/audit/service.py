@@ -1,0 +1,292 @@
+"""The verbs of the audit log: record in the caller's transaction, integrate, publish, wait for a checkpoint, prove."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from mandamus.audit import leaf as leaves
+from mandamus.audit import proof, store, tiles, tree
+from mandamus.audit.edge import Edge
+from mandamus.audit.integrator import Integrated, Integrator
+from mandamus.audit.kinds import Kind
+from mandamus.audit.model import Checkpoint, Event, IndexedLeaf, Leaf, Outcome, Report, Resource
+from mandamus.audit.publisher import VKEY_FILE, Publisher
+from mandamus.audit.selfcheck import check_database
+from mandamus.audit.signer import Signer
+from mandamus.audit.verify import verify_log
+from mandamus.kernel.access import Permission, Subject, requires
+from mandamus.kernel.clock import Clock
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.ids import Entropy, Ids
+from mandamus.store.database import Database, Tx
+
+CADENCE_S = 0.2
+CADENCE_EVENTS = 1_000
+HEARTBEAT_S = 60.0
+RETRY_S = 1.0
+STOP_TIMEOUT_S = 10.0
+
+SYSTEM = Subject(user="system:audit", authn="internal")
+"""Who heartbeats are by."""
+
+
+class Audit:
+    """The log of one home. Safe to share between threads; several processes may hold one on the same home.
+
+    ``signer`` is the log's key, its name the log's origin; ``folder`` is the published log, ``HOME/log``.
+    """
+
+    def __init__(self, database: Database, folder: Path, signer: Signer, clock: Clock, entropy: Entropy) -> None:
+        self._database = database
+        self._folder = folder
+        self._signer = signer
+        self._clock = clock
+        self._entropy = entropy
+        self._ids = Ids(clock, entropy)
+        self._edge = Edge(database)
+        self._publisher = Publisher(folder, signer.verifier, self._edge)
+        self._integrator = Integrator(signer, clock)
+        self._turn = threading.Lock()
+        self._rounds_begun = 0
+        self._round_done = 0
+        self._published: Checkpoint | None = None
+        self._wake = threading.Condition()
+        self._pending = 0
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def vkey(self) -> str:
+        """The log's verifier key: the one trust root of everything that can be verified."""
+        return self._signer.vkey
+
+    @property
+    def folder(self) -> Path:
+        """Where the published log is."""
+        return self._folder
+
+    # --- writing ---------------------------------------------------------------------------------------------------
+
+    def record(self, tx: Tx, event: Event) -> Leaf:
+        """Append the event to its stream, in the caller's transaction; it exists if and only if that commits.
+
+        Raises ``value_invalid`` for a data field its kind does not allow or a leaf over 64 KiB.
+        """
+        stream = event.stream
+        newest, prev = store.lock_stream(tx.conn, stream)
+        place = leaves.Place(self._ids.new("evt"), self._clock.now_us(), stream, newest + 1, prev)
+        data, private = leaves.encode(event, place, self._entropy)
+        hashed = tree.leaf_hash(data)
+        columns = {
+            "at_us": place.at_us,
+            "kind": event.kind.text,
+            "subject": event.who.user,
+            "resource_type": event.resource.type,
+            "resource_id": event.resource.id,
+            "run": event.run,
+            "outcome": event.outcome.value,
+            "stream": stream,
+            "seq": place.seq,
+            "leaf": data,
+        }
+        event_id = store.insert_event(tx.conn, columns, hashed)
+        store.insert_private(tx.conn, event_id, private)
+        tx.after_commit(self._count)
+        return Leaf(event_id, stream, place.seq, hashed, data)
+
+    def open(self, who: Subject, platform_key: str) -> Checkpoint:
+        """Make ``log.opened`` the first leaf of an empty log and check a log that is there; call it at every start.
+
+        The leaf anchors the platform's verifier key (text form) in the log, so that the log's key alone can be
+        trusted. Raises ``audit_tampered`` when database and published log disagree, ``audit_untrusted`` when either
+        is of another key.
+        """
+        self._check_vkey()
+        origin = Resource("log", self._signer.name)
+        data = {"origin": self._signer.name, "platform_key": platform_key}
+        with self._database.begin("audit.open") as tx:
+            newest, _ = store.lock_stream(tx.conn, f"{origin.type}/{origin.id}")
+            if newest < 0:
+                self.record(tx, Event(Kind.LOG_OPENED, who, origin, data=data))
+        return self.flush()
+
+    def flush(self) -> Checkpoint:
+        """Integrate and publish everything committed so far, in the calling thread."""
+        return self._covered(timeout_s=-1)
+
+    def wait_checkpointed(self, leaf: Leaf, timeout_s: float = 30.0) -> Checkpoint:
+        """Return once the committed leaf is in a signed and published checkpoint.
+
+        Raises ``audit_unavailable`` (retryable) when that cannot be had in time, ``audit_tampered`` when the log's
+        two copies disagree. Many waiters share one integration: while one works, the others queue, and the next one
+        that gets its turn finds everything that was committed meanwhile.
+        """
+        if self._database.in_transaction:
+            raise AssertionError("wait_checkpointed inside a transaction: the leaf is not committed yet")
+        checkpoint = self._covered(timeout_s)
+        with self._database.read() as conn:
+            found = store.index_of(conn, leaf.event_id)
+        if found is None or found[0] >= checkpoint.size or found[1] != leaf.hash:
+            raise MandamusError(
+                Code.AUDIT_UNAVAILABLE,
+                f"event {leaf.event_id} of {leaf.stream} is not in the log although the log is up to date",
+                remedy="its transaction did not commit; run the action again",
+                context={"stream": leaf.stream, "seq": leaf.seq},
+                retryable=True,
+            )
+        return checkpoint
+
+    def _covered(self, timeout_s: float) -> Checkpoint:
+        begun = self._rounds_begun
+        if not self._turn.acquire(timeout=timeout_s):
+            raise MandamusError(
+                Code.AUDIT_UNAVAILABLE,
+                f"no checkpoint within {timeout_s:g} s",
+                remedy="look at the disk's and the database's load, then try again; `mandamus doctor` shows the lag",
+                retryable=True,
+            )
+        try:
+            # A round that began after we came has taken what we committed; then another one would find nothing.
+            if self._round_done > begun and self._published is not None:
+                return self._published
+            return self._round()
+        finally:
+            self._turn.release()
+
+    def _round(self) -> Checkpoint:
+        self._rounds_begun += 1
+        with self._wake:
+            self._pending = 0
+        while True:
+            published = self._publisher.read()
+            with self._database.begin("audit.integrate") as tx:
+                done = self._integrator.integrate(tx, published)
+            self._remember(done)
+            if done.checkpoint is None:
+                raise MandamusError(
+                    Code.AUDIT_INCOMPLETE,
+                    "the log was never opened",
+                    remedy="run `mandamus init`",
+                )
+            # Nothing of the new tree was shown to anyone before this line: the commit above made it the only one.
+            self._published = self._publisher.publish(done.checkpoint)
+            if not done.more:
+                self._round_done = self._rounds_begun
+                return self._published
+
+    def _remember(self, done: Integrated) -> None:
+        self._edge.extend(tiles.ENTRIES, done.first, done.leaves)
+        for level, index, hashed in done.nodes:
+            self._edge.extend(level, index, (hashed,))
+
+    def _check_vkey(self) -> None:
+        path = self._folder / VKEY_FILE
+        if path.is_file() and path.read_text().strip() != self.vkey:
+            raise MandamusError(
+                Code.AUDIT_UNTRUSTED,
+                f"{path} names another key than the one in this home",
+                remedy="restore the home's keys from the backup that belongs to this log",
+            )
+
+    # --- the thread of a long-lived process --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Integrate in the background: 200 ms after an event or at 1,000 events, and a heartbeat after idle 60 s."""
+        if self._thread is None:
+            self._stopping = False
+            self._thread = threading.Thread(target=self._run, name="audit-integrator", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the background thread and publish what is left."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            with self._wake:
+                self._stopping = True
+                self._wake.notify_all()
+            thread.join(STOP_TIMEOUT_S)
+        self.flush()
+
+    def _count(self) -> None:
+        with self._wake:
+            self._pending += 1
+            if self._pending in (1, CADENCE_EVENTS):
+                self._wake.notify_all()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            with self._wake:
+                self._wake.wait_for(lambda: self._stopping or self._pending > 0, HEARTBEAT_S)
+                idle = self._pending == 0
+                self._wake.wait_for(lambda: self._stopping or self._pending >= CADENCE_EVENTS, 0 if idle else CADENCE_S)
+                if self._stopping:
+                    return
+                covered = not idle and self._pending == 0
+            if not covered:
+                self._try_round(idle=idle)
+
+    def _try_round(self, *, idle: bool) -> None:
+        try:
+            if idle:
+                with self._database.begin("audit.heartbeat") as tx:
+                    self.record(tx, Event(Kind.LOG_HEARTBEAT, SYSTEM, Resource("log", self._signer.name)))
+            self.flush()
+        except MandamusError:
+            # Whoever needs a checkpoint gets the same error from wait_checkpointed; here it only means: later again.
+            with self._wake:
+                self._pending += 1
+                self._wake.wait_for(lambda: self._stopping, RETRY_S)
+
+    # --- reading and proving -----------------------------------------------------------------------------------------
+
+    def stream(self, stream: str) -> list[IndexedLeaf]:
+        """The leaves of a stream that have their place in the log; a run's stream is ``run/<run id>``."""
+        with self._database.read() as conn:
+            return store.stream_leaves(conn, stream)
+
+    def events(self, run: str) -> list[IndexedLeaf]:
+        """The leaves of a run, in order."""
+        return self.stream(f"run/{run}")
+
+    def opened(self) -> IndexedLeaf:
+        """The leaf that anchors the platform's key; raises ``audit_incomplete`` before ``open``."""
+        found = self.stream(f"log/{self._signer.name}")
+        if not found:
+            raise MandamusError(Code.AUDIT_INCOMPLETE, "the log was never opened", remedy="run `mandamus init`")
+        return found[0]
+
+    def prove(self, indices: Iterable[int], checkpoint: Checkpoint) -> dict[int, bytes]:
+        """For each leaf index its proof in C2SP tlog-proof form, against that checkpoint."""
+        with self._database.read() as conn:
+            subtree = proof.subtrees(lambda level, low, high: store.hashes(conn, level, low, high))
+            return {
+                index: proof.write(index, tree.inclusion_proof(index, checkpoint.size, subtree), checkpoint)
+                for index in indices
+            }
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """The proof that the tree of ``old`` leaves is a prefix of the one of ``new`` leaves."""
+        with self._database.read() as conn:
+            subtree = proof.subtrees(lambda level, low, high: store.hashes(conn, level, low, high))
+            return tree.consistency_proof(old, new, subtree)
+
+    def verify_database(self) -> Report:
+        """Recompute the whole tree and every chain from the rows; reads every event."""
+        with self._database.read() as conn:
+            return check_database(conn, self._signer.verifier)
+
+    @requires(Permission.AUDIT_VERIFY)
+    def verify(self, who: Subject) -> Report:
+        """Verify the published log and the database from their bytes, and record that and how it went."""
+        self.flush()
+        published = verify_log(self._folder, self.vkey)
+        stored = self.verify_database()
+        report = published.merge(stored)
+        outcome = Outcome.OK if report.ok else Outcome.FAILED
+        data = {"size": report.size, "outcome": report.outcome.value}
+        event = Event(Kind.AUDIT_VERIFIED, who, Resource("log", self._signer.name), outcome, data=data)
+        with self._database.begin("audit.verified") as tx:
+            self.record(tx, event)
+        return report

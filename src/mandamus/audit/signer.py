@@ -1,0 +1,99 @@
+"""Ed25519 keys with names: the one signer of the log and of the platform, and the verifier keys that travel as text.
+
+The text form and the key id are those of C2SP signed-note (algorithm byte 0x01, Ed25519).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from mandamus.kernel.errors import Code, MandamusError
+
+_ED25519 = b"\x01"
+_NAME = re.compile(r"[^\s+\x00-\x1f\x7f]{1,255}")
+_VKEY = re.compile(r"([^\s+]{1,255})\+([0-9a-f]{8})\+([A-Za-z0-9+/=]{4,64})")
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """A named public key. ``key_id`` is the first 4 bytes of SHA-256(name, newline, 0x01, key)."""
+
+    name: str
+    public: bytes
+
+    @property
+    def key_id(self) -> bytes:
+        """The four bytes by which a signature names its key."""
+        return hashlib.sha256(self.name.encode() + b"\n" + _ED25519 + self.public).digest()[:4]
+
+    @property
+    def vkey(self) -> str:
+        """``name+hex key id+base64 key``: what a person keeps as the trust root."""
+        key = base64.b64encode(_ED25519 + self.public).decode()
+        return f"{self.name}+{self.key_id.hex()}+{key}"
+
+    def verify(self, signature: bytes, data: bytes) -> bool:
+        """Whether this key made the 64-byte signature over exactly these bytes."""
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, data)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+class Signer:
+    """A named private key made from a 32-byte seed (RFC 8032)."""
+
+    def __init__(self, name: str, seed: bytes) -> None:
+        if not _NAME.fullmatch(name):
+            raise MandamusError(
+                Code.VALUE_INVALID,
+                f"{name[:80]!r} cannot name a key",
+                remedy="use a name such as example.com/log: up to 255 characters, no white space, no plus sign",
+            )
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self.verifier = Verifier(name, self._key.public_key().public_bytes_raw())
+
+    @property
+    def name(self) -> str:
+        """The key's name; for the log's key it is the log's origin."""
+        return self.verifier.name
+
+    @property
+    def vkey(self) -> str:
+        """The verifier key as text."""
+        return self.verifier.vkey
+
+    @property
+    def key_id(self) -> str:
+        """Eight hex digits that name the key beside a signature."""
+        return self.verifier.key_id.hex()
+
+    def sign(self, data: bytes) -> bytes:
+        """The 64-byte signature (RFC 8032) over the bytes."""
+        return self._key.sign(data)
+
+
+def parse_vkey(text: str) -> Verifier:
+    """The key a text names; raises ``audit_untrusted`` when the text is not an Ed25519 verifier key."""
+    found = _VKEY.fullmatch(text.strip())
+    if found:
+        try:
+            raw = base64.b64decode(found[3], validate=True)
+        except binascii.Error:
+            raw = b""
+        verifier = Verifier(found[1], raw[1:])
+        if len(raw) == 33 and raw[:1] == _ED25519 and verifier.key_id.hex() == found[2]:
+            return verifier
+    raise MandamusError(
+        Code.AUDIT_UNTRUSTED,
+        f"{text.strip()[:120]!r} is not a verifier key",
+        remedy="give the content of the log's log.vkey file, obtained from someone you trust: name+8 hex digits+base64",
+    )

@@ -1,0 +1,209 @@
+"""Rows of the audit tables to values and back; every statement is built once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from mandamus.audit import tiles
+from mandamus.audit.model import Checkpoint, IndexedLeaf
+from mandamus.store.tables.audit import (
+    audit_checkpoint,
+    audit_event,
+    audit_head,
+    audit_leaf,
+    audit_node,
+    audit_private,
+    audit_queue,
+    audit_stream,
+)
+
+HEAD_ID = 1
+_ROWS_PER_STATEMENT = 500
+
+_NEW_STREAM = {"stream": sa.bindparam("stream"), "seq": -1, "hash": b""}
+_NEW_HEAD = {"id": HEAD_ID, "size": 0, "root": b""}
+_OPEN_STREAM: dict[str, sa.Insert] = {
+    "sqlite": sqlite.insert(audit_stream).values(_NEW_STREAM).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(audit_stream).values(_NEW_STREAM).on_conflict_do_nothing(),
+}
+_OPEN_HEAD: dict[str, sa.Insert] = {
+    "sqlite": sqlite.insert(audit_head).values(_NEW_HEAD).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(audit_head).values(_NEW_HEAD).on_conflict_do_nothing(),
+}
+
+_LOCK_STREAM = (
+    sa.select(audit_stream.c.seq, audit_stream.c.hash)
+    .where(audit_stream.c.stream == sa.bindparam("stream"))
+    .with_for_update()
+)
+_INSERT_EVENT = sa.insert(audit_event).returning(audit_event.c.event_id)
+_MOVE_STREAM = (
+    sa.update(audit_stream)
+    .where(audit_stream.c.stream == sa.bindparam("of"))
+    .values(seq=sa.bindparam("seq"), hash=sa.bindparam("hash"))
+)
+_LOCK_HEAD = sa.select(audit_head.c.size, audit_head.c.root).where(audit_head.c.id == HEAD_ID).with_for_update()
+_READ_HEAD = sa.select(audit_head.c.size, audit_head.c.root).where(audit_head.c.id == HEAD_ID)
+_MOVE_HEAD = (
+    sa.update(audit_head)
+    .where(audit_head.c.id == HEAD_ID)
+    .values(size=sa.bindparam("to"), root=sa.bindparam("new_root"))
+)
+_FIRST_QUEUED = (
+    sa.select(audit_queue.c.event_id).order_by(audit_queue.c.event_id).limit(sa.bindparam("most")).scalar_subquery()
+)
+_TAKE = sa.delete(audit_queue).where(audit_queue.c.event_id.in_(_FIRST_QUEUED)).returning(audit_queue.c.event_id)
+_LEAF_OF_EVENT = sa.select(audit_event.c.event_id, audit_event.c.leaf).where(
+    audit_event.c.event_id.in_(sa.bindparam("ids", expanding=True))
+)
+_INDEX_OF_EVENT = sa.select(audit_leaf.c.leaf_index, audit_leaf.c.hash).where(
+    audit_leaf.c.event_id == sa.bindparam("event")
+)
+_CHECKPOINT_AT = sa.select(audit_checkpoint).where(audit_checkpoint.c.size == sa.bindparam("at"))
+_NEWEST_CHECKPOINT = sa.select(audit_checkpoint).order_by(audit_checkpoint.c.size.desc()).limit(1)
+_LEAF_HASHES = (
+    sa.select(audit_leaf.c.hash)
+    .where(audit_leaf.c.leaf_index.between(sa.bindparam("low"), sa.bindparam("last")))
+    .order_by(audit_leaf.c.leaf_index)
+)
+_NODE_HASHES = (
+    sa.select(audit_node.c.hash)
+    .where(
+        audit_node.c.level == sa.bindparam("level"),
+        audit_node.c.node_index.between(sa.bindparam("low"), sa.bindparam("last")),
+    )
+    .order_by(audit_node.c.node_index)
+)
+_JOINED = audit_leaf.join(audit_event, audit_leaf.c.event_id == audit_event.c.event_id)
+_INDEXED = sa.select(
+    audit_leaf.c.leaf_index, audit_event.c.stream, audit_event.c.seq, audit_leaf.c.hash, audit_event.c.leaf
+).select_from(_JOINED)
+_LEAVES = (
+    sa.select(audit_event.c.leaf)
+    .select_from(_JOINED)
+    .where(audit_leaf.c.leaf_index.between(sa.bindparam("low"), sa.bindparam("last")))
+    .order_by(audit_leaf.c.leaf_index)
+)
+_STREAM = _INDEXED.where(audit_event.c.stream == sa.bindparam("stream")).order_by(audit_event.c.seq)
+_STREAM_SIZE = sa.select(audit_stream.c.seq).where(audit_stream.c.stream == sa.bindparam("stream"))
+
+
+def lock_stream(conn: sa.Connection, stream: str) -> tuple[int, bytes]:
+    """Sequence number and leaf hash of the stream's newest event (-1 and empty for a new one), locked to us."""
+    row = conn.execute(_LOCK_STREAM, {"stream": stream}).one_or_none()
+    if row is None:
+        conn.execute(_OPEN_STREAM[conn.dialect.name], {"stream": stream})
+        row = conn.execute(_LOCK_STREAM, {"stream": stream}).one()
+    return row.seq, row.hash
+
+
+def insert_event(conn: sa.Connection, columns: Mapping[str, Any], hashed: bytes) -> int:
+    """Write the event, its queue row and the stream's new head; returns the event's id."""
+    event_id: int = conn.scalars(_INSERT_EVENT, columns).one()
+    conn.execute(sa.insert(audit_queue), {"event_id": event_id})
+    conn.execute(_MOVE_STREAM, {"of": columns["stream"], "seq": columns["seq"], "hash": hashed})
+    return event_id
+
+
+def insert_private(conn: sa.Connection, event_id: int, values: Mapping[str, tuple[bytes, str]]) -> None:
+    """Keep salt and value of each commitment, apart from the leaf so that they can be erased."""
+    if values:
+        rows = [{"event_id": event_id, "field": f, "salt": s, "value": v} for f, (s, v) in values.items()]
+        conn.execute(sa.insert(audit_private), rows)
+
+
+def lock_head(conn: sa.Connection) -> tuple[int, bytes]:
+    """Size and root of the tree, locked to us until the transaction ends."""
+    row = conn.execute(_LOCK_HEAD).one_or_none()
+    if row is None:
+        conn.execute(_OPEN_HEAD[conn.dialect.name])
+        row = conn.execute(_LOCK_HEAD).one()
+    return row.size, row.root
+
+
+def read_head(conn: sa.Connection) -> tuple[int, bytes]:
+    """Size and root of the tree; 0 and empty before the first integration."""
+    row = conn.execute(_READ_HEAD).one_or_none()
+    return (row.size, row.root) if row else (0, b"")
+
+
+def take_queue(conn: sa.Connection, most: int) -> list[tuple[int, bytes]]:
+    """Take up to ``most`` queued events out of the queue: ``(event id, leaf bytes)`` in the order of their ids."""
+    ids = sorted(conn.scalars(_TAKE, {"most": most}))
+    taken: list[tuple[int, bytes]] = []
+    for at in range(0, len(ids), _ROWS_PER_STATEMENT):
+        part = ids[at : at + _ROWS_PER_STATEMENT]
+        found = {row.event_id: row.leaf for row in conn.execute(_LEAF_OF_EVENT, {"ids": part})}
+        taken += [(event_id, found[event_id]) for event_id in part]
+    return taken
+
+
+def insert_leaves(conn: sa.Connection, rows: Sequence[tuple[int, int, bytes]]) -> None:
+    """Write ``(leaf index, event id, leaf hash)`` rows."""
+    values = [{"leaf_index": index, "event_id": event, "hash": hashed} for index, event, hashed in rows]
+    conn.execute(sa.insert(audit_leaf), values)
+
+
+def insert_nodes(conn: sa.Connection, rows: Sequence[tuple[int, int, bytes]]) -> None:
+    """Write ``(tile level, index, hash)`` of subtrees that are now complete."""
+    if rows:
+        values = [{"level": level, "node_index": index, "hash": hashed} for level, index, hashed in rows]
+        conn.execute(sa.insert(audit_node), values)
+
+
+def move_head(conn: sa.Connection, checkpoint: Checkpoint, at_us: int) -> None:
+    """Write the new head and its checkpoint; the primary key refuses a second root for a size."""
+    conn.execute(_MOVE_HEAD, {"to": checkpoint.size, "new_root": checkpoint.root})
+    values = {"size": checkpoint.size, "root": checkpoint.root, "note": checkpoint.note, "at_us": at_us}
+    conn.execute(sa.insert(audit_checkpoint), values)
+
+
+def checkpoint_at(conn: sa.Connection, size: int, origin: str) -> Checkpoint | None:
+    """The checkpoint signed for that size, if one was."""
+    row = conn.execute(_CHECKPOINT_AT, {"at": size}).one_or_none()
+    return Checkpoint(origin, row.size, row.root, row.note) if row else None
+
+
+def newest_checkpoint(conn: sa.Connection, origin: str) -> Checkpoint | None:
+    """The checkpoint of the greatest size, if there is one."""
+    row = conn.execute(_NEWEST_CHECKPOINT).one_or_none()
+    return Checkpoint(origin, row.size, row.root, row.note) if row else None
+
+
+def hashes(conn: sa.Connection, level: int, low: int, high: int) -> list[bytes]:
+    """The hashes ``[low, high)`` of a tile level."""
+    if level == 0:
+        return list(conn.scalars(_LEAF_HASHES, {"low": low, "last": high - 1}))
+    return list(conn.scalars(_NODE_HASHES, {"level": level, "low": low, "last": high - 1}))
+
+
+def leaves(conn: sa.Connection, low: int, high: int) -> list[bytes]:
+    """The exact bytes of leaves ``[low, high)``."""
+    return list(conn.scalars(_LEAVES, {"low": low, "last": high - 1}))
+
+
+def tile_items(conn: sa.Connection, level: int, low: int, high: int) -> list[bytes]:
+    """What a tile of that level holds: hashes, or leaves for an entry bundle."""
+    return leaves(conn, low, high) if level == tiles.ENTRIES else hashes(conn, level, low, high)
+
+
+def index_of(conn: sa.Connection, event_id: int) -> tuple[int, bytes] | None:
+    """Leaf index and leaf hash of an event, or None while it waits for its place."""
+    row = conn.execute(_INDEX_OF_EVENT, {"event": event_id}).one_or_none()
+    return (row.leaf_index, row.hash) if row else None
+
+
+def stream_leaves(conn: sa.Connection, stream: str) -> list[IndexedLeaf]:
+    """The leaves of a stream that have their place in the log, in the order of the stream."""
+    rows = conn.execute(_STREAM, {"stream": stream})
+    return [IndexedLeaf(row.leaf_index, row.stream, row.seq, row.hash, row.leaf) for row in rows]
+
+
+def stream_length(conn: sa.Connection, stream: str) -> int:
+    """How many events the stream has, those without a place in the log included."""
+    newest = conn.scalar(_STREAM_SIZE, {"stream": stream})
+    return 0 if newest is None else newest + 1
