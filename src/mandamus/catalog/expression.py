@@ -278,7 +278,7 @@ def _syntax(message: str, text: str) -> tuple[int, str]:
     lines = text.split("\n")
     offset = sum(len(each) + 1 for each in lines[: int(line) - 1]) + int(col) - 1
     why = words.split("\n", 1)[0].strip().removeprefix("Syntax error: ").partition(" expecting ")[0]
-    return min(offset, len(text)), why.replace("'<EOF>'", "the end of the expression")
+    return min(offset, len(text)), "the expression ends too early" if "'<EOF>'" in why else why
 
 
 def _time_text(value: datetime | timedelta) -> str:

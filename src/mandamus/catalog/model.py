@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from mandamus.catalog import expression
+from mandamus.catalog import expression, inputs
 from mandamus.catalog.expression import Scope, Template
+from mandamus.catalog.inputs import InputSpec
 from mandamus.kernel import canonical
 from mandamus.kernel.document import Position
 from mandamus.kernel.ids import Digest
@@ -19,31 +18,6 @@ from mandamus.secrets import model as secrets
 from mandamus.secrets.model import SecretRef
 
 ENVIRONMENT_FORMAT = "environment/1"
-
-
-class InputType(StrEnum):
-    """The types of an input."""
-
-    STRING = "string"
-    NUMBER = "number"
-    INTEGER = "integer"
-    BOOLEAN = "boolean"
-    LIST = "list"
-    MAP = "map"
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """One declared input; ``pattern`` is a regular expression in RE2 syntax, searched in the text."""
-
-    name: str
-    type: InputType
-    at: Position
-    required: bool = True
-    default: Any = None
-    pattern: str = ""
-    enum: tuple[str | int | Decimal, ...] = ()
-    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,27 +49,19 @@ class Step:
         made: dict[str, Any] = expression.resolve(self.spec, scope)
         return made
 
-    def runs(self, scope: Scope) -> bool:
-        """Whether its ``if`` holds; raises ``expression_invalid`` when it is no boolean."""
-        if self.condition is None:
-            return True
-        value = self.condition.evaluate(scope)
-        if isinstance(value, bool):
-            return value
-        raise expression.failure(
-            self.condition.at, str(self.condition), "`if` is no boolean", "compare the value, such as x == true"
-        )
+    def references(self) -> frozenset[str]:
+        """Every dotted path its ``if`` and its spec read, such as ``steps.bucket.outputs.name``."""
+        return self._references
 
     @functools.cached_property
-    def references(self) -> frozenset[str]:
-        """Every dotted path its ``if`` and its spec read."""
+    def _references(self) -> frozenset[str]:
         condition = self.condition.references() if self.condition else frozenset[str]()
         return condition | expression.references_of(self.spec)
 
     @property
     def secrets(self) -> frozenset[str]:
         """Names of the secrets it reads."""
-        return frozenset(path.split(".")[1] for path in self.references if path.startswith("secrets."))
+        return frozenset(path.split(".")[1] for path in self._references if path.startswith("secrets."))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +74,13 @@ class Workflow:
     inputs: tuple[InputSpec, ...]
     steps: tuple[Step, ...]
     description: str = ""
+
+    def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Typed values for every declared input, from text (a command line) or JSON (an API).
+
+        Raises ``input_invalid`` with every problem at once.
+        """
+        return inputs.bind(self.inputs, given, self.file)
 
     @functools.cached_property
     def by_name(self) -> Mapping[str, Step]:
@@ -129,7 +102,10 @@ class Pool:
 
 @dataclass(frozen=True)
 class Environment:
-    """A named target. ``policies`` are digests of policy sets, ``approvers`` a number of people by group."""
+    """A named target. ``policies`` are digests of policy sets, ``approvers`` a number of people by group.
+
+    ``applied_by`` is the user who last changed it: a maker of every run in it, and no part of the digest.
+    """
 
     name: str
     protected: bool = False
@@ -139,6 +115,7 @@ class Environment:
     approvers: Mapping[str, int] = field(default_factory=dict)
     approval_ttl_s: int = 86_400
     pool: Pool = field(default_factory=Pool)
+    applied_by: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As stored; its canonical bytes are what the digest is of."""
@@ -163,13 +140,9 @@ class Environment:
         """Digest of the environment's canonical bytes: names, references and policy digests, no secret values."""
         return canonical.digest_of(self.to_json())
 
-    def scope(self) -> dict[str, Any]:
-        """What expressions see as ``env``."""
-        return {"name": self.name, "protected": self.protected, "vars": dict(self.vars)}
 
-
-def environment_from(data: bytes) -> Environment:
-    """Rebuild an environment from its canonical bytes."""
+def environment_from(data: bytes, applied_by: str) -> Environment:
+    """Rebuild an environment from its canonical bytes and the user who applied them."""
     value = canonical.loads(data)
     pool = value["pool"]
     return Environment(
@@ -181,4 +154,5 @@ def environment_from(data: bytes) -> Environment:
         approvers=value["approvers"],
         approval_ttl_s=value["approval_ttl_s"],
         pool=Pool(pool["sandbox"], pool["network"], tuple(pool["allow_private"])),
+        applied_by=applied_by,
     )

@@ -181,8 +181,7 @@ class _Reading:
                 self._references.append(Reference(path, token.offset))
                 self._dynamic(path, token, after)
             elif token.text not in TYPES:
-                remedy = did_you_mean(token.text, ROOTS, "use inputs, steps, env, run or secrets; quote plain text")
-                self._fault(token.offset, f"there is no variable `{token.text}`", remedy)
+                self._unknown(index)
 
     def _shape(self) -> None:
         depth = 0
@@ -205,6 +204,14 @@ class _Reading:
                     return
             if token.kind == "operator" and token.text == "." and self._is_root_dot(index):
                 self._fault(token.offset, "a path begins with a dot", "begin it with inputs, steps, env or run")
+
+    def _unknown(self, index: int) -> None:
+        token = self._tokens[index]
+        remedy = did_you_mean(token.text, ROOTS, "use inputs, steps, env, run or secrets; quote plain text")
+        if self._is(index - 1, "-") and index > 3 and self._follows_dot(index - 2):
+            name = f"{self._tokens[index - 2].text}-{token.text}"
+            remedy = f'a name with a dash is written {self._tokens[index - 4].text}["{name}"]'
+        self._fault(token.offset, f"there is no variable `{token.text}`", remedy)
 
     def _function(self, token: Token) -> None:
         known = FUNCTIONS | MACROS

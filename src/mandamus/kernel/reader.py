@@ -64,7 +64,7 @@ class Reader:
 
     def table(self, node: Node, what: str, known: Collection[str], required: Iterable[str] = ()) -> Mapping[str, Node]:
         """The fields of a map with a fixed set of keys; notes unknown and missing ones."""
-        if not self._expect(node, Kind.MAP, what, "map"):
+        if not self._is_map(node, what):
             return {}
         for key in node.fields:
             if key not in known:
@@ -78,11 +78,15 @@ class Reader:
 
     def mapping(self, node: Node, what: str) -> Mapping[str, Node]:
         """The fields of a map whose keys are the user's own."""
-        return node.fields if self._expect(node, Kind.MAP, what, "map") else {}
+        return node.fields if self._is_map(node, what) else {}
 
     def sequence(self, node: Node, what: str) -> Sequence[Node]:
         """The elements of a list."""
-        return node.elements if self._expect(node, Kind.LIST, what, "list") else ()
+        if node.kind is Kind.LIST:
+            return node.elements
+        hint = f"write [{node.value}]" if isinstance(node.value, str) else "write [...]"
+        self._wrong(node, what, "list", hint)
+        return ()
 
     def text(self, node: Node, what: str, *, default: str = "", empty: bool = False, late: bool = True) -> str:
         """A string; ``empty`` says whether "" is one, ``late=False`` refuses ``${{ }}``."""
@@ -171,11 +175,10 @@ class Reader:
             return default
         return seconds
 
-    def _expect(self, node: Node, kind: Kind, what: str, word: str) -> bool:
-        if node.kind is kind:
-            return True
-        self._wrong(node, what, word, "check the indentation of the lines below it")
-        return False
+    def _is_map(self, node: Node, what: str) -> bool:
+        if node.kind is not Kind.MAP:
+            self._wrong(node, what, "map", "write key: value lines below it, indented")
+        return node.kind is Kind.MAP
 
     def _wrong(self, node: Node, what: str, wanted: str, remedy: str) -> None:
         article = "an" if wanted[0] in "aeiou" else "a"
