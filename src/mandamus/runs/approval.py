@@ -1,0 +1,253 @@
+"""Approve: people's recorded word on one bound digest. The only place where an ``Approved`` is made."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from mandamus.audit.kinds import Kind
+from mandamus.audit.model import Outcome
+from mandamus.audit.signer import Signer
+from mandamus.kernel import canonical
+from mandamus.kernel.access import Subject
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.ids import RunId
+from mandamus.runs import gate, store
+from mandamus.runs.lifecycle import StepState
+from mandamus.runs.model import Approval, Approved, Judged, Requirement, Run, StepRow
+from mandamus.runs.rooms import Rooms, event, record
+from mandamus.store.database import Tx
+
+YES = "yes"
+NO = "no"
+
+
+def decide(
+    rooms: Rooms, who: Subject, run_id: RunId, step: str | None, verdict: str, *, reason: str, group: str | None
+) -> Approval:
+    """Record one person's yes or no, and wake the run when that settles the matter.
+
+    Raises ``approval_refused`` for makers, strangers to the asked groups, second votes, expired or moved bindings;
+    the refusal itself is recorded.
+    """
+    with rooms.db.read() as conn:
+        run = store.get_run(conn, run_id)
+        row = _waiting_step(conn, run, step)
+        given = store.approvals_of(conn, run_id, row.name)
+    try:
+        _check(rooms, who, run, row, given)
+        seat = _seat(rooms, who, row, given, group) if verdict == YES else (group or _any_group(rooms, who, row))
+    except MandamusError as error:
+        _record_refusal(rooms, who, run, row, error)
+        raise
+    made = _signed(rooms, who, run, row, verdict, seat, reason)
+    with rooms.db.begin("approval") as tx:
+        current = store.get_step(tx.conn, run_id, row.name)
+        if current.state is not StepState.WAITING or current.binding != row.binding:
+            raise _refused(
+                f"step {row.name} moved while you decided", "look at it again, then decide on what it is now"
+            )
+        store.insert_approval(tx.conn, made)
+        record(
+            rooms,
+            tx,
+            event(
+                Kind.APPROVAL_RECORDED,
+                who,
+                run_id,
+                step=row.name,
+                why=reason,
+                data={
+                    "approval": made.id,
+                    "binding": made.binding,
+                    "verdict": verdict,
+                    "group": seat,
+                    "expires_us": made.expires_us,
+                    "signature": canonical.loads(made.document)["signature"],
+                },
+            ),
+        )
+        if verdict == NO or not unmet(row, [*given, made]):
+            rooms.engine.enqueue(tx, "run", run_id, store.next_wake(tx.conn, run_id))
+    return made
+
+
+def unmet(row: StepRow, given: Sequence[Approval]) -> list[Requirement]:
+    """What is still asked for: each requirement with the count that is missing."""
+    assert row.binding is not None  # noqa: S101 - a waiting step always has one; narrows the type
+    bound = row.binding.digest
+    missing = []
+    for requirement in row.requires:
+        yes = {a.by for a in given if a.binding == bound and a.verdict == YES and a.group == requirement.group}
+        if len(yes) < requirement.count:
+            missing.append(Requirement(requirement.group, requirement.count - len(yes), requirement.why))
+    return missing
+
+
+def rejected(row: StepRow, given: Sequence[Approval]) -> Approval | None:
+    """The no that ended it, if there is one."""
+    bound = row.binding.digest if row.binding is not None else None
+    return next((a for a in given if a.binding == bound and a.verdict == NO), None)
+
+
+def nobody(judged: Judged) -> Approved:
+    """Policy asked for nobody: the gate's word is enough."""
+    if judged.requires:
+        raise _refused(f"step {judged.step.name} needs approvals", f"`mandamus approve {judged.step.run}`")
+    return Approved(judged=judged, approvals=())
+
+
+def load(rooms: Rooms, tx: Tx, run: Run, name: str) -> Approved:
+    """Rebuild what was approved after a wait, inside the transaction that begins the effect.
+
+    Every signature and digest is verified again; raises ``digest_mismatch`` or ``approval_refused``.
+    """
+    row = store.get_step(tx.conn, run.id, name)
+    judged = gate.load(row)
+    given = [a for a in store.approvals_of(tx.conn, run.id, name) if a.binding == judged.binding.digest]
+    for one in given:
+        _verify(rooms.signer, run, one)
+    if unmet(row, given):
+        raise _refused(f"step {name} lacks approvals", f"see who is asked with `mandamus runs show {run.id}`")
+    if judged.requires and judged.binding.expires_us <= rooms.clock.now_us():
+        raise _refused(f"the approvals of step {name} have expired", f"`mandamus runs retry {run.id}` plans it again")
+    return Approved(judged=judged, approvals=tuple(a.id for a in given if a.verdict == YES))
+
+
+def _waiting_step(conn: sa.Connection, run: Run, step: str | None) -> StepRow:
+    waiting = store.list_steps(conn, run.id, [StepState.WAITING])
+    if step is not None:
+        waiting = [row for row in waiting if row.name == step]
+    if len(waiting) == 1:
+        return waiting[0]
+    if waiting:
+        names = ", ".join(row.name for row in waiting)
+        raise _refused(f"several steps of {run.id} wait: {names}", f"name one: `mandamus approve {run.id} --step NAME`")
+    raise _refused(
+        f"nothing in {run.id} waits for approval" if step is None else f"step {step} of {run.id} is not waiting",
+        f"see where it is with `mandamus runs show {run.id}`",
+    )
+
+
+def _check(rooms: Rooms, who: Subject, run: Run, row: StepRow, given: Sequence[Approval]) -> None:
+    assert row.binding is not None  # noqa: S101 - narrows the type
+    environment = rooms.catalog.environment(run.environment)
+    makers = set(run.makers) | {environment.applied_by}
+    actors = {who.user, who.behalf_of} - {None}
+    if actors & makers:
+        why = "asked for this change" if who.user == run.requester.user else "made part of what it is judged by"
+        raise _refused(
+            f"{who.user} {why}, and nobody approves what they made",
+            f"ask {_asked(rooms, row, makers)} to decide: `mandamus approve {run.id}`",
+        )
+    if environment.protected and not who.verified:
+        raise _refused(
+            f"{who.user} is only claimed ({who.authn}), and {environment.name} is protected",
+            "sign in as yourself, without --as",
+        )
+    if any(a.by == who.user and a.binding == row.binding.digest for a in given):
+        raise _refused(f"{who.user} has already decided on this", "one person has one vote; ask somebody else")
+    if row.binding.expires_us <= rooms.clock.now_us():
+        raise _refused("the time to decide is over", f"`mandamus runs retry {run.id}` plans it again")
+
+
+def _seat(rooms: Rooms, who: Subject, row: StepRow, given: Sequence[Approval], group: str | None) -> str:
+    """The requirement this yes counts for: one person fills one seat, also when in several groups."""
+    groups = rooms.identity.groups_of(who.user) | {f"user:{who.user}", ""}
+    open_groups = [requirement.group for requirement in unmet(row, given)]
+    fitting = [name for name in open_groups if name in groups and (group is None or name == group)]
+    if not fitting:
+        asked = ", ".join(name or "anyone else" for name in open_groups)
+        raise _refused(
+            f"{who.user} is not in a group that is asked ({asked})",
+            f"ask {_asked(rooms, row, set())} to decide",
+        )
+    return fitting[0]
+
+
+def _any_group(rooms: Rooms, who: Subject, row: StepRow) -> str:
+    """A no counts from anyone who could have said yes."""
+    groups = rooms.identity.groups_of(who.user) | {f"user:{who.user}", ""}
+    for requirement in row.requires:
+        if requirement.group in groups:
+            return requirement.group
+    raise _refused(f"{who.user} is not in a group that is asked", f"ask {_asked(rooms, row, set())} to decide")
+
+
+def _asked(rooms: Rooms, row: StepRow, makers: set[str]) -> str:
+    people: list[str] = []
+    for requirement in row.requires:
+        members = sorted(set(rooms.identity.members(requirement.group)) - makers) if requirement.group else []
+        people.append(f"{', '.join(members) or 'somebody'} of {requirement.group or 'the other users'}")
+    return " and ".join(people) or "somebody else"
+
+
+def _signed(rooms: Rooms, who: Subject, run: Run, row: StepRow, verdict: str, group: str, reason: str) -> Approval:
+    assert row.binding is not None  # noqa: S101 - narrows the type
+    body = {
+        "approval": rooms.ids.approval(),
+        "run": run.id,
+        "step": row.name,
+        "attempt": row.attempt,
+        "binding": row.binding.digest,
+        "verdict": verdict,
+        "by": who.user,
+        "authn": who.authn,
+        "group": group,
+        "reason": reason,
+        "at_us": rooms.clock.now_us(),
+        "expires_us": row.binding.expires_us,
+        "makers": sorted(run.makers),
+        "key_id": rooms.signer.key_id,
+    }
+    signature = base64.b64encode(rooms.signer.sign(canonical.dumps(body))).decode()
+    return Approval(
+        id=body["approval"],  # type: ignore[arg-type]
+        run=run.id,
+        step=row.name,
+        attempt=row.attempt,
+        binding=row.binding.digest,
+        verdict=verdict,
+        by=who.user,
+        group=group,
+        reason=reason,
+        at_us=body["at_us"],  # type: ignore[arg-type]
+        expires_us=row.binding.expires_us,
+        document=canonical.dumps({**body, "signature": signature}),
+    )
+
+
+def _verify(signer: Signer, run: Run, given: Approval) -> None:
+    document = canonical.loads(given.document)
+    signature = base64.b64decode(document.pop("signature"))
+    stands = signer.verifier.verify(signature, canonical.dumps(document))
+    row = (document["binding"], document["verdict"], document["by"], document["group"], document["run"])
+    if not stands or row != (given.binding, given.verdict, given.by, given.group, run.id) or given.by in run.makers:
+        raise MandamusError(
+            Code.DIGEST_MISMATCH,
+            f"approval {given.id} is not what was signed",
+            remedy="the database was changed by hand; run `mandamus audit verify` and `mandamus doctor`",
+        )
+
+
+def _record_refusal(rooms: Rooms, who: Subject, run: Run, row: StepRow, error: MandamusError) -> None:
+    assert row.binding is not None  # noqa: S101 - narrows the type
+    with rooms.db.begin("approval refused") as tx:
+        record(
+            rooms,
+            tx,
+            event(
+                Kind.APPROVAL_REFUSED,
+                who,
+                run.id,
+                step=row.name,
+                outcome=Outcome.DENIED,
+                data={"binding": row.binding.digest, "reason": error.message},
+            ),
+        )
+
+
+def _refused(message: str, remedy: str) -> MandamusError:
+    return MandamusError(Code.APPROVAL_REFUSED, message, remedy=remedy)

@@ -1,0 +1,187 @@
+"""Judge: policy's word on one plan. The only place where a ``Judged`` is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mandamus.catalog.model import Environment
+from mandamus.kernel import canonical
+from mandamus.kernel.access import Subject
+from mandamus.kernel.clock import rfc3339
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.ids import DecisionId
+from mandamus.policy.model import Outcome, Point, Verdict
+from mandamus.runs.model import Binding, Judged, Requirement, Run, StepRow
+from mandamus.runs.rooms import Rooms
+from mandamus.store.database import Tx
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdicts on one plan, not yet recorded."""
+
+    verdicts: tuple[Verdict, ...]
+    requires: tuple[Requirement, ...]
+
+    @property
+    def denied(self) -> bool:
+        """Whether any point said no."""
+        return any(verdict.outcome is Outcome.DENY for verdict in self.verdicts)
+
+    def error(self) -> MandamusError:
+        """What a denied requester is told: rule, file, line and the policy's own remedy."""
+        return denial(self.verdicts)
+
+
+def trigger(rooms: Rooms, run: Run, environment: Environment) -> Verdict:
+    """May this run start at all?"""
+    document = {"run": _run(run), "environment": _environment(environment)}
+    return _decide(rooms, Point.TRIGGER, document, environment)
+
+
+def may_step(rooms: Rooms, run: Run, environment: Environment, step: Mapping[str, Any]) -> Verdict:
+    """May this step be planned at all? Asked before its tool is started."""
+    document = {"run": _run(run), "environment": _environment(environment), "step": step}
+    return _decide(rooms, Point.STEP, document, environment)
+
+
+def judge(
+    rooms: Rooms,
+    run: Run,
+    environment: Environment,
+    step: Mapping[str, Any],
+    change_set: Mapping[str, Any],
+    native: Mapping[str, Any],
+    earlier: Sequence[Verdict] = (),
+) -> Judgement:
+    """Ask the point ``plan`` about one planned step; ``earlier`` verdicts count too. Nothing is recorded yet."""
+    document = {
+        "run": _run(run),
+        "environment": _environment(environment),
+        "step": step,
+        "change_set": change_set,
+        "native": native,
+    }
+    verdicts = (*earlier, _decide(rooms, Point.PLAN, document, environment))
+    return Judgement(verdicts, _requirements(verdicts, environment))
+
+
+def before_apply(
+    rooms: Rooms, run: Run, environment: Environment, step: Mapping[str, Any], change_set: Mapping[str, Any]
+) -> Verdict:
+    """The last question, asked right before the effect: freezes and windows live here."""
+    document = {
+        "run": _run(run),
+        "environment": _environment(environment),
+        "step": step,
+        "change_set": change_set,
+        "native": {},
+    }
+    return _decide(rooms, Point.APPLY, document, environment)
+
+
+def record(
+    rooms: Rooms, tx: Tx, who: Subject, run: Run, step: str | None, verdicts: Sequence[Verdict]
+) -> tuple[DecisionId, ...]:
+    """Write the decisions in the transaction of what they govern."""
+    return tuple(rooms.policy.record(tx, who, verdict, run.id, step) for verdict in verdicts)
+
+
+def passed(step: StepRow, binding: Binding, judgement: Judgement, decisions: tuple[DecisionId, ...]) -> Judged:
+    """The gate opens: a plan that no point denied, with the approvals policy asks for."""
+    if judgement.denied:
+        raise judgement.error()
+    return Judged(step=step, binding=binding, requires=judgement.requires, decisions=decisions)
+
+
+def load(step: StepRow) -> Judged:
+    """Rebuild the gate's word after a wait; raises ``digest_mismatch`` when the rows do not fit together."""
+    if step.binding is None or step.plan is None or step.binding.change_set != step.plan.change_set:
+        raise MandamusError(
+            Code.DIGEST_MISMATCH,
+            f"step {step.name} of {step.run} is not bound to the plan it was judged with",
+            remedy="run `mandamus doctor`; then `mandamus runs retry` plans it again",
+        )
+    return Judged(step=step, binding=step.binding, requires=step.requires, decisions=step.decisions)
+
+
+def denial(verdicts: Sequence[Verdict]) -> MandamusError:
+    """The error that shows every violation of every verdict that denied."""
+    denied = [verdict for verdict in verdicts if verdict.outcome is Outcome.DENY]
+    violations = [violation for verdict in denied for violation in verdict.violations]
+    lines = [f"{v.file}:{v.line}: {v.rule}: {v.msg}" for v in violations]
+    troubles = [verdict.error for verdict in denied if verdict.error]
+    remedies = [v.remedy for v in violations if v.remedy]
+    return MandamusError(
+        Code.POLICY_UNAVAILABLE if troubles and not violations else Code.POLICY_DENIED,
+        "denied by policy\n" + "\n".join([*lines, *troubles]),
+        remedy="; ".join(remedies) or "change the request so that the rule no longer fires, then ask again",
+        context={
+            "violations": [
+                {"rule": v.rule, "msg": v.msg, "file": v.file, "line": v.line, "remedy": v.remedy} for v in violations
+            ],
+            "errors": troubles,
+        },
+    )
+
+
+def same_requirements(step: StepRow, judgement: Judgement) -> bool:
+    """Whether judging again asks for exactly what was asked before, so that approvals stay."""
+    return not judgement.denied and step.requires == judgement.requires
+
+
+def _decide(rooms: Rooms, point: Point, document: Mapping[str, Any], environment: Environment) -> Verdict:
+    now_us = rooms.clock.now_us()
+    return rooms.policy.decide(
+        point,
+        {"point": point.value, "now": rfc3339(now_us), **document},
+        environment.policies,
+        protected=environment.protected,
+        now_us=now_us,
+    )
+
+
+def _requirements(verdicts: Sequence[Verdict], environment: Environment) -> tuple[Requirement, ...]:
+    """One requirement per group, the largest count wins; a rule that names no group means the environment's own."""
+    counts: dict[str, int] = {}
+    whys: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        for asked in verdict.requires:
+            groups = {asked.group: asked.count} if asked.group else dict(environment.approvers)
+            if not groups:
+                groups = {"": asked.count}
+            for group, count in groups.items():
+                counts[group] = max(counts.get(group, 0), count, asked.count)
+                whys.setdefault(group, []).append(asked.msg)
+    return tuple(
+        Requirement(group=group, count=counts[group], why="; ".join(dict.fromkeys(whys[group])))
+        for group in sorted(counts)
+    )
+
+
+def _run(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "workflow": run.workflow,
+        "environment": run.environment,
+        "requester": {
+            "user": run.requester.user,
+            "authn": run.requester.authn,
+            "groups": sorted(run.requester.groups),
+        },
+        "makers": list(run.makers),
+        "inputs": run.inputs,
+        "plan_only": run.plan_only,
+        "reason": run.reason,
+    }
+
+
+def _environment(environment: Environment) -> dict[str, Any]:
+    return {"name": environment.name, "protected": environment.protected, "vars": environment.vars}
+
+
+def inputs_digest(run: Run) -> str:
+    """Digest of a run's inputs, as the binding holds it."""
+    return canonical.digest_of(run.inputs)

@@ -1,0 +1,206 @@
+"""Plan: what one step would change, with the tool people already use, bound into one digest."""
+
+from __future__ import annotations
+
+import posixpath
+import shutil
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mandamus.catalog.model import Environment, Step, Workflow
+from mandamus.executors.model import Planned, Progress, SandboxPolicy, Task
+from mandamus.kernel import canonical
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.ids import Digest
+from mandamus.kernel.redact import Redactor
+from mandamus.runs import store
+from mandamus.runs.model import Binding, Notice, PlanRecord, Run, StepRow
+from mandamus.runs.rooms import Rooms
+
+
+@dataclass(frozen=True)
+class Work:
+    """One attempt at one step: everything its stages share, gathered once."""
+
+    run: Run
+    row: StepRow
+    workflow: Workflow
+    step: Step
+    environment: Environment
+    cancel: threading.Event
+
+    @property
+    def state_name(self) -> str | None:
+        """The name of the state the step's tool keeps, if it keeps one."""
+        if self.step.executor != "terraform":
+            return None
+        folder = posixpath.join(posixpath.dirname(self.run.workflow_file), str(self.step.spec["dir"]))
+        return posixpath.normpath(folder)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A finished plan, in the blob store, not yet recorded."""
+
+    record: PlanRecord
+    binding: Binding
+    change_set: Mapping[str, Any]
+    native: Mapping[str, Any]
+
+
+def wanted(rooms: Rooms, work: Work) -> bool:
+    """Whether the step's own condition lets it run; raises ``expression_invalid``."""
+    condition = work.step.condition
+    return condition is None or work.step.runs(_scope(rooms, work, condition.references(), {}))
+
+
+def draft(rooms: Rooms, work: Work) -> Draft:
+    """Run the tool's plan and bind what came out; raises what the executor raises."""
+    executor = rooms.executors.get(work.step.executor)
+    planned = executor.plan(task(rooms, work, "plan"))
+    record = PlanRecord(
+        change_set=rooms.blobs.put(planned.change_set.to_bytes()),
+        artifact=rooms.blobs.put(planned.blob),
+        native=None if planned.native is None else rooms.blobs.put(planned.native),
+        lock=planned.lock,
+        state=None if planned.state_read is None else vars(planned.state_read),
+        summary=planned.change_set.summary(),
+    )
+    native = {} if planned.native is None else {work.step.executor: canonical.loads(planned.native)}
+    return Draft(record, _bind(rooms, work, planned, record), planned.change_set.to_json(), native)
+
+
+def task(rooms: Rooms, work: Work, phase: str) -> Task:
+    """What the executor gets: resolved values, a private folder, the source, the sandbox and where output goes."""
+    secrets = rooms.secrets.resolve(work.environment.secrets)
+    redactor = Redactor(secrets.values(), rooms.redaction_key)
+    scope = _scope(rooms, work, work.step.references, secrets)
+    row = work.row
+    return Task(
+        run=work.run.id,
+        step=row.name,
+        attempt=row.attempt,
+        phase=phase,
+        spec=work.step.resolve(scope),
+        source=_source(rooms, work.run),
+        workdir=workdir(rooms, row),
+        secrets=secrets,
+        sandbox=_sandbox(work.environment),
+        output=rooms.outputs.open(row.run, row.name, row.attempt, phase),
+        progress=lambda progress: _tell(rooms, work, progress),
+        redactor=redactor,
+        deadline_s=work.step.timeout_s,
+        cancel=work.cancel,
+        state=_state(rooms, work),
+    )
+
+
+def workdir(rooms: Rooms, row: StepRow) -> Path:
+    """The private folder of one attempt; it survives our death until the step is settled."""
+    return rooms.work / row.run / f"{row.name}.{row.attempt}"
+
+
+def clean(rooms: Rooms, row: StepRow) -> None:
+    """Remove the folder of a settled attempt."""
+    shutil.rmtree(workdir(rooms, row), ignore_errors=True)
+
+
+def step_document(work: Work) -> dict[str, Any]:
+    """The step as policy sees it."""
+    return {"name": work.row.name, "executor": work.step.executor, "attempt": work.row.attempt}
+
+
+def target_digest(environment: Environment) -> Digest:
+    """Digest of what an environment gives to a plan: all of it but who judges and who approves."""
+    judges = ("policies", "approvers", "approval_ttl_s")
+    return canonical.digest_of({name: part for name, part in environment.to_json().items() if name not in judges})
+
+
+def state_reference(rooms: Rooms, work: Work) -> Mapping[str, Any] | None:
+    """Lineage and serial of the step's state as it is now, in the binding's form."""
+    state = _state(rooms, work)
+    return None if state is None else {"lineage": state.lineage, "serial": state.serial}
+
+
+def stored(rooms: Rooms, work: Work) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The change set and the native plan of a step that was planned before, digests verified."""
+    record = work.row.plan
+    if record is None:
+        return {}, {}
+    change_set = canonical.loads(rooms.blobs.get(record.change_set))
+    native = {} if record.native is None else {work.step.executor: canonical.loads(rooms.blobs.get(record.native))}
+    return change_set, native
+
+
+def _bind(rooms: Rooms, work: Work, planned: Planned, record: PlanRecord) -> Binding:
+    now_us = rooms.clock.now_us()
+    made = Binding(
+        run=work.run.id,
+        step=work.row.name,
+        source=work.run.source,
+        workflow=work.run.workflow_digest,
+        inputs=canonical.digest_of(work.run.inputs),
+        environment=target_digest(work.environment),
+        tool_lock=canonical.digest_of(planned.lock),
+        artifact=record.artifact,
+        change_set=record.change_set,
+        state=record.state,
+        sandbox=work.environment.pool.sandbox,
+        tries=work.step.retry.attempts,
+        expires_us=now_us + work.environment.approval_ttl_s * 1_000_000,
+    )
+    before = work.row.binding
+    if before is None or before.expires_us <= now_us:
+        return made
+    # A retry of the very same plan keeps its expiry, hence its digest, hence its approvals.
+    kept = Binding(**{**vars(made), "expires_us": before.expires_us})
+    return kept if kept == before else made
+
+
+def _scope(rooms: Rooms, work: Work, references: Iterable[str], secrets: Mapping[str, str]) -> dict[str, Any]:
+    parts = [reference.split(".") for reference in references]
+    needed = {part[1] for part in parts if part[0] == "steps" and len(part) > 1}
+    outputs: dict[str, Any] = {}
+    if needed:
+        with rooms.db.read() as conn:
+            outputs = store.outputs_of(conn, work.run.id, needed)
+    return {
+        "inputs": dict(work.run.inputs),
+        "steps": {name: {"outputs": outputs.get(name, {})} for name in needed},
+        "env": work.environment.scope(),
+        "run": {"id": work.run.id, "workflow": work.run.workflow, "requester": work.run.requester.user},
+        "secrets": dict(secrets),
+    }
+
+
+_UNPACK = threading.Lock()
+
+
+def _source(rooms: Rooms, run: Run) -> Path:
+    """The run's read-only copy of the project, unpacked once."""
+    folder = rooms.work / run.id / "source"
+    with _UNPACK:
+        if not folder.exists():
+            partial = folder.with_name("source.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            rooms.catalog.unpack_source(Digest(run.source), partial)
+            partial.rename(folder)
+    return folder
+
+
+def _sandbox(environment: Environment) -> SandboxPolicy:
+    pool = environment.pool
+    return SandboxPolicy(mode=pool.sandbox, network=pool.network, allow_private=pool.allow_private)
+
+
+def _state(rooms: Rooms, work: Work) -> Any:
+    if work.state_name is None:
+        return None
+    return rooms.states.latest(work.environment.name, work.state_name)
+
+
+def _tell(rooms: Rooms, work: Work, progress: Progress) -> None:
+    rooms.tell(Notice(run=work.run.id, step=work.row.name, state=work.row.state.value, text=progress.text))

@@ -1,0 +1,172 @@
+"""The verbs of runs, as every door calls them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mandamus.audit.kinds import Kind
+from mandamus.kernel import canonical
+from mandamus.kernel.access import Permission, Subject, requires
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.ids import RunId
+from mandamus.runs import admit, approval, settle, store
+from mandamus.runs.lifecycle import RUN_CLOSED, RunState, StepState
+from mandamus.runs.model import Approval, Request, Requirement, Run, StepRow
+from mandamus.runs.rooms import Rooms, Watcher, event, record
+
+PAGE_MAX = 200
+RETRYABLE = (
+    StepState.FAILED,
+    StepState.DENIED,
+    StepState.REJECTED,
+    StepState.EXPIRED,
+    StepState.CANCELLED,
+    StepState.SKIPPED,
+)
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as a person looks at it: the run, its steps, its approvals and what is still asked for by step."""
+
+    run: Run
+    steps: tuple[StepRow, ...]
+    approvals: tuple[Approval, ...]
+    asked: dict[str, tuple[Requirement, ...]]
+
+
+class Runs:
+    """Request, watch, decide, cancel, retry, settle."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    @requires(Permission.RUN_REQUEST)
+    def request(self, who: Subject, root: Path, request: Request) -> Run:
+        """Ask for a run of a workflow in the project at ``root``; it is recorded when this returns."""
+        return admit.admit(self._rooms, who, root, request)
+
+    @requires(Permission.RUN_READ)
+    def list(self, who: Subject, *, state: str | None = None, before: RunId | None = None, limit: int = 50) -> list[Run]:
+        """Newest first, a page of at most 200; ``before`` is the last id of the page before."""
+        if state is not None and state not in {known.value for known in RunState}:
+            raise MandamusError(
+                Code.USAGE,
+                f"there is no run state {state!r}",
+                remedy="use one of " + ", ".join(known.value for known in RunState),
+            )
+        with self._rooms.db.read() as conn:
+            return store.list_runs(conn, state=state, before=before, limit=min(limit, PAGE_MAX))
+
+    @requires(Permission.RUN_READ)
+    def show(self, who: Subject, run_id: RunId) -> RunView:
+        """One run with its steps and approvals; raises ``not_found``."""
+        with self._rooms.db.read() as conn:
+            run = store.get_run(conn, run_id)
+            steps = store.list_steps(conn, run_id)
+            given = store.approvals_of(conn, run_id)
+        asked = {
+            row.name: tuple(approval.unmet(row, [a for a in given if a.step == row.name]))
+            for row in steps
+            if row.state is StepState.WAITING
+        }
+        return RunView(run, tuple(steps), tuple(given), asked)
+
+    @requires(Permission.RUN_READ)
+    def change_set(self, who: Subject, run_id: RunId, step: str) -> dict[str, Any]:
+        """The change set a step was planned to make, as JSON; empty while it is not planned."""
+        with self._rooms.db.read() as conn:
+            row = store.get_step(conn, run_id, step)
+        if row.plan is None:
+            return {}
+        found: dict[str, Any] = canonical.loads(self._rooms.blobs.get(row.plan.change_set))
+        return found
+
+    @requires(Permission.RUN_READ)
+    def logs(
+        self, who: Subject, run_id: RunId, step: str, *, phase: str = "apply", attempt: int | None = None, offset: int = 0
+    ) -> tuple[bytes, int]:
+        """Output of a step from a byte offset, already redacted, and the offset to go on from."""
+        with self._rooms.db.read() as conn:
+            row = store.get_step(conn, run_id, step)
+        return self._rooms.outputs.read(run_id, step, attempt or row.attempt, phase, offset)
+
+    @requires(Permission.RUN_DECIDE)
+    def approve(
+        self, who: Subject, run_id: RunId, *, step: str | None = None, reason: str = "", group: str | None = None
+    ) -> Approval:
+        """Say yes to the bound digest of the waiting step; raises ``approval_refused``."""
+        return approval.decide(self._rooms, who, run_id, step, approval.YES, reason=reason, group=group)
+
+    @requires(Permission.RUN_DECIDE)
+    def reject(
+        self, who: Subject, run_id: RunId, *, step: str | None = None, reason: str = "", group: str | None = None
+    ) -> Approval:
+        """Say no; the step ends rejected. Raises ``approval_refused``."""
+        return approval.decide(self._rooms, who, run_id, step, approval.NO, reason=reason, group=group)
+
+    @requires(Permission.RUN_CANCEL)
+    def cancel(self, who: Subject, run_id: RunId, *, reason: str = "") -> Run:
+        """Stop a run: what waits ends at once, what runs is interrupted and tells the truth about where it got."""
+        with self._rooms.db.begin("cancel") as tx:
+            run = store.get_run(tx.conn, run_id)
+            if run.state in RUN_CLOSED:
+                raise _closed(run, "cancel")
+            if not run.cancel_requested:
+                store.update_run(tx.conn, run_id, cancel_requested=True)
+                record(self._rooms, tx, event(Kind.RUN_CANCELLED, who, run_id, why=reason))
+            self._rooms.engine.enqueue(tx, "run", run_id, store.next_wake(tx.conn, run_id))
+            return store.get_run(tx.conn, run_id)
+
+    @requires(Permission.RUN_RETRY)
+    def retry(self, who: Subject, run_id: RunId, *, reason: str = "") -> Run:
+        """Try the steps that stopped a run again, and those after them; what succeeded stays as it is."""
+        with self._rooms.db.begin("retry") as tx:
+            run = store.get_run(tx.conn, run_id)
+            names = self._to_retry(tx.conn, run)
+            now_us = self._rooms.clock.now_us()
+            record(self._rooms, tx, event(Kind.RUN_RETRIED, who, run_id, why=reason, data={"steps": names}))
+            store.reopen_steps(tx.conn, run_id, names, now_us)
+            store.update_run(
+                tx.conn,
+                run_id,
+                state=RunState.RUNNING.value,
+                closed_us=None,
+                evidence=None,
+                error=None,
+                cancel_requested=False,
+                makers=canonical.dumps(sorted({*run.makers, who.user})),
+            )
+            self._rooms.engine.enqueue(tx, "run", run_id, store.next_wake(tx.conn, run_id))
+            return store.get_run(tx.conn, run_id)
+
+    @requires(Permission.RUN_SETTLE)
+    def settle(self, who: Subject, run_id: RunId, step: str, outcome: str, *, reason: str) -> Run:
+        """A human's word on an effect nobody could settle: ``succeeded``, ``failed`` or ``retry``."""
+        return settle.settle(self._rooms, who, run_id, step, outcome, reason=reason)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Show every line of progress made in this process to the watcher."""
+        self._rooms.watchers.append(watcher)
+
+    def _to_retry(self, conn: Any, run: Run) -> list[str]:
+        if run.state not in RUN_CLOSED:
+            raise MandamusError(
+                Code.CONFLICT,
+                f"{run.id} is {run.state}, not closed",
+                remedy=f"wait for it, or `mandamus runs cancel {run.id}` first",
+            )
+        names = [row.name for row in store.list_steps(conn, run.id, RETRYABLE)]
+        if not names:
+            raise _closed(run, "retry")
+        return names
+
+
+def _closed(run: Run, verb: str) -> MandamusError:
+    return MandamusError(
+        Code.CONFLICT,
+        f"there is nothing to {verb} in {run.id}: it is {run.state}",
+        remedy="ask for a new run with `mandamus run`",
+    )
