@@ -235,12 +235,16 @@ class Command:
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process ended: ``code`` as a shell would show it (128 + signal when killed by one)."""
+    """How a process ended: ``code`` as a shell would show it (128 + signal when killed by one).
+
+    ``tail`` is the end of its logged output, redacted, at most 4,096 bytes.
+    """
 
     code: int
     duration_s: float
     timed_out: bool = False
     cancelled: bool = False
+    tail: str = field(default="", repr=False)
 
     @property
     def ok(self) -> bool:
@@ -276,10 +280,12 @@ class Runner(Protocol):
         on_stdout: Callable[[bytes], None] | None = None,
         log_stdout: bool = True,
         marks: Marks | None = None,
+        deadline_s: float | None = None,
         grace_s: float = GRACE_S,
     ) -> Exit:
         """Run to the end; when this returns or raises, no process of the tree is left.
 
+        ``deadline_s`` is what is left of the phase's time; without it ``task.deadline_s`` counts from now.
         Output (standard output and error) is redacted by ``task.redactor`` and appended to ``task.output``.
         ``on_stdout`` gets standard output raw, in chunks of up to 64 KiB that split lines anywhere, and must redact
         what it keeps; ``log_stdout=False`` keeps standard output (not error) out of the log. On cancel or deadline:
