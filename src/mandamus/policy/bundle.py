@@ -1,0 +1,203 @@
+"""A policy set as bytes: read from a directory, packed into one canonical snapshot, unpacked for the evaluator."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mandamus.kernel import canonical
+from mandamus.kernel.errors import MandamusError, Problem
+from mandamus.policy.model import ROOT, Bundle, Fault, fault
+
+FORMAT = "policy-set/1"
+TEST_SUFFIX = "_test.rego"
+DATA_FILE = "data.json"
+FILES_MAX = 2_000
+FILE_BYTES_MAX = 4 << 20
+TOTAL_BYTES_MAX = 16 << 20
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The text files of a directory by relative path, and what is wrong with others."""
+
+    directory: Path
+    files: Mapping[str, str]
+    problems: tuple[Problem, ...]
+
+    @property
+    def modules(self) -> dict[str, str]:
+        """The modules that are evaluated."""
+        return {p: t for p, t in self.files.items() if p.endswith(".rego") and not p.endswith(TEST_SUFFIX)}
+
+    @property
+    def tests(self) -> dict[str, str]:
+        """The modules that only test."""
+        return {p: t for p, t in self.files.items() if p.endswith(TEST_SUFFIX)}
+
+    def problem(self, path: str, code: str, message: str, remedy: str, *, line: int = 1, col: int = 1) -> Problem:
+        """A finding in one of the files, named as the user can open it."""
+        return Problem(str(self.directory / path), line, col, code, message, remedy)
+
+
+def read(directory: Path) -> Tree:
+    """Every ``*.rego`` and ``data.json`` below the directory; names beginning with a dot are passed over.
+
+    A link may name a file inside the directory and nothing else.
+    """
+    reader = _Reader(directory)
+    if directory.is_dir():
+        reader.walk()
+    else:
+        reader.refuse("", "file_invalid", "is not a directory", "name the directory that holds the *.rego files")
+    return Tree(directory, dict(sorted(reader.files.items())), tuple(reader.problems))
+
+
+def data_of(files: Mapping[str, str]) -> bytes:
+    """The ``data.json`` files merged as OPA does (each at the path of its folder), canonical; empty when none is.
+
+    Raises ``value_invalid`` for text that is not JSON, not an object, or that says one thing twice.
+    """
+    merged: dict[str, Any] = {}
+    for path, text in files.items():
+        if path.rpartition("/")[2] != DATA_FILE:
+            continue
+        value = canonical.loads(text.encode())
+        if not isinstance(value, dict):
+            raise _data_invalid(path, "is not a JSON object")
+        for folder in reversed(path.split("/")[:-1]):
+            value = {folder: value}
+        if ROOT in value:
+            raise _data_invalid(path, f"gives data.{ROOT}, which belongs to the rules")
+        _merge(merged, value, path)
+    return canonical.dumps(merged) if merged else b""
+
+
+def pack(files: Mapping[str, str], entries: Mapping[str, tuple[str, ...]]) -> bytes:
+    """The canonical snapshot; its digest is the set's identity."""
+    return canonical.dumps(
+        {
+            "format": FORMAT,
+            "entries": {point: list(rules) for point, rules in entries.items()},
+            "files": [
+                {"path": path, "digest": canonical.digest(text.encode()), "content": text}
+                for path, text in sorted(files.items())
+            ],
+        }
+    )
+
+
+def unpack(snapshot: bytes) -> Bundle:
+    """The set in a snapshot; raises ``policy_unavailable`` (``bundle_corrupt``) when it is not one."""
+    try:
+        document = canonical.loads(snapshot)
+        if document["format"] != FORMAT:
+            raise ValueError(f"format {document['format']!r} is not {FORMAT}")
+        files: dict[str, str] = {item["path"]: item["content"] for item in document["files"]}
+        entries = {point: tuple(rules) for point, rules in document["entries"].items()}
+        if not entries:
+            raise ValueError("it defines no rule")
+        tree = Tree(Path(), files, ())
+        modules, tests = tuple(tree.modules.items()), tuple(tree.tests.items())
+        return Bundle(canonical.digest(snapshot), modules, tests, data_of(files), entries)
+    except (MandamusError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise fault(
+            Fault.BUNDLE_CORRUPT,
+            f"policy set {canonical.digest(snapshot)} cannot be read: {error}",
+            "publish the policy directory again with `mandamus env apply`",
+        ) from error
+
+
+class _Reader:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._inside = directory.resolve()
+        self._bytes = 0
+        self.files: dict[str, str] = {}
+        self.problems: list[Problem] = []
+
+    def walk(self) -> None:
+        for folder, names, files in os.walk(self._directory, followlinks=False):
+            here = Path(folder)
+            names[:] = sorted(name for name in names if not name.startswith("."))
+            for name in [name for name in names if (here / name).is_symlink()]:
+                self._refuse_link(here / name)
+            for name in sorted(files):
+                if not name.startswith(".") and (name.endswith(".rego") or name == DATA_FILE):
+                    self._file(here / name)
+                if len(self.files) > FILES_MAX:
+                    self.refuse("", "file_invalid", f"holds more than {FILES_MAX} policy files", "split the set")
+                    return
+
+    def refuse(self, path: str, code: str, message: str, remedy: str) -> None:
+        self.problems.append(Problem(str(self._directory / path), 1, 1, code, message, remedy))
+
+    def _refuse_link(self, path: Path) -> None:
+        self.refuse(
+            self._relative(path),
+            "link_refused",
+            "is a link that leaves the set or names a folder",
+            "copy what it names into the policy directory",
+        )
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self._directory).as_posix()
+
+    def _file(self, path: Path) -> None:
+        relative = self._relative(path)
+        try:
+            if path.is_symlink() and not path.resolve().is_relative_to(self._inside):
+                self._refuse_link(path)
+                return
+            self._take(relative, path)
+        except (OSError, RuntimeError) as error:
+            self.refuse(relative, "file_invalid", f"cannot be read: {error}", "make it a readable, regular file")
+
+    def _take(self, relative: str, path: Path) -> None:
+        if not relative.isprintable() or ":" in relative:
+            self.refuse(ascii(relative), "file_invalid", "has a colon or a control sign in its name", "rename it")
+            return
+        # Not blocking: a named pipe would wait for a writer that never comes.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                self.refuse(relative, "file_invalid", "is not a regular file", "replace it by a file, or remove it")
+                return
+            data = file.read(FILE_BYTES_MAX + 1)
+        self._bytes += len(data)
+        if len(data) > FILE_BYTES_MAX or self._bytes > TOTAL_BYTES_MAX:
+            limits = f"{FILE_BYTES_MAX >> 20} MiB a file, {TOTAL_BYTES_MAX >> 20} MiB a set"
+            self.refuse(relative, "file_invalid", f"is too large ({limits})", "give large data as workflow inputs")
+            return
+        self._decode(relative, data)
+
+    def _decode(self, relative: str, data: bytes) -> None:
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            self.refuse(relative, "file_invalid", f"is not UTF-8 at byte {error.start}", "save it as UTF-8")
+            return
+        if "\0" in text:
+            line = text[: text.index("\0")].count("\n") + 1
+            found = Problem(str(self._directory / relative), line, 1, "file_invalid", "holds a NUL", "remove it")
+            self.problems.append(found)
+            return
+        self.files[relative] = text
+
+
+def _merge(into: dict[str, Any], value: Mapping[str, Any], path: str) -> None:
+    for key, item in value.items():
+        known = into.get(key)
+        if key not in into:
+            into[key] = item
+        elif isinstance(known, dict) and isinstance(item, dict):
+            _merge(known, item, path)
+        else:
+            raise _data_invalid(path, f"gives {key!r} a second time")
+
+
+def _data_invalid(path: str, why: str) -> ValueError:
+    return ValueError(f"{path} {why}")
