@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mandamus.store.tables import audit, base, runs
+from mandamus.store.tables import audit, base, policy, runs
 
-TABLES = (audit, runs)
+TABLES = (audit, policy, runs)
 metadata = base.metadata
