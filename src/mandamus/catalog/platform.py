@@ -1,0 +1,259 @@
+"""Reads the platform's own configuration: users, groups and environments, never taken from a workflow's repository."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mandamus.catalog.model import Environment, Pool
+from mandamus.catalog.workflow import INPUT_NAME, NAME
+from mandamus.identity.model import GROUP_NAME, RESERVED, USER_NAME, Group, User
+from mandamus.kernel.document import Finding, Kind, Node, parse
+from mandamus.kernel.errors import Code
+from mandamus.kernel.ids import Digest
+from mandamus.kernel.reader import Reader, did_you_mean
+from mandamus.secrets.model import SecretRef
+
+PEOPLE_MAX = 10_000
+APPROVERS_MAX = 100
+APPROVAL_TTL_S_MIN = 60
+APPROVAL_TTL_S_DEFAULT = 86_400
+
+_KEYS = ("users", "groups", "environments")
+_USER_KEYS = ("name", "email", "active")
+_ENVIRONMENT_KEYS = ("protected", "vars", "secrets", "policies", "approvers", "approval_ttl", "pool")
+_POOL_KEYS = ("sandbox", "network", "allow_private")
+_SANDBOXES = ("required", "none")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_RULE = "letters, digits, - and _"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What earlier files declared, so that this one may name it."""
+
+    users: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Target:
+    """An environment as declared: its policy sets are still folders, to be published before it is applied."""
+
+    environment: Environment
+    policies: tuple[Path, ...]
+
+    def published(self, sets: tuple[Digest, ...]) -> Environment:
+        """The environment with the digests of its published policy sets, in the order of ``policies``."""
+        if len(sets) != len(self.policies):
+            raise AssertionError("one digest for each policy folder")
+        return replace(self.environment, policies=sets)
+
+
+@dataclass(frozen=True)
+class PlatformConfig:
+    """One file's users, groups and environments, in its order."""
+
+    users: tuple[User, ...]
+    groups: tuple[Group, ...]
+    environments: tuple[Target, ...]
+
+
+def read(data: bytes, file: str, folder: Path, known: Known | None = None) -> PlatformConfig:
+    """Parse and check a platform file; relative paths in it stand in ``folder``.
+
+    Raises ``document_invalid`` when it is no YAML we accept, else ``environment_invalid`` with every problem found.
+    """
+    root = parse(data, file)
+    reading = _Reading(Reader(), folder, known or Known())
+    config = reading.config(root)
+    reading.reader.raise_for(Code.ENVIRONMENT_INVALID, "correct the file, then run `mandamus env apply` again")
+    return config
+
+
+class _Reading:
+    def __init__(self, reader: Reader, folder: Path, known: Known) -> None:
+        self.reader = reader
+        self._folder = folder
+        self._users = set(known.users)
+        self._groups = set(known.groups)
+        self._sizes: dict[str, int] = {}
+
+    def config(self, root: Node) -> PlatformConfig:
+        fields = self.reader.table(root, "a platform file", _KEYS)
+        if root.kind is Kind.MAP and not root.fields:
+            self.reader.add(root, Finding.WRONG_VALUE, "the file declares nothing", "add users, groups or environments")
+        users = self._entries(fields, "users", self._user)
+        self._users |= {user.name for user in users}
+        groups = self._entries(fields, "groups", self._group)
+        self._groups |= {group.name for group in groups}
+        self._sizes = {group.name: len(set(group.members)) for group in groups}
+        environments = self._entries(fields, "environments", self._environment)
+        return PlatformConfig(tuple(users), tuple(groups), tuple(environments))
+
+    def _entries(self, fields: Mapping[str, Node], key: str, make: Any) -> list[Any]:
+        if key not in fields:
+            return []
+        found = self.reader.mapping(fields[key], f"`{key}`")
+        if len(found) > PEOPLE_MAX:
+            self.reader.add(fields[key], Finding.LIMIT, f"more than {PEOPLE_MAX} {key}", "split the file")
+            return []
+        return [make(name, fields[key], node) for name, node in found.items()]
+
+    def _name(self, name: str, parent: Node, form: re.Pattern[str], what: str, rule: str) -> None:
+        if not form.fullmatch(name):
+            message = f"`{name[:60]}` is no name for {what}"
+            self.reader.add(parent.key_at(name), Finding.WRONG_VALUE, message, f"use {rule}")
+
+    def _user(self, name: str, parent: Node, node: Node) -> User:
+        self._name(name, parent, USER_NAME, "a user", "letters, digits and . _ @ + -, beginning with a letter or digit")
+        if name in RESERVED:
+            message = f"`{name}` is the platform's own name"
+            self.reader.add(parent.key_at(name), Finding.WRONG_VALUE, message, "choose another name")
+        if node.kind is Kind.SCALAR and node.value is None:
+            return User(name)
+        fields = self.reader.table(node, f"user `{name}`", _USER_KEYS)
+        return User(
+            name,
+            self._text(fields, "name"),
+            self._text(fields, "email"),
+            self.reader.boolean(fields["active"], "`active`", default=True) if "active" in fields else True,
+        )
+
+    def _text(self, fields: Mapping[str, Node], key: str) -> str:
+        return self.reader.text(fields[key], f"`{key}`", late=False) if key in fields else ""
+
+    def _group(self, name: str, parent: Node, node: Node) -> Group:
+        self._name(name, parent, GROUP_NAME, "a group", f"lower-case {_RULE}, beginning with a letter, at most 63")
+        members = []
+        for element in self.reader.sequence(node, f"group `{name}`"):
+            member = self.reader.text(element, f"a member of `{name}`", late=False)
+            if member in members:
+                self.reader.add(element, Finding.WRONG_VALUE, f"`{member}` stands twice in `{name}`", "delete one")
+            elif member and member not in self._users:
+                remedy = did_you_mean(member, sorted(self._users), f"add `{member}` under `users`")
+                self.reader.add(element, Finding.UNKNOWN_NAME, f"there is no user `{member}`", remedy)
+            members.append(member)
+        return Group(name, tuple(members))
+
+    def _environment(self, name: str, parent: Node, node: Node) -> Target:
+        self._name(name, parent, NAME, "an environment", f"lower-case {_RULE}, beginning with a letter, at most 63")
+        if node.kind is Kind.SCALAR and node.value is None:
+            return Target(Environment(name), ())
+        fields = self.reader.table(node, f"environment `{name}`", _ENVIRONMENT_KEYS)
+        ttl_s = APPROVAL_TTL_S_DEFAULT
+        if "approval_ttl" in fields:
+            ttl_s = self.reader.duration_s(
+                fields["approval_ttl"], "`approval_ttl`", minimum=APPROVAL_TTL_S_MIN, default=ttl_s
+            )
+        made = Environment(
+            name=name,
+            protected=self.reader.boolean(fields["protected"], "`protected`") if "protected" in fields else False,
+            vars=self._vars(fields["vars"]) if "vars" in fields else {},
+            secrets=self._secrets(fields["secrets"]) if "secrets" in fields else {},
+            approvers=self._approvers(fields["approvers"]) if "approvers" in fields else {},
+            approval_ttl_s=ttl_s,
+            pool=self._pool(fields["pool"]) if "pool" in fields else Pool(),
+        )
+        return Target(made, self._policies(fields["policies"]) if "policies" in fields else ())
+
+    def _vars(self, node: Node) -> dict[str, Any]:
+        found = self.reader.mapping(node, "`vars`")
+        for name, child in found.items():
+            self._name(name, node, INPUT_NAME, "a variable", "letters, digits and _, not beginning with a digit")
+            for scalar in child.scalars():
+                if scalar.late:
+                    message = f"variable `{name}` cannot hold an expression"
+                    self.reader.add(scalar, Finding.EXPRESSION_REFUSED, message, "write the value itself")
+        return {name: child.plain() for name, child in found.items()}
+
+    def _secrets(self, node: Node) -> dict[str, SecretRef]:
+        made = {}
+        for name, child in self.reader.mapping(node, "`secrets`").items():
+            self._name(name, node, INPUT_NAME, "a secret", "letters, digits and _, not beginning with a digit")
+            if child.kind is not Kind.MAP:
+                # Not the reader's words: they could show a value that somebody wrote here by mistake.
+                message = f"secret `{name}` is a reference, never a value"
+                self.reader.add(child, Finding.WRONG_TYPE, message, "write {env: VARIABLE} or {file: PATH}")
+                continue
+            fields = self.reader.table(child, f"secret `{name}`", ("env", "file"))
+            if len(fields) != 1:
+                message = f"secret `{name}` names {'two places' if fields else 'no place'}"
+                self.reader.add(child, Finding.WRONG_VALUE, message, "give exactly one of `env` and `file`")
+                continue
+            ref = self._secret(fields)
+            if ref is not None:
+                made[name] = ref
+        return made
+
+    def _secret(self, fields: Mapping[str, Node]) -> SecretRef | None:
+        if "env" in fields:
+            variable = self.reader.text(fields["env"], "`env`", late=False)
+            if not _VARIABLE.fullmatch(variable):
+                self.reader.add(fields["env"], Finding.WRONG_VALUE, "`env` is no name of a variable", "write its name")
+                return None
+            return SecretRef(env=variable)
+        path = self.reader.text(fields["file"], "`file`", late=False)
+        return SecretRef(file=str((self._folder / path).resolve())) if path else None
+
+    def _policies(self, node: Node) -> tuple[Path, ...]:
+        made: list[Path] = []
+        for element in self.reader.sequence(node, "`policies`"):
+            text = self.reader.text(element, "an element of `policies`", late=False)
+            if not text:
+                continue
+            path = (self._folder / text).resolve()
+            if not path.is_dir():
+                self.reader.add(element, Finding.WRONG_VALUE, f"{path} is no folder", "name a folder of .rego files")
+            elif path in made:
+                self.reader.add(element, Finding.WRONG_VALUE, f"{text} stands twice in `policies`", "delete one")
+            made.append(path)
+        return tuple(made)
+
+    def _approvers(self, node: Node) -> dict[str, int]:
+        made = {}
+        for group, child in self.reader.mapping(node, "`approvers`").items():
+            if group not in self._groups:
+                remedy = did_you_mean(group, sorted(self._groups), f"add `{group}` under `groups`")
+                self.reader.add(node.key_at(group), Finding.UNKNOWN_NAME, f"there is no group `{group}`", remedy)
+            fields = self.reader.table(child, f"`{group}`", ("count",), required=("count",))
+            if "count" not in fields:
+                continue
+            count = self.reader.integer(fields["count"], "`count`", minimum=1, maximum=APPROVERS_MAX, default=1)
+            size = self._sizes.get(group)
+            if size is not None and size < count:
+                message = f"`count` is {count}, but `{group}` has {size} member{'' if size == 1 else 's'}"
+                self.reader.add(fields["count"], Finding.WRONG_VALUE, message, "add members, or ask for fewer")
+            made[group] = count
+        return made
+
+    def _pool(self, node: Node) -> Pool:
+        fields = self.reader.table(node, "`pool`", _POOL_KEYS)
+        sandbox = "required"
+        if "sandbox" in fields:
+            sandbox = self.reader.choice(fields["sandbox"], "`sandbox`", _SANDBOXES, default=sandbox)
+        network = self.reader.boolean(fields["network"], "`network`") if "network" in fields else False
+        private: tuple[str, ...] = ()
+        if "allow_private" in fields:
+            elements = self.reader.sequence(fields["allow_private"], "`allow_private`")
+            private = tuple(self._network(element) for element in elements)
+        return Pool(sandbox, network, private)
+
+    def _network(self, node: Node) -> str:
+        text = self.reader.text(node, "an element of `allow_private`", late=False)
+        if not text:
+            return text
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError:
+            message = f"`{text[:60]}` is no network"
+            self.reader.add(node, Finding.WRONG_VALUE, message, "write it as CIDR, such as 127.0.0.0/8 or 10.1.2.0/24")
+            return text
+        if not (network.is_private or network.is_loopback or network.is_link_local):
+            message = f"{text} is not a private network"
+            self.reader.add(node, Finding.WRONG_VALUE, message, "public addresses need no permission; delete it")
+        return str(network)

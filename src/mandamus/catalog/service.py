@@ -1,0 +1,168 @@
+"""The catalog's verbs: check a workflow, keep the source a run works from, apply environments and find them."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from mandamus.audit.kinds import Kind
+from mandamus.audit.model import Event, Resource
+from mandamus.audit.service import Audit
+from mandamus.catalog import source, store, workflow
+from mandamus.catalog.model import Environment, Workflow
+from mandamus.catalog.workflow import Validators
+from mandamus.kernel.access import Permission, Subject, check, requires
+from mandamus.kernel.clock import Clock
+from mandamus.kernel.document import BYTES_MAX
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.ids import Digest
+from mandamus.kernel.reader import did_you_mean, suggest
+from mandamus.store.blobs import Blobs
+from mandamus.store.database import Database, Tx
+
+CACHED_MAX = 32
+
+
+class Catalog:
+    """What may run in one home; ``validators`` come from the executors, by name."""
+
+    def __init__(self, db: Database, blobs: Blobs, audit: Audit, clock: Clock, validators: Validators) -> None:
+        self._db = db
+        self._blobs = blobs
+        self._audit = audit
+        self._clock = clock
+        self._validators = validators
+        self._lock = threading.Lock()
+        self._loaded: OrderedDict[tuple[Digest, str], tuple[bytes, Workflow]] = OrderedDict()
+
+    @requires(Permission.WORKFLOW_READ)
+    def check(self, who: Subject, root: Path, path: Path) -> Workflow:  # noqa: ARG002 - the guard reads it
+        """Parse and check a workflow file of a project on this machine, as a run would.
+
+        ``path`` is relative to the working folder or absolute. Raises ``not_found``, ``source_invalid`` when it lies
+        outside the project, ``document_invalid`` or ``workflow_invalid`` with every problem.
+        """
+        return check_file(root, path, self._validators)
+
+    @requires(Permission.ENVIRONMENT_READ)
+    def environments(self, who: Subject) -> list[Environment]:  # noqa: ARG002 - the guard reads it
+        """The current version of every environment, by name."""
+        with self._db.read() as conn:
+            return store.list_environments(conn)
+
+    @requires(Permission.ENVIRONMENT_READ)
+    def show_environment(self, who: Subject, name: str) -> Environment:  # noqa: ARG002 - the guard reads it
+        """The current version of one environment; raises ``not_found``."""
+        return self.environment(name)
+
+    def environment(self, name: str) -> Environment:
+        """The current version of one environment; raises ``not_found`` with the nearest name."""
+        with self._db.read() as conn:
+            found = store.get_environment(conn, name)
+            known = store.names(conn) if found is None else []
+        if found is None:
+            raise _no_environment(name, known)
+        return found
+
+    def environment_version(self, name: str, digest: Digest) -> Environment:
+        """A version a run was made with, current or not; raises ``not_found``."""
+        with self._db.read() as conn:
+            found = store.get_version(conn, name, digest)
+        if found is None:
+            raise MandamusError(
+                Code.NOT_FOUND,
+                f"environment {name} never had the version {digest}",
+                remedy="restore the home from a backup; `mandamus doctor` lists what is missing",
+                context={"environment": name, "digest": digest},
+            )
+        return found
+
+    def apply_environment(self, tx: Tx, who: Subject, made: Environment) -> Environment:
+        """Make this the current version; nothing is written when it is already.
+
+        Gives the current version with who applied it. Raises ``forbidden`` without ``environment:write``.
+        """
+        check(who, Permission.ENVIRONMENT_WRITE)
+        applied = replace(made, applied_by=who.user)
+        previous = store.put_environment(tx.conn, applied, self._clock.now_us())
+        if previous != applied.digest:
+            data = {"environment": applied.name, "digest": applied.digest, "previous": previous}
+            resource = Resource("environment", applied.name)
+            self._audit.record(tx, Event(Kind.ENVIRONMENT_APPLIED, who, resource, data=data))
+        current = store.get_environment(tx.conn, applied.name)
+        return current if current is not None else applied
+
+    def snapshot_source(self, root: Path) -> Digest:
+        """Keep the project's tree as it is now; raises ``source_invalid``."""
+        return self._blobs.put(source.snapshot(root))
+
+    def unpack_source(self, digest: Digest, dest: Path) -> None:
+        """Write a kept tree into a new folder; raises ``source_invalid``, ``blob_missing``, ``blob_corrupt``."""
+        source.unpack(self._blobs.get(digest), dest)
+
+    def load(self, digest: Digest, path: str) -> Workflow:
+        """The workflow at a path of a kept tree, checked; raises what ``check`` raises."""
+        return self._load(digest, path)[1]
+
+    def workflow_bytes(self, digest: Digest, path: str) -> bytes:
+        """The exact bytes of a workflow file of a kept tree."""
+        return self._load(digest, path)[0]
+
+    def _load(self, digest: Digest, path: str) -> tuple[bytes, Workflow]:
+        name = str(PurePosixPath(path))
+        with self._lock:
+            found = self._loaded.get((digest, name))
+            if found is not None:
+                self._loaded.move_to_end((digest, name))
+                return found
+        data = source.read_file(self._blobs.get(digest), name)
+        made = data, workflow.read(data, name, self._validators)
+        with self._lock:
+            self._loaded[digest, name] = made
+            while len(self._loaded) > CACHED_MAX:
+                self._loaded.popitem(last=False)
+        return made
+
+
+def check_file(root: Path, path: Path, validators: Validators) -> Workflow:
+    """Parse and check a workflow file under a project's root; needs no home."""
+    resolved = path.resolve()
+    if not resolved.is_relative_to(root.resolve()):
+        raise MandamusError(
+            Code.SOURCE_INVALID,
+            f"{path} lies outside the project {root}",
+            remedy="move it into the project, or run this where it belongs",
+        )
+    try:
+        with resolved.open("rb") as file:
+            data = file.read(BYTES_MAX + 1)
+    except OSError as error:
+        raise _no_file(path, error) from error
+    return workflow.read(data, str(path), validators)
+
+
+def _no_file(path: Path, error: OSError) -> MandamusError:
+    try:
+        names = [entry.name for entry in path.resolve().parent.iterdir() if entry.suffix in {".yaml", ".yml"}]
+    except OSError:
+        names = []
+    near = suggest(path.name, sorted(names))
+    return MandamusError(
+        Code.NOT_FOUND,
+        f"cannot read {path}: {error.strerror}",
+        remedy=f"did you mean `{path.with_name(near)}`?" if near else "name a workflow file, such as workflows/x.yaml",
+        context={"path": str(path)},
+    )
+
+
+def _no_environment(name: str, known: Sequence[str]) -> MandamusError:
+    otherwise = f"there is {', '.join(known)}" if known else "declare it in a file and run `mandamus env apply FILE`"
+    return MandamusError(
+        Code.NOT_FOUND,
+        f"there is no environment {name}",
+        remedy=did_you_mean(name, known, otherwise),
+        context={"environment": name},
+    )

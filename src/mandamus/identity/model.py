@@ -1,0 +1,33 @@
+"""Users and groups as they are declared."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,127}")
+GROUP_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
+RESERVED = frozenset({"mandamus", "system"})
+"""Names under which the platform itself acts; nobody else may have them."""
+
+OS_USER = "os-user"
+CLAIMED = "local, unverified"
+
+
+@dataclass(frozen=True)
+class User:
+    """A person. ``name`` is the id that stands in the log, the rest can be erased; an inactive user may do nothing."""
+
+    name: str
+    display_name: str = ""
+    email: str = ""
+    active: bool = True
+
+
+@dataclass(frozen=True)
+class Group:
+    """People who may be asked together; ``members`` are names of users."""
+
+    name: str
+    members: tuple[str, ...] = ()

@@ -1,0 +1,153 @@
+"""Who acts: declares users and groups, and makes the Subject of everyone who comes through a door."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mandamus.audit.kinds import Kind
+from mandamus.audit.model import Event, Resource
+from mandamus.audit.service import Audit
+from mandamus.identity import store
+from mandamus.identity.model import CLAIMED, OS_USER, Group, User
+from mandamus.kernel import canonical
+from mandamus.kernel.access import MEMBER, OWNER, Permission, Subject, check, requires
+from mandamus.kernel.clock import Clock
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.reader import did_you_mean
+from mandamus.store.database import Database, Tx
+
+
+class Identity:
+    """The users of one home."""
+
+    def __init__(self, db: Database, audit: Audit, clock: Clock) -> None:
+        self._db = db
+        self._audit = audit
+        self._clock = clock
+
+    @requires(Permission.IDENTITY_READ)
+    def users(self, who: Subject) -> list[User]:  # noqa: ARG002 - the guard reads it
+        """Every user, by name."""
+        with self._db.read() as conn:
+            return store.list_users(conn)
+
+    @requires(Permission.IDENTITY_READ)
+    def groups(self, who: Subject) -> list[Group]:  # noqa: ARG002 - the guard reads it
+        """Every group with its members, by name."""
+        with self._db.read() as conn:
+            return store.list_groups(conn)
+
+    def embedded(self, os_user: str, claimed: str | None, is_owner: bool) -> Subject:  # noqa: FBT001 - one bit of who asks
+        """The Subject of somebody at the keyboard.
+
+        The owner of the home may every verb, a known user what a member may; only the owner may claim to be someone
+        else (``--as``), which the Subject says for ever after. Raises ``forbidden`` for anyone else, ``not_found``
+        for a claim of a name nobody has.
+        """
+        if claimed is not None and claimed != os_user:
+            return self._claimed(os_user, claimed, is_owner=is_owner)
+        with self._db.read() as conn:
+            user = store.get_user(conn, os_user)
+            groups = store.groups_of(conn, os_user)
+        if not is_owner and (user is None or not user.active):
+            raise MandamusError(
+                Code.FORBIDDEN,
+                f"{os_user} is no active user of this home",
+                remedy=f"ask its owner to add `{os_user}` under `users` and to run `mandamus env apply`",
+                context={"user": os_user},
+            )
+        name = user.display_name if user is not None else ""
+        return Subject(os_user, OS_USER, groups, OWNER if is_owner else MEMBER, name)
+
+    def groups_of(self, user: str) -> frozenset[str]:
+        """Names of the groups an active user is in."""
+        with self._db.read() as conn:
+            return store.groups_of(conn, user)
+
+    def members(self, group: str) -> frozenset[str]:
+        """Names of the active users in a group; empty for a group nobody declared."""
+        with self._db.read() as conn:
+            return store.members(conn, group)
+
+    def changed_by(self, group: str) -> str | None:
+        """Who last said who is in a group: a maker of every change that group is asked about."""
+        with self._db.read() as conn:
+            return store.changed_by(conn, group)
+
+    def owner(self) -> str | None:
+        """The OS user who made the home, or None before it is made."""
+        with self._db.read() as conn:
+            return store.get_owner(conn)
+
+    def create_home(self, tx: Tx, owner: str) -> None:
+        """Record who made the home; once. Free when the same user made it before, ``conflict`` when another did."""
+        found = store.get_owner(tx.conn)
+        if found == owner:
+            return
+        if found is not None:
+            raise MandamusError(
+                Code.CONFLICT,
+                f"this home belongs to {found}",
+                remedy="give a home of your own with --home",
+                context={"owner": found},
+            )
+        store.insert_home(tx.conn, owner, self._clock.now_us())
+        who = Subject(owner, OS_USER)
+        self._audit.record(tx, Event(Kind.HOME_CREATED, who, Resource("home", "home")))
+
+    def apply(self, tx: Tx, who: Subject, users: Sequence[User], groups: Sequence[Group]) -> None:
+        """Declare users and groups: those named become exactly this, others stay as they are.
+
+        Raises ``forbidden`` without ``identity:write``, ``not_found`` for a member who is no user.
+        """
+        check(who, Permission.IDENTITY_WRITE)
+        before_users = {user.name: user for user in store.list_users(tx.conn)}
+        before_groups = {group.name: frozenset(group.members) for group in store.list_groups(tx.conn)}
+        changed_users = [user for user in users if before_users.get(user.name) != user]
+        changed_groups = [group for group in groups if before_groups.get(group.name) != frozenset(group.members)]
+        self._check_members({*before_users, *(user.name for user in users)}, changed_groups)
+        if not changed_users and not changed_groups:
+            return
+        store.put_users(tx.conn, changed_users)
+        store.put_groups(tx.conn, changed_groups, who.user)
+        # Digests, not lists: a leaf is at most 64 KiB, and who is in a group may have to be erased one day.
+        data = {
+            "users": canonical.digest_of(sorted(user.name for user in changed_users)),
+            "groups": canonical.digest_of({group.name: sorted(group.members) for group in changed_groups}),
+        }
+        self._audit.record(tx, Event(Kind.IDENTITY_APPLIED, who, Resource("identity", "users"), data=data))
+
+    def _check_members(self, known: set[str], groups: Sequence[Group]) -> None:
+        for group in groups:
+            for member in group.members:
+                if member not in known:
+                    raise MandamusError(
+                        Code.NOT_FOUND,
+                        f"group {group.name} has the member {member}, who is no user",
+                        remedy=did_you_mean(member, known, f"add `{member}` under `users`"),
+                    )
+
+    def _claimed(self, os_user: str, claimed: str, *, is_owner: bool) -> Subject:
+        if not is_owner:
+            raise MandamusError(
+                Code.FORBIDDEN,
+                f"{os_user} may not act as {claimed}: only the owner of the home may",
+                remedy="leave out --as, and act as yourself",
+                context={"user": os_user, "claimed": claimed},
+            )
+        with self._db.read() as conn:
+            user = store.get_user(conn, claimed)
+            groups = store.groups_of(conn, claimed)
+            known = [each.name for each in store.list_users(conn)] if user is None else []
+        if user is None:
+            raise MandamusError(
+                Code.NOT_FOUND,
+                f"there is no user {claimed} in this home",
+                remedy=did_you_mean(claimed, known, "add them under `users` and run `mandamus env apply`"),
+                context={"user": claimed},
+            )
+        if not user.active:
+            raise MandamusError(
+                Code.FORBIDDEN, f"{claimed} is not active", remedy="act as another user", context={"user": claimed}
+            )
+        return Subject(claimed, CLAIMED, groups, MEMBER, user.display_name)

@@ -1,0 +1,95 @@
+"""Users and groups as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from mandamus.identity.model import Group, User
+from mandamus.store.tables.identity import home, identity_group, identity_member, identity_user
+
+_HOME_ID = 1
+
+
+def get_owner(conn: sa.Connection) -> str | None:
+    """The OS user who made the home, or None before it is made."""
+    owner: str | None = conn.scalar(sa.select(home.c.owner).where(home.c.id == _HOME_ID))
+    return owner
+
+
+def insert_home(conn: sa.Connection, owner: str, created_us: int) -> None:
+    """Write the home's one row."""
+    conn.execute(home.insert().values(id=_HOME_ID, owner=owner, created_us=created_us))
+
+
+def get_user(conn: sa.Connection, name: str) -> User | None:
+    """One user, or None."""
+    row = conn.execute(sa.select(identity_user).where(identity_user.c.name == name)).mappings().one_or_none()
+    return None if row is None else User(**row)
+
+
+def list_users(conn: sa.Connection) -> list[User]:
+    """Every user, by name."""
+    rows = conn.execute(sa.select(identity_user).order_by(identity_user.c.name)).mappings()
+    return [User(**row) for row in rows]
+
+
+def list_groups(conn: sa.Connection) -> list[Group]:
+    """Every group with its members, by name."""
+    members: dict[str, list[str]] = {
+        name: [] for name in conn.scalars(sa.select(identity_group.c.name).order_by(identity_group.c.name))
+    }
+    rows = conn.execute(sa.select(identity_member).order_by(identity_member.c.user_name))
+    for group, user in rows.tuples():
+        members[group].append(user)
+    return [Group(name, tuple(users)) for name, users in members.items()]
+
+
+def groups_of(conn: sa.Connection, user: str) -> frozenset[str]:
+    """Names of the groups an active user is in."""
+    query = (
+        sa.select(identity_member.c.group_name)
+        .join(identity_user, identity_user.c.name == identity_member.c.user_name)
+        .where(identity_member.c.user_name == user, identity_user.c.active)
+    )
+    return frozenset(conn.scalars(query))
+
+
+def members(conn: sa.Connection, group: str) -> frozenset[str]:
+    """Names of the active users in a group; empty for a group nobody declared."""
+    query = (
+        sa.select(identity_member.c.user_name)
+        .join(identity_user, identity_user.c.name == identity_member.c.user_name)
+        .where(identity_member.c.group_name == group, identity_user.c.active)
+    )
+    return frozenset(conn.scalars(query))
+
+
+def changed_by(conn: sa.Connection, group: str) -> str | None:
+    """Who last changed a group, or None for one nobody declared."""
+    found: str | None = conn.scalar(sa.select(identity_group.c.changed_by).where(identity_group.c.name == group))
+    return found
+
+
+def put_users(conn: sa.Connection, users: Iterable[User]) -> None:
+    """Insert or overwrite users."""
+    for user in users:
+        _upsert(conn, identity_user, {"name": user.name}, {k: v for k, v in vars(user).items() if k != "name"})
+
+
+def put_groups(conn: sa.Connection, groups: Sequence[Group], changed_by: str) -> None:
+    """Insert or overwrite groups with exactly these members."""
+    for group in groups:
+        _upsert(conn, identity_group, {"name": group.name}, {"changed_by": changed_by})
+        conn.execute(identity_member.delete().where(identity_member.c.group_name == group.name))
+        rows = [{"group_name": group.name, "user_name": user} for user in dict.fromkeys(group.members)]
+        if rows:
+            conn.execute(identity_member.insert(), rows)
+
+
+def _upsert(conn: sa.Connection, table: sa.Table, key: dict[str, object], values: dict[str, object]) -> None:
+    insert = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
+    made = insert(table).values(**key, **values)
+    conn.execute(made.on_conflict_do_update(index_elements=list(key), set_=values))

@@ -1,0 +1,39 @@
+"""Users, groups and who owns the home. Names and addresses of people stand here only, where they can be erased."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from mandamus.store.tables.base import MicrosUtc, metadata
+
+home = sa.Table(
+    "home",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    sa.Column("owner", sa.Text, nullable=False, comment="the OS user who made the home"),
+    sa.Column("created_us", MicrosUtc, nullable=False),
+)
+
+identity_user = sa.Table(
+    "identity_user",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("display_name", sa.Text, nullable=False),
+    sa.Column("email", sa.Text, nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False),
+)
+
+identity_group = sa.Table(
+    "identity_group",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("changed_by", sa.Text, nullable=False, comment="a maker of every change this group approves"),
+)
+
+identity_member = sa.Table(
+    "identity_member",
+    metadata,
+    sa.Column("group_name", sa.ForeignKey("identity_group.name"), primary_key=True),
+    sa.Column("user_name", sa.ForeignKey("identity_user.name"), primary_key=True),
+)
+sa.Index("ix_identity_member_user_name", identity_member.c.user_name)
