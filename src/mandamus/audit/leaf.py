@@ -33,10 +33,8 @@ class Place:
 def encode(event: Event, place: Place, entropy: Entropy) -> tuple[bytes, Private]:
     """The canonical leaf, and what has to be kept apart from it.
 
-    Raises ``value_invalid`` for a data field its kind does not allow, for data that is not canonical JSON and for a
-    leaf over 65,535 bytes.
+    Raises ``value_invalid`` for data that is not canonical JSON and for a leaf over 65,535 bytes.
     """
-    _check_fields(event)
     private: Private = {}
     leaf = canonical.dumps(
         {
@@ -93,7 +91,15 @@ def _foreign() -> MandamusError:
     )
 
 
-def _check_fields(event: Event) -> None:
+def check(event: Event) -> None:
+    """Raise ``value_invalid`` for a data field the kind does not allow and for a name no database can hold."""
+    found_by = (event.who.user, event.resource.type, event.resource.id, event.run or "")
+    if any("\0" in text for text in found_by):
+        raise MandamusError(
+            Code.VALUE_INVALID,
+            f"the event {event.kind.text} has a NUL character in a name",
+            remedy="give names of printable characters",
+        )
     foreign = sorted(set(event.data) - event.kind.fields)
     if foreign:
         raise MandamusError(

@@ -43,10 +43,12 @@ class Publisher:
 
         Raises ``audit_tampered`` or ``audit_untrusted`` when the file is not a checkpoint of our key.
         """
-        try:
-            data = (self._folder / CHECKPOINT_FILE).read_bytes()
-        except FileNotFoundError:
-            return None
+        path = self._folder / CHECKPOINT_FILE
+        with self._disk_trouble():
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                return None
         if self._last is None or self._last.note != data:
             self._last = note.read_checkpoint(data, self._verifier)
         return self._last
@@ -57,16 +59,8 @@ class Publisher:
         What to write follows from what the folder says it has, so that a crash needs no path of its own.
         Raises ``audit_unavailable`` when the folder cannot be written.
         """
-        try:
-            with self._locked():
-                return self._publish(target)
-        except OSError as error:
-            raise MandamusError(
-                Code.AUDIT_UNAVAILABLE,
-                f"the audit log in {self._folder} cannot be written: {error.strerror}",
-                remedy="free space or repair the disk; nothing is applied until the log can be written",
-                retryable=True,
-            ) from error
+        with self._disk_trouble(), self._locked():
+            return self._publish(target)
 
     def _publish(self, target: Checkpoint) -> Checkpoint:
         found = self.read()
@@ -138,8 +132,23 @@ class Publisher:
             folder.rmdir()
 
     @contextmanager
+    def _disk_trouble(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise MandamusError(
+                Code.AUDIT_UNAVAILABLE,
+                f"the audit log in {self._folder} cannot be written: {error.strerror}",
+                remedy="free space or repair the disk; nothing is applied until the log can be written",
+                retryable=True,
+            ) from error
+
+    @contextmanager
     def _locked(self) -> Iterator[None]:
         self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with (self._folder / ".lock").open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(lock)

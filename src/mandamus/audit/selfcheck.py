@@ -83,7 +83,7 @@ class _Check:
         for row in self.conn.execute(_WAITING):
             if row.queued is None:
                 self._add("audit_queue", f"event {row.event_id} has no place in the log and does not wait for one")
-            self._event(row, tree.leaf_hash(row.leaf), None)
+            self._event(row, tree.leaf_hash(_bytes(row.leaf)), None)
 
     def streams(self) -> None:
         """The stored stream heads against the chains."""
@@ -100,7 +100,7 @@ class _Check:
             low = rows[-1].leaf_index + 1
 
     def _leaf(self, row: sa.Row[tuple[object, ...]]) -> None:
-        index, hashed = self.frontier.size, tree.leaf_hash(row.leaf)
+        index, hashed = self.frontier.size, tree.leaf_hash(_bytes(row.leaf))
         if hashed != row.stored:
             self._add("audit_event", f"leaf {index} does not have the hash that audit_leaf holds for it", index)
         for level, at, node in self.frontier.append(hashed):
@@ -109,12 +109,12 @@ class _Check:
         self._event(row, hashed, index)
 
     def _event(self, row: sa.Row[tuple[object, ...]], hashed: bytes, index: int | None) -> None:
-        wrong = self._chains.follow(row.leaf, hashed)
+        wrong = self._chains.follow(_bytes(row.leaf), hashed)
         if wrong:
             self._add("audit_event", f"event {row.event_id}: {wrong}", index)
             return
         try:
-            leaf = decode(row.leaf)
+            leaf = decode(_bytes(row.leaf))
         except MandamusError as error:
             self._add("audit_event", f"event {row.event_id}: {error.message}", index)
             return
@@ -152,6 +152,11 @@ class _Check:
 
     def _add(self, table: str, message: str, leaf: int | None = None) -> None:
         self.problems.append(Finding(Verdict.TAMPERED, message, table, leaf))
+
+
+def _bytes(value: object) -> bytes:
+    """SQLite keeps whatever type it is given, and a tampered row may hold text where bytes belong."""
+    return value if isinstance(value, bytes) else str(value).encode()
 
 
 _COLUMNS = ("at_us", "kind", "subject", "resource_type", "resource_id", "run", "outcome", "stream", "seq")

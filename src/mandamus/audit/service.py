@@ -74,6 +74,7 @@ class Audit:
 
         Raises ``value_invalid`` for a data field its kind does not allow or a leaf over 64 KiB.
         """
+        leaves.check(event)
         stream = event.stream
         newest, prev = store.lock_stream(tx.conn, stream)
         place = leaves.Place(self._ids.new("evt"), self._clock.now_us(), stream, newest + 1, prev)

@@ -50,8 +50,10 @@ def verify_log(folder: Path, trust: str) -> Report:
     try:
         verifier = parse_vkey(trust)
         checkpoint = note.read_checkpoint((folder / "checkpoint").read_bytes(), verifier)
-    except FileNotFoundError:
-        finding = Finding(Verdict.INCOMPLETE, "there is no checkpoint, so nothing can be verified", "checkpoint")
+    except OSError:
+        finding = Finding(
+            Verdict.INCOMPLETE, "there is no readable checkpoint, so nothing can be verified", "checkpoint"
+        )
         return Report(0, (finding,))
     except MandamusError as error:
         return Report(0, (Finding(verdict_of(error), error.message, "checkpoint"),))
@@ -127,30 +129,34 @@ class _Walk:
         data = self._read(tile)
         if data is None:
             return None
-        try:
-            leaves = tiles.split_bundle(data)
-        except MandamusError as error:
-            entry = error.context["entry"]
-            index = tile.low + entry if isinstance(entry, int) else None
-            self._add(Verdict.TAMPERED, error.message, tile.path, index)
-            return None
-        if len(leaves) != tile.width:
-            message = f"it holds {len(leaves)} entries, not {tile.width}"
-            self._add(Verdict.TAMPERED, message, tile.path, tile.low + min(len(leaves), tile.width))
+        leaves, rest = tiles.scan_bundle(data)
+        if rest or len(leaves) != tile.width:
+            index = tile.low + self._first_wrong(tile, leaves)
+            message = f"leaf {index}: from here on the bundle is not the {tile.width} entries it should be"
+            self._add(Verdict.TAMPERED, message, tile.path, index)
             return None
         self._older_partials(tile, data)
         return leaves
+
+    def _first_wrong(self, tile: tiles.Tile, leaves: list[bytes]) -> int:
+        """Where a bundle whose lengths do not add up leaves the path of its hash tile."""
+        hash_tile = tiles.Tile(0, tile.number, tile.width)
+        known = tiles.split_hashes(self._read(hash_tile) or b"")
+        for at, (leaf, hashed) in enumerate(zip(leaves, known, strict=False)):
+            if tree.leaf_hash(leaf) != hashed:
+                return at
+        return min(len(leaves), tile.width)
 
     def _read(self, tile: tiles.Tile) -> bytes | None:
         exact = self.folder / tile.path
         for path in (exact, *self._wider(tile)):
             try:
                 data = path.read_bytes()
-            except FileNotFoundError:
+            except OSError:
                 continue
             return data if path == exact else _narrow(data, tile)
         leaf = tile.low if tile.level == tiles.ENTRIES else None
-        self._add(Verdict.INCOMPLETE, "the file is missing", tile.path, leaf)
+        self._add(Verdict.INCOMPLETE, "the file is missing or cannot be read", tile.path, leaf)
         return None
 
     def _wider(self, tile: tiles.Tile) -> Iterator[Path]:
@@ -178,10 +184,8 @@ def _partials(any_partial: Path) -> Iterator[Path]:
 def _narrow(data: bytes, tile: tiles.Tile) -> bytes:
     if tile.level != tiles.ENTRIES:
         return data[: tile.width * tiles.HASH_BYTES]
-    try:
-        return tiles.bundle(tiles.split_bundle(data)[: tile.width])
-    except MandamusError:
-        return data
+    leaves, rest = tiles.scan_bundle(data)
+    return data if rest else tiles.bundle(leaves[: tile.width])
 
 
 def _is_prefix(part: bytes, whole: bytes, level: int, width: int) -> bool:
@@ -189,7 +193,5 @@ def _is_prefix(part: bytes, whole: bytes, level: int, width: int) -> bool:
         return False
     if level != tiles.ENTRIES:
         return len(part) == width * tiles.HASH_BYTES
-    try:
-        return len(tiles.split_bundle(part)) == width
-    except MandamusError:
-        return False
+    leaves, rest = tiles.scan_bundle(part)
+    return not rest and len(leaves) == width
