@@ -20,9 +20,11 @@ class RealClock:
     """The machine's time: processes do not wait for a fake one."""
 
     def now_us(self) -> int:
+        """The wall clock."""
         return time.time_ns() // 1000
 
     def monotonic_s(self) -> float:
+        """The monotonic clock."""
         return time.monotonic()
 
 
@@ -36,17 +38,21 @@ class Kept:
         self.pending = False
 
     def append(self, data: bytes) -> None:
+        """Keep it."""
         self.data += data
         self.appends += 1
 
     def flush(self) -> None:
+        """Nothing waits."""
         self.pending = False
 
     def close(self) -> None:
+        """Remember it."""
         self.closed = True
 
     @property
     def text(self) -> str:
+        """All of it."""
         return self.data.decode()
 
 

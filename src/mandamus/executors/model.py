@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from mandamus.kernel.changeset import ChangeSet
 from mandamus.kernel.document import Node
-from mandamus.kernel.errors import MandamusError, Problem
+from mandamus.kernel.errors import Code, MandamusError, Problem
 from mandamus.kernel.redact import Redactor
 
 GRACE_S = 60.0
@@ -136,6 +136,7 @@ class Task:
     ``spec`` is the step's resolved JSON mapping. ``source`` is the unpacked project, read-only. ``workdir`` is a
     private folder (0700) that survives our death until the attempt is settled; the tool itself may write in ``box``
     only, while ``marks`` is ours. ``deadline_s`` counts from the start of the phase; None means no deadline.
+    ``folder`` is the workflow's own folder inside the project, from which relative paths in the spec count.
     """
 
     run: str
@@ -153,6 +154,19 @@ class Task:
     deadline_s: float | None
     cancel: Cancel
     state: State | None = None
+    folder: str = "."
+
+    def inside(self, relative: str) -> Path:
+        """A folder of the project; ``relative`` counts from ``folder``. Raises ``source_invalid`` for any other."""
+        root = self.source.resolve()
+        found = (root / self.folder / relative).resolve()
+        if not found.is_relative_to(root) or not found.is_dir():
+            raise MandamusError(
+                Code.SOURCE_INVALID,
+                f"step {self.step}: `dir: {relative}` is no folder of the project",
+                remedy=f"give a folder inside the project, counted from {self.folder} where the workflow stands",
+            )
+        return found
 
     @property
     def box(self) -> Path:
