@@ -13,7 +13,7 @@ from typing import Any
 
 from mandamus.kernel import canonical
 from mandamus.policy.model import ROOT, RULES, Bundle, Point
-from mandamus.policy.tokens import Text
+from mandamus.policy.tokens import Text, Token
 
 _POINTS = frozenset(point.value for point in Point)
 _BEHIND_A_HEAD = frozenset({"contains", ":=", ":", "=", "if", "(", "[", "{"})
@@ -21,14 +21,20 @@ _BEHIND_A_HEAD = frozenset({"contains", ":=", ":", "=", "if", "(", "[", "{"})
 
 @dataclass(frozen=True)
 class Head:
-    """One entry rule: where its head stands; ``partial`` when it is a ``contains`` rule, ``at`` its name's offset."""
+    """One entry rule and where it stands.
+
+    ``name`` is the token that holds the rule's own name, ``partial`` says whether it is a ``contains`` rule, and
+    ``package`` and ``before`` are the parts of its path that the package and the head give.
+    """
 
     point: str
     rule: str
     file: str
     line: int
-    at: int
+    name: Token
     partial: bool
+    package: tuple[str, ...]
+    before: tuple[str, ...]
 
 
 class Attribution:
@@ -56,7 +62,8 @@ class Attribution:
             copy = text
             for index, head in reversed(list(enumerate(self.heads))):
                 if head.file == path and head.partial:
-                    copy = copy[: head.at] + self._name(index) + copy[head.at + len(head.rule) :]
+                    name = self._name(index) if head.name.kind == "word" else f'"{self._name(index)}"'
+                    copy = copy[: head.name.at] + name + copy[head.name.end :]
             renamed.append((path, copy))
         return [*renamed, *self._unions()]
 
@@ -77,16 +84,14 @@ class Attribution:
         return f"{self._prefix}{index}"
 
     def _unions(self) -> list[tuple[str, str]]:
-        made = []
-        for point in sorted({head.point for head in self.heads if head.partial}):
-            lines = [f"package {ROOT}.{point}"]
-            lines += [
-                f"{head.rule} contains x if some x in {self._name(index)}"
-                for index, head in enumerate(self.heads)
-                if head.point == point and head.partial
-            ]
-            made.append((f"{self._prefix}{point}.rego", "\n".join(lines)))
-        return made
+        """One module per package that has entry rules: a module may only add to rules of its own package."""
+        made: dict[tuple[str, ...], list[str]] = {}
+        for index, head in enumerate(self.heads):
+            if head.partial:
+                lines = made.setdefault(head.package, [f"package {'.'.join(head.package)}"])
+                old, new = (".".join((*head.before, name)) for name in (head.rule, self._name(index)))
+                lines.append(f"{old} contains x if some x in {new}")
+        return [(f"{self._prefix}{'_'.join(package)}.rego", "\n".join(lines)) for package, lines in made.items()]
 
 
 def heads(path: str, text: str) -> list[Head]:
@@ -101,10 +106,10 @@ def heads(path: str, text: str) -> list[Head]:
         full = (*package, *reference)
         follows = scanned.tokens[behind].text if behind < len(scanned.tokens) else ":="
         if len(full) == 3 and full[0] == ROOT and full[1] in _POINTS and full[2] in RULES and follows in _BEHIND_A_HEAD:
-            name = scanned.tokens[behind - 1 if scanned.tokens[behind - 1].kind == "word" else behind - 2]
+            last = scanned.tokens[behind - 1]
+            name = last if last.text == full[2] else scanned.tokens[behind - 2]
             line, _ = scanned.position(token.at)
-            partial = follows == "contains" and name.kind == "word"
-            found.append(Head(full[1], full[2], path, line, name.at, partial))
+            found.append(Head(full[1], full[2], path, line, name, follows == "contains", package, reference[:-1]))
     return found
 
 

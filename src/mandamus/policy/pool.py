@@ -131,7 +131,7 @@ class WorkerPool:
     def prepare(self, sets: Sequence[Attribution]) -> None:
         """See `Evaluator.prepare`; trouble shows when the set is asked, not here."""
         with self._changed:
-            known = self._lanes.keys() | self._warming
+            known = {digest for digest, lane in self._lanes.items() if lane.count} | self._warming
             cold = [attribution for attribution in sets if attribution.bundle.digest not in known]
             if self._closed:
                 return
@@ -202,6 +202,7 @@ class WorkerPool:
                         return worker
                     self._forget(digest, lane)
                     evicted.append(worker)
+                lane = self._lanes.setdefault(digest, lane)
                 now = self._monotonic_s()
                 if self._may_grow(lane, evicted, waited=now >= grow_at):
                     lane.count += 1

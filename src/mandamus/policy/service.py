@@ -48,7 +48,7 @@ class _Judging:
     violations: list[Violation] = field(default_factory=list)
     warnings: list[Violation] = field(default_factory=list)
     requires: list[Requirement] = field(default_factory=list)
-    results: list[dict[str, Any]] = field(default_factory=list)
+    results: list[bytes] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     defined: bool = False
     data: bytes = b""
@@ -142,7 +142,7 @@ class Policy:
             engine=judging.engine,
             duration_us=max(0, round((self._clock.monotonic_s() - started_s) * 1_000_000)),
             error="; ".join(judging.errors) or None,
-            results=canonical.dumps(judging.results),
+            results=b"[" + b",".join(judging.results) + b"]",
             notes=_notes(judging, point, pinned),
             at_us=now_us,
         )
@@ -243,7 +243,7 @@ class Policy:
             judging.defined = judging.defined or point.value in entries
             value = self._evaluator.evaluate(attribution.bundle, judging.data)
             members = judge.members(point, value, entries.get(point.value, ()))
-            judging.results.append({"set": digest, **members})
+            judging.results.append(canonical.dumps({"set": digest, **members}))
             locate = self._locator(attribution, point, members, judging.data)
             finding = judge.judge(point, members, digest, locate)
         except MandamusError as error:

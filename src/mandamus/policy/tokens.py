@@ -18,11 +18,12 @@ _CLOSE = frozenset(")]}")
 
 @dataclass(frozen=True)
 class Token:
-    """``kind`` is ``word``, ``string`` (``text`` decoded) or ``sign``; ``at`` is the offset, ``depth`` the brackets."""
+    """``kind`` is ``word``, ``number``, ``string`` (``text`` decoded) or ``sign``; ``depth`` counts open brackets."""
 
     kind: str
     text: str
     at: int
+    end: int
     depth: int
     first: bool
     """Whether it is the first token on its line."""
@@ -96,8 +97,7 @@ def _next(text: str, cursor: _Cursor) -> Iterator[Token]:
     for kind, pattern in (("word", _WORD), ("number", _NUMBER), ("string", _STRING), ("string", _RAW)):
         match = pattern.match(text, cursor.at)
         if match:
-            yield _token(cursor, kind, _decoded(match.group()))
-            cursor.at = match.end()
+            yield _token(cursor, kind, _decoded(match.group()), match.end())
             return
     sign = text[cursor.at]
     if sign == "$" and text[cursor.at + 1 : cursor.at + 2] in ('"', "`"):
@@ -105,9 +105,8 @@ def _next(text: str, cursor: _Cursor) -> Iterator[Token]:
         yield from _template(text, cursor, text[cursor.at - 1])
         return
     cursor.depth -= sign in _CLOSE
-    yield _token(cursor, "sign", sign)
+    yield _token(cursor, "sign", sign, cursor.at + 1)
     cursor.depth += sign in _OPEN
-    cursor.at += 1
 
 
 def _template(text: str, cursor: _Cursor, quote: str) -> Iterator[Token]:
@@ -130,9 +129,11 @@ def _embedded(text: str, cursor: _Cursor) -> Iterator[Token]:
         yield from _next(text, cursor)
 
 
-def _token(cursor: _Cursor, kind: str, value: str) -> Token:
-    fresh, cursor.fresh = cursor.fresh, False
-    return Token(kind, value, cursor.at, cursor.depth, first=fresh)
+def _token(cursor: _Cursor, kind: str, value: str, end: int) -> Token:
+    made = Token(kind, value, cursor.at, end, cursor.depth, first=cursor.fresh)
+    cursor.fresh = False
+    cursor.at = end
+    return made
 
 
 def _decoded(text: str) -> str:
