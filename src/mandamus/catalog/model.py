@@ -49,19 +49,25 @@ class Step:
         made: dict[str, Any] = expression.resolve(self.spec, scope)
         return made
 
-    def references(self) -> frozenset[str]:
-        """Every dotted path its ``if`` and its spec read, such as ``steps.bucket.outputs.name``."""
-        return self._references
+    def runs(self, scope: Scope) -> bool:
+        """Whether its ``if`` lets it run; raises ``expression_invalid``, also for a value that is no boolean."""
+        if self.condition is None:
+            return True
+        value = self.condition.evaluate(scope)
+        if isinstance(value, bool):
+            return value
+        why = f"`if` is true or false, not {type(value).__name__}"
+        raise expression.failure(self.condition.at, str(self.condition), why, 'compare, as in inputs.name != "x"')
 
     @functools.cached_property
-    def _references(self) -> frozenset[str]:
-        condition = self.condition.references() if self.condition else frozenset[str]()
-        return condition | expression.references_of(self.spec)
+    def references(self) -> frozenset[str]:
+        """Every dotted path its spec reads, such as ``steps.bucket.outputs.name``; those of ``if`` are its own."""
+        return expression.references_of(self.spec)
 
     @property
     def secrets(self) -> frozenset[str]:
         """Names of the secrets it reads."""
-        return frozenset(path.split(".")[1] for path in self._references if path.startswith("secrets."))
+        return frozenset(path.split(".")[1] for path in self.references if path.startswith("secrets."))
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +140,10 @@ class Environment:
                 "allow_private": list(self.pool.allow_private),
             },
         }
+
+    def scope(self) -> dict[str, Any]:
+        """What expressions see as ``env``."""
+        return {"name": self.name, "vars": dict(self.vars)}
 
     @functools.cached_property
     def digest(self) -> Digest:
