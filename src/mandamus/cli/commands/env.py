@@ -1,0 +1,117 @@
+"""``mandamus env``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mandamus.cli.render import Painted, document
+from mandamus.cli.session import Session, common, pass_session
+from mandamus.kernel.errors import Exit
+
+
+@click.group("env")
+@common
+def command() -> None:
+    """Declare and show environments, users and groups.
+
+    \b
+    Example:
+      mandamus env apply platform.yaml
+    """  # noqa: D301 - \b keeps click from joining the lines
+
+
+@command.command("apply")
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@common
+@pass_session
+def apply(session: Session, file: Path) -> Exit:
+    """Declare what a platform file says, all of it or nothing.
+
+    Users, groups and environments named in FILE become exactly this, others stay. Policy folders are checked and
+    published by digest. Whoever applies it is a maker: they approve nothing that is judged by it.
+
+    \b
+    Example:
+      mandamus env apply platform.yaml
+    """  # noqa: D301 - \b keeps click from joining the lines
+    with session.house(create=True) as house:
+        made = house.configure.apply(house.who, file)
+    if session.wants_json:
+        session.screen.json(made.to_json())
+        return Exit.OK
+    for what, names in (("user", made.users), ("group", made.groups)):
+        if names:
+            session.screen.data(f"{what}{'' if len(names) == 1 else 's'}: {', '.join(names)}")
+    for each in made.environments:
+        session.screen.data(f"environment {each.name}: {each.digest}")
+        for digest in each.policies:
+            session.screen.data(f"  policy set {digest}")
+    session.screen.say(f"next: {session.command('run')} WORKFLOW --env NAME")
+    return Exit.OK
+
+
+@command.command("list")
+@common
+@pass_session
+def list_(session: Session) -> Exit:
+    """List the environments.
+
+    \b
+    Example:
+      mandamus env list
+    """  # noqa: D301 - \b keeps click from joining the lines
+    with session.house() as house:
+        found = house.catalog.environments(house.who)
+    if session.wants_json:
+        session.screen.json(
+            [{**each.to_json(), "digest": each.digest, "applied_by": each.applied_by} for each in found]
+        )
+        return Exit.OK
+    if not found:
+        session.screen.say(
+            f"there are no environments yet; declare one: {session.command('env', 'apply', 'platform.yaml')}"
+        )
+        return Exit.OK
+    rows = [
+        (each.name, "yes" if each.protected else "no", str(len(each.policies)), each.pool.sandbox, each.applied_by)
+        for each in found
+    ]
+    session.screen.table(("NAME", "PROTECTED", "POLICY SETS", "SANDBOX", "APPLIED BY"), rows)
+    return Exit.OK
+
+
+@command.command("show")
+@click.argument("name")
+@common
+@pass_session
+def show(session: Session, name: str) -> Exit:
+    """Show one environment: variables, names of secrets, policy sets, approvers, pool.
+
+    \b
+    Example:
+      mandamus env show prod
+    """  # noqa: D301 - \b keeps click from joining the lines
+    with session.house() as house:
+        found = house.catalog.show_environment(house.who, name)
+    if session.wants_json:
+        session.screen.json({**found.to_json(), "digest": found.digest, "applied_by": found.applied_by})
+        return Exit.OK
+    screen = session.screen
+    network = ", network" if found.pool.network else ""
+    private = f", may reach {', '.join(found.pool.allow_private)}" if found.pool.allow_private else ""
+    screen.data(Painted(found.name, "bold"), "  protected" if found.protected else "")
+    screen.data(f"digest     {found.digest}")
+    screen.data(f"applied by {found.applied_by}")
+    screen.data(f"pool       sandbox {found.pool.sandbox}{network}{private}")
+    screen.data(f"approvals  expire after {found.approval_ttl_s}s")
+    for group, count in found.approvers.items():
+        screen.data(f"approvers  {count} of {group}")
+    for digest in found.policies:
+        screen.data(f"policy set {digest}")
+    for variable, value in found.vars.items():
+        screen.data(f"variable   {variable} = {document(value)}")
+    for secret, ref in found.secrets.items():
+        screen.data(f"secret     {secret} from {document(ref.to_json())}")
+    return Exit.OK

@@ -1,0 +1,81 @@
+"""``mandamus plan``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mandamus.cli import changes, outcome, project
+from mandamus.cli.follow import interruptible, see_through
+from mandamus.cli.render import document
+from mandamus.cli.session import Session, common, pass_session
+from mandamus.kernel import changeset
+from mandamus.kernel.errors import Exit
+from mandamus.runs.model import Request
+
+if TYPE_CHECKING:
+    from mandamus.cli.house import House
+    from mandamus.runs.service import RunView
+
+
+@click.command("plan")
+@click.argument("workflow")
+@click.option("--env", "environment", metavar="NAME", required=True, help="The environment to plan for.")
+@click.option("-i", "--input", "pairs", metavar="NAME=VALUE", multiple=True, help="An input; wins over --inputs.")
+@click.option(
+    "--inputs", "file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Inputs from a JSON or YAML file.",
+)  # fmt: skip
+@click.option("--reason", default="", help="Why; recorded.")
+@click.option(
+    "--project", "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The project; else the one around the workflow or the working folder.",
+)  # fmt: skip
+@common
+@pass_session
+def command(
+    session: Session,
+    workflow: str,
+    environment: str,
+    pairs: tuple[str, ...],
+    file: Path | None,
+    reason: str,
+    folder: Path | None,
+) -> Exit:
+    """Show what a workflow would change; never apply it.
+
+    Plans every step whose inputs are known without applying another, judges it by policy, and shows each object with
+    its attributes before and after, the destructive ones first.
+
+    \b
+    Example:
+      mandamus plan storage-bucket --env dev -i name=ledger
+    """  # noqa: D301 - \b keeps click from joining the lines
+    root, path = project.workflow(workflow, folder)
+    inputs = project.inputs(pairs, file)
+    request = Request(workflow=path, environment=environment, inputs=inputs, reason=reason, plan_only=True)
+    with session.house() as house, interruptible(session, house) as interrupt:
+        run = house.runs.request(house.who, root, request)
+        session.screen.say(f"{run.id} plans {run.workflow} in {run.environment}")
+        return see_through(session, house, interrupt, run.id, tell=_tell, more=_changes)
+
+
+def _tell(session: Session, house: House, view: RunView) -> None:
+    for row in view.steps:
+        found = house.runs.change_set(house.who, view.run.id, row.name)
+        if found:
+            changes.show(session.screen, row.name, changeset.from_json(found))
+    for row in view.steps:
+        for requirement in row.requires:
+            whom = requirement.group or "the other users"
+            session.screen.say(f"step {row.name} would wait for {requirement.count} of {whom}: {requirement.why}")
+        if row.outputs:
+            session.screen.data(f"{row.name} outputs {document(row.outputs)}")
+    outcome.told(session, house, view)
+
+
+def _changes(house: House, view: RunView) -> dict[str, object]:
+    found = {row.name: house.runs.change_set(house.who, view.run.id, row.name) for row in view.steps}
+    return {"changes": {name: made for name, made in found.items() if made}}

@@ -1,0 +1,74 @@
+"""What the command line needs of an opened home, and the factory that opens one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from mandamus.audit.service import Audit
+from mandamus.catalog.service import Catalog
+from mandamus.evidence.service import Evidence
+from mandamus.identity.service import Identity
+from mandamus.kernel.access import Subject
+from mandamus.kernel.errors import MandamusError
+from mandamus.kernel.ids import RunId
+from mandamus.operations.configure import Configure
+from mandamus.operations.doctor import Doctor
+from mandamus.policy.service import Policy
+from mandamus.runs.model import Notice, Run
+from mandamus.runs.service import Runs
+
+
+class House(Protocol):
+    """An opened home: who acts, and the services whose verbs commands call."""
+
+    @property
+    def who(self) -> Subject:
+        """The person at the keyboard, or who they act as."""
+        ...
+
+    @property
+    def home(self) -> Path:
+        """The folder of the home."""
+        ...
+
+    @property
+    def runs(self) -> Runs: ...
+
+    @property
+    def catalog(self) -> Catalog: ...
+
+    @property
+    def policy(self) -> Policy: ...
+
+    @property
+    def identity(self) -> Identity: ...
+
+    @property
+    def audit(self) -> Audit: ...
+
+    @property
+    def evidence(self) -> Evidence: ...
+
+    @property
+    def configure(self) -> Configure: ...
+
+    @property
+    def doctor(self) -> Doctor: ...
+
+    def drive(self, run_id: RunId, watcher: Callable[[Notice], None]) -> Run:
+        """See a run through in this process, or follow the process that does; returns when it waits or has ended."""
+        ...
+
+    def record_denied(self, error: MandamusError) -> None:
+        """Write ``access.denied`` for an error that says ``forbidden``."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+OpenHouse = Callable[[Path, str | None], House]
+"""Opens the home in a folder (made when there is none) for the OS user, or as the user it may act as."""

@@ -1,0 +1,169 @@
+"""The command line itself: the table of commands, loaded by name, and the one way out with an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from mandamus.cli.errors import report
+from mandamus.cli.session import PROGRAM, Handed, Session, common
+from mandamus.kernel.errors import Exit
+
+COMMANDS: Mapping[str, str] = {
+    "demo": "mandamus.cli.commands.demo:command",
+    "init": "mandamus.cli.commands.init:command",
+    "check": "mandamus.cli.commands.check:command",
+    "env": "mandamus.cli.commands.env:command",
+    "plan": "mandamus.cli.commands.plan:command",
+    "run": "mandamus.cli.commands.run:command",
+    "runs": "mandamus.cli.commands.runs:command",
+    "approve": "mandamus.cli.commands.approve:command",
+    "reject": "mandamus.cli.commands.reject:command",
+    "audit": "mandamus.cli.commands.audit:command",
+    "evidence": "mandamus.cli.commands.evidence:command",
+    "doctor": "mandamus.cli.commands.doctor:command",
+}
+"""Every command and where it is: the one place where an import is late, so that help stays instant."""
+
+SUMMARIES: Mapping[str, str] = {
+    "demo": "Play one governed change from request to proof.",
+    "init": "Make a home, and a project that runs as it is.",
+    "check": "Check workflows; every problem at once.",
+    "env": "Declare and show environments, users and groups.",
+    "plan": "Show what a workflow would change; never apply it.",
+    "run": "Ask for a run of a workflow.",
+    "runs": "List, show, watch, cancel, retry and settle runs.",
+    "approve": "Say yes to exactly what a run waits with.",
+    "reject": "Say no to what a run waits with.",
+    "audit": "Verify the audit log.",
+    "evidence": "Export and verify the proof of a run.",
+    "doctor": "Check the home and the machine.",
+}
+"""What help says of each command without loading it; a test compares it with the command's own first line."""
+
+
+def late(target: str) -> Callable[..., Any]:
+    """A callable that imports ``module:attribute`` when it is called."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return _load(target)(*args, **kwargs)
+
+    return call
+
+
+def _load(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+class LateGroup(click.Group):
+    """A group whose commands are only names until one is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """In the order of the table, which is the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """Load one command."""
+        target = COMMANDS.get(cmd_name)
+        return None if target is None else _load(target)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command, or say which one was probably meant."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            near = get_close_matches(name, COMMANDS)
+            hint = f" Did you mean {' or '.join(repr(each) for each in near)}?" if near else ""
+            raise click.UsageError(f"No such command {name!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        """List the commands by their summaries."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete names without loading what they name."""
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [CompletionItem(name, help=SUMMARIES[name]) for name in names] + options
+
+
+def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
+    if value:
+        click.echo(f"{PROGRAM} {_load('importlib.metadata:version')(PROGRAM)}")
+        ctx.exit(0)
+
+
+@click.group(cls=LateGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version.")
+@common
+@click.pass_context
+def root(ctx: click.Context) -> None:
+    """One governed change at a time: planned, judged, approved, applied as approved, and provable.
+
+    New here? `mandamus demo` plays the whole story in a minute; `mandamus init` starts your own.
+
+    Exit codes: 0 ok, 1 failed, 2 usage, 3 waiting for approval, 4 denied by policy, 6 indeterminate,
+    10 tampered, 11 incomplete, 12 untrusted.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(handed: Handed, argv: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code. ``argv`` is without the program's name."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a character is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
+    args = list(sys.argv[1:] if argv is None else argv)
+    session = Session(handed)
+    try:
+        code = root.main(args, prog_name=PROGRAM, standalone_mode=False, obj=session)
+        sys.stdout.flush()
+    except SystemExit as left:
+        # Click leaves like this after shell completion and when nobody reads on.
+        return int(left.code) if isinstance(left.code, int) else int(Exit.FAILED)
+    except BrokenPipeError:
+        return _deaf()
+    except (click.Abort, KeyboardInterrupt):
+        session.screen.say("interrupted")
+        return int(Exit.FAILED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        session.screen.say(error.format_message())
+        return int(Exit.USAGE)
+    except Exception as error:  # noqa: BLE001 - the one place where every error becomes words and a code
+        if "json" in _outputs(args):
+            session.output = "json"
+        return _reported(session, error)
+    return int(code or Exit.OK)
+
+
+def _reported(session: Session, error: Exception) -> int:
+    try:
+        return report(session, error)
+    except BrokenPipeError:
+        return _deaf()
+
+
+def _outputs(args: Sequence[str]) -> set[str]:
+    """What ``--output`` was asked for, also where the command line could not be understood."""
+    after = {args[at + 1] for at, word in enumerate(args[:-1]) if word == "--output"}
+    return after | {word.partition("=")[2] for word in args if word.startswith("--output=")}
+
+
+def _deaf() -> int:
+    """Nobody reads on: end without a word, also when the interpreter flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return int(Exit.FAILED)

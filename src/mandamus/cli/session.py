@@ -1,0 +1,167 @@
+"""One call of the command line: what was handed in, the options every command has, and the home it works on."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mandamus.cli.render import Screen
+from mandamus.kernel.errors import Code, MandamusError
+
+if TYPE_CHECKING:
+    from mandamus.catalog.workflow import Validators
+    from mandamus.cli.house import House, OpenHouse
+
+PROGRAM = "mandamus"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What ``__main__`` hands in. Every callable may import what it needs when it is called.
+
+    ``validators`` are the executors' checks by name, which need no home. ``demo`` plays the story: it is given where
+    to talk to and whether to keep the home, and gives the story's facts.
+    """
+
+    open_house: OpenHouse
+    environ: Mapping[str, str]
+    monotonic_s: Callable[[], float]
+    validators: Callable[[], Validators]
+    demo: Callable[[Say, bool], Mapping[str, Any]]
+
+
+@dataclass
+class Session:
+    """The state of one call; options stand before or after the command, and the last one given counts."""
+
+    handed: Handed
+    home_option: Path | None = None
+    as_user: str | None = None
+    output: str = "table"
+    debug: bool = False
+    screen: Screen = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.screen = Screen(sys.stdout, sys.stderr, self.environ)
+        self.as_user = self.environ.get("MANDAMUS_USER") or None
+        self.debug = self.environ.get("MANDAMUS_DEBUG", "").lower() in {"1", "true", "yes", "on"}
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The environment as it was handed in."""
+        return self.handed.environ
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether data goes out as one JSON document."""
+        return self.output == "json"
+
+    @property
+    def home(self) -> Path:
+        """The folder of the home: option, ``MANDAMUS_HOME``, then the XDG base directory."""
+        if self.home_option is not None:
+            return self.home_option.absolute()
+        if self.environ.get("MANDAMUS_HOME"):
+            return Path(self.environ["MANDAMUS_HOME"]).absolute()
+        data = self.environ.get("XDG_DATA_HOME", "")
+        if Path(data).is_absolute():
+            return Path(data) / PROGRAM
+        if self.environ.get("HOME"):
+            return Path(self.environ["HOME"]) / ".local" / "share" / PROGRAM
+        raise MandamusError(
+            Code.USAGE,
+            "there is no place for a home: neither --home nor MANDAMUS_HOME, XDG_DATA_HOME or HOME is set",
+            remedy="give one with --home DIR",
+        )
+
+    @contextmanager
+    def house(self, *, create: bool = False) -> Iterator[House]:
+        """The opened home; raises ``not_found`` when there is none and it is not to be made."""
+        if not create and not (self.home / "keys").is_dir():
+            raise MandamusError(
+                Code.NOT_FOUND,
+                f"there is no home in {self.home}",
+                remedy=f"make one with `{self.command('init')}`, or name another with --home DIR",
+                context={"home": str(self.home)},
+            )
+        house = self.handed.open_house(self.home, self.as_user)
+        try:
+            yield house
+        except MandamusError as error:
+            if error.code is Code.FORBIDDEN:
+                house.record_denied(error)
+            raise
+        finally:
+            house.close()
+
+    def command(self, *words: str) -> str:
+        """A command line to suggest, with the home it needs when that was given as an option."""
+        home = [] if self.home_option is None else ["--home", str(self.home_option)]
+        return shlex.join([PROGRAM, *home, *words])
+
+
+pass_session = click.make_pass_decorator(Session)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    def keep(ctx: click.Context, _parameter: click.Parameter, value: Any) -> Any:
+        session = ctx.find_object(Session)
+        if session is not None and value not in (None, False):
+            setattr(session, name, value)
+        return value
+
+    return keep
+
+
+_OUTPUT = click.option(
+    "--output",
+    type=click.Choice(["table", "json"]),
+    expose_value=False,
+    is_eager=True,
+    callback=_keep("output"),
+    help="Data as a table (the default) or as one JSON document.",
+)
+_DEBUG = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_keep("debug"),
+    help="Show the traceback of an error.",
+)
+_HOME = click.option(
+    "--home",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    expose_value=False,
+    callback=_keep("home_option"),
+    help="The home to work on; else MANDAMUS_HOME, else the XDG data folder.",
+)
+_AS = click.option(
+    "--as",
+    metavar="USER",
+    expose_value=False,
+    callback=_keep("as_user"),
+    help="Act as this user; for the owner of the home only, recorded as unverified.",
+)
+
+
+def common(command: F) -> F:
+    """The options every command has."""
+    return _HOME(_AS(_OUTPUT(_DEBUG(command))))
+
+
+def common_but_as(command: F) -> F:
+    """The same for a command with an ``--as`` of its own; who acts is then given before the command."""
+    return _HOME(_OUTPUT(_DEBUG(command)))
