@@ -53,14 +53,14 @@ def path(m: int, data: list[bytes]) -> list[bytes]:
     return [*path(m, data[:k]), mth(data[k:])] if m < k else [*path(m - k, data[k:]), mth(data[:k])]
 
 
-def subproof(m: int, data: list[bytes], whole: bool) -> list[bytes]:
+def subproof(m: int, data: list[bytes], *, whole: bool) -> list[bytes]:
     """SUBPROOF of RFC 6962 section 2.1.2."""
     if m == len(data):
         return [] if whole else [mth(data)]
     k = split(len(data))
     if m <= k:
-        return [*subproof(m, data[:k], whole), mth(data[k:])]
-    return [*subproof(m - k, data[k:], False), mth(data[:k])]
+        return [*subproof(m, data[:k], whole=whole), mth(data[k:])]
+    return [*subproof(m - k, data[k:], whole=False), mth(data[:k])]
 
 
 def leaves_of(size: int) -> list[bytes]:
@@ -134,7 +134,7 @@ def test_consistency(data: st.DataObject) -> None:
     old = data.draw(st.integers(1, new))
     leaves = leaves_of(new)
     found = tree.consistency_proof(old, new, oracle(new))
-    assert found == (subproof(old, leaves, True) if old < new else [])
+    assert found == (subproof(old, leaves, whole=True) if old < new else [])
     old_root, new_root, wrong = mth(leaves[:old]), mth(leaves), tree.leaf_hash(b"other")
     assert tree.verify_consistency(old, new, old_root, new_root, found)
     assert not tree.verify_consistency(old, new, wrong, new_root, found)
@@ -168,7 +168,7 @@ def test_proofs_from_tiles(data: st.DataObject) -> None:
     subtree = proof.subtrees(lambda level, low, high: stored[level][low:high])
     assert tree.inclusion_proof(index, size, subtree) == path(index, leaves_of(size))
     old = data.draw(st.integers(1, size))
-    expected = subproof(old, leaves_of(size), True) if old < size else []
+    expected = subproof(old, leaves_of(size), whole=True) if old < size else []
     assert tree.consistency_proof(old, size, subtree) == expected
 
 
