@@ -36,8 +36,7 @@ def admit(rooms: Rooms, who: Subject, root: Path, request: Request) -> Run:
     with rooms.db.begin("admit") as tx:
         _write(rooms, tx, who, run, workflow, verdict, denied=denied)
         rooms.engine.enqueue(tx, "run", run.id, "0")
-        admitted = store.get_run(tx.conn, run.id)
-    return admitted
+        return store.get_run(tx.conn, run.id)
 
 
 def _refuse_claimed(who: Subject, environment: Environment) -> None:
@@ -70,6 +69,7 @@ def _run(
         state=RunState.REQUESTED,
         steps_left=len(workflow.steps),
         wakes=0,
+        wakes_seen=-1,
         cancel_requested=False,
         error=None,
         evidence=None,

@@ -8,11 +8,11 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from mandamus.catalog.model import Environment, Workflow
 from mandamus.engine.service import Job
+from mandamus.executors.model import Cancel
 from mandamus.kernel.ids import RunId
 from mandamus.runs import close, progress, stages, store
 from mandamus.runs.lifecycle import StepState
@@ -28,11 +28,12 @@ def advance(rooms: Rooms, job: Job) -> None:
     """The handler of kind ``run``; the job's key is the run's id."""
     with rooms.db.read() as conn:
         run = store.get_run(conn, RunId(job.key))
+    seen = run.wakes
     if run.closed_us is None and run.steps_left > 0 and run.state not in close.CLOSING:
         workflow = rooms.catalog.load(run.source, run.workflow_file)
         environment = rooms.catalog.environment(run.environment)
-        _Advance(rooms, job, run, workflow, environment).go()
-    close.close(rooms, run.id)
+        seen = _Advance(rooms, job, run, workflow, environment).go()
+    close.close(rooms, run.id, seen)
 
 
 class _Advance:
@@ -44,11 +45,12 @@ class _Advance:
         self.run = run
         self.workflow = workflow
         self.environment = environment
-        self.cancel = threading.Event()
+        self.cancel = Cancel()
         self.running: dict[Future[None], str] = {}
         self.blocked: set[str] = set()
 
-    def go(self) -> None:
+    def go(self) -> int:
+        """Until nothing can go on; gives how many of the run's wakes were looked at."""
         with ThreadPoolExecutor(THREADS, thread_name_prefix="step") as pool:
             todo = self._resumable()
             while True:
@@ -62,7 +64,7 @@ class _Advance:
                     self.running[pool.submit(self._step, row)] = row.name
                 todo = []
                 if not self.running and not self._back_off():
-                    return
+                    return self.run.wakes
                 self._wait_for_something()
 
     def _resumable(self) -> list[StepRow]:

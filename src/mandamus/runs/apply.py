@@ -3,43 +3,238 @@
 from __future__ import annotations
 
 import dataclasses
+import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from mandamus.audit.kinds import Kind
-from mandamus.audit.model import Authority
-from mandamus.engine.effect import EffectKey, Intent, Probed, Result
+from mandamus.audit.model import Authority, Event, Resource
+from mandamus.engine.effect import EffectKey, Intent
 from mandamus.executors import model as tools
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.kernel.ids import Digest
-from mandamus.runs import plan, progress, store
+from mandamus.policy.model import Outcome, Verdict
+from mandamus.runs import gate, plan, progress, store
 from mandamus.runs.lifecycle import StepEvent, StepState, step_after
-from mandamus.runs.model import Applied, Approved, Notice, StepRow
-from mandamus.runs.rooms import Rooms, acting_for, event
+from mandamus.runs.model import Applied, Approved, Notice
+from mandamus.runs.plan import Work
+from mandamus.runs.rooms import Rooms, acting_for, record
 from mandamus.store.database import Tx
-
-log = structlog.get_logger()
 
 PHASE = "apply"
 
+log = structlog.get_logger()
 
-def apply(rooms: Rooms, work: plan.Work, approve: Callable[[Tx], Approved]) -> Applied:
+
+@dataclass(frozen=True)
+class _Done:
+    """What the tool did, beside the task it did it with (for its redactor)."""
+
+    task: tools.Task
+    applied: tools.Applied
+
+
+def apply(rooms: Rooms, work: Work, approve: Callable[[Tx], Approved]) -> Applied:
     """Make the one effect of a step.
 
     ``approve`` runs inside the transaction that records the intent, so nothing can move between the last check and
-    the promise. The act starts only when the intent is in a signed checkpoint. Called again after a crash with the
-    same attempt, it never acts twice: a result is returned, an intent without one is probed.
+    the promise; the act starts only when that promise is in a signed checkpoint.
     """
-    key = EffectKey(run=work.run.id, step=work.row.name, attempt=work.row.attempt, phase=PHASE)
+    verdict = _last_word(rooms, work)
+    who = acting_for(work.run.requester)
     done = rooms.effects.perform(
-        key,
-        begin=lambda tx: _intend(rooms, tx, work, approve),
+        _key(work),
+        begin=lambda tx: _intend(rooms, tx, work, approve(tx), verdict),
         act=lambda: _act(rooms, work),
-        finish=lambda tx, result: _finish(rooms, tx, work, result),
-        probe=lambda: _probe(rooms, work),
+        succeeded=lambda done: done.applied.ok,
+        finish=lambda tx, done: _finish(rooms, tx, work, done),
     )
     plan.clean(rooms, work.row)
-    return Applied(step=work.row, ok=done.ok, outputs=done.value.get("outputs", {}), error=done.value.get("error"))
+    log.debug("step.applied", run=work.run.id, step=work.row.name, by=who.user)
+    return _applied(work, done)
+
+
+def resume(rooms: Rooms, work: Work) -> None:
+    """Take up a step whose intent has no result: we died in between. Never acts; asks the tool what became of it."""
+    key = _key(work)
+    who = acting_for(work.run.requester)
+    task = plan.task(rooms, work, PHASE)
+    probed = _probe(rooms, work, task)
+    match probed.verdict:
+        case tools.Verdict.SUCCEEDED | tools.Verdict.FAILED:
+            done = _Done(task, _from_probe(probed))
+            rooms.effects.conclude(
+                key,
+                who,
+                done,
+                succeeded=lambda done: done.applied.ok,
+                finish=lambda tx, done: _finish(rooms, tx, work, done),
+                by_probe=True,
+            )
+        case tools.Verdict.NOT_STARTED:
+            with rooms.db.begin("effect.void") as tx:
+                rooms.effects.void(tx, who, key)
+                progress.again(rooms, tx, work.run, work.row)
+                _unlock(rooms, tx, work)
+        case _:
+            with rooms.db.begin("effect.lose") as tx:
+                rooms.effects.lose(tx, who, key)
+                progress.lost(rooms, tx, work.run, work.row, _indeterminate(work, probed.detail))
+                _keep_state(rooms, tx, work, probed.state)
+                _unlock(rooms, tx, work)
+            return
+    plan.clean(rooms, work.row)
+
+
+def _last_word(rooms: Rooms, work: Work) -> Verdict | None:
+    """Ask the point ``apply`` when a set has rules for it: freezes and windows; a deny here ends the step."""
+    verdict = gate.before_apply(rooms, work.run, work.environment, plan.step_document(work))
+    if verdict is None or verdict.outcome is not Outcome.DENY:
+        return verdict
+    with rooms.db.begin("apply denied") as tx:
+        gate.record(rooms, tx, acting_for(work.run.requester), work.run, work.row.name, [verdict])
+    raise gate.denial([verdict])
+
+
+def _intend(rooms: Rooms, tx: Tx, work: Work, approved: Approved, verdict: Verdict | None) -> Intent:
+    """The last checks and the promise, in one transaction with the gate's and the people's word."""
+    binding = approved.binding
+    _check_binding(rooms, work, approved)
+    who = acting_for(work.run.requester)
+    last = gate.record(rooms, tx, who, work.run, work.row.name, [verdict]) if verdict is not None else ()
+    row = store.get_step(tx.conn, work.run.id, work.row.name)
+    state = step_after(row.state, StepEvent.INTEND)
+    store.update_step(tx.conn, work.run.id, work.row.name, rooms.clock.now_us(), state=state.value)
+    tx.after_commit(lambda: rooms.tell(Notice(work.run.id, work.row.name, state.value)))
+    authority = Authority(decisions=(*approved.judged.decisions, *last), approvals=approved.approvals)
+    return Intent(who=who, authority=authority, binding=binding.digest, artifact=binding.artifact)
+
+
+def _check_binding(rooms: Rooms, work: Work, approved: Approved) -> None:
+    """What is about to be applied is what the binding names, down to the state it was planned against."""
+    binding = approved.binding
+    state = plan.state_reference(rooms, work)
+    expected = {
+        "source": (binding.source, work.run.source),
+        "workflow": (binding.workflow, work.run.workflow_digest),
+        "inputs": (binding.inputs, canonical.digest_of(work.run.inputs)),
+        "environment": (binding.environment, plan.target_digest(work.environment)),
+        "sandbox": (binding.sandbox, work.environment.pool.sandbox),
+        "state": (binding.state, state),
+    }
+    for name, (bound, found) in expected.items():
+        if bound != found:
+            raise MandamusError(
+                Code.DIGEST_MISMATCH,
+                f"the {name} of step {work.row.name} is not what was approved",
+                remedy=f"`mandamus runs retry {work.run.id}` plans it again",
+                context={"bound": bound, "found": found},
+            )
+
+
+def _act(rooms: Rooms, work: Work) -> _Done:
+    """Hand the tool the very bytes that were approved; the blob store refuses any others."""
+    with rooms.db.read() as conn:
+        row = store.get_step(conn, work.run.id, work.row.name)
+    if row.binding is None:
+        raise AssertionError("an intent without a binding")
+    blob = rooms.blobs.get(row.binding.artifact)
+    task = plan.task(rooms, work, PHASE)
+    try:
+        applied = rooms.executors.get(work.step.executor).apply(task, blob)
+    except MandamusError as error:
+        applied = tools.Applied(ok=False, error=error)
+    finally:
+        task.output.close()
+    return _Done(task, applied)
+
+
+def _finish(rooms: Rooms, tx: Tx, work: Work, done: _Done) -> Mapping[str, Any]:
+    """The result's transaction: state file, step, counters, lock. Gives what the log names by digest."""
+    row = dataclasses.replace(store.get_step(tx.conn, work.run.id, work.row.name), state=StepState.APPLYING)
+    applied = done.applied
+    outputs = done.task.redactor.value(dict(applied.outputs))
+    _keep_state(rooms, tx, work, applied.state)
+    _unlock(rooms, tx, work)
+    error = None if applied.error is None else applied.error.to_json()
+    if applied.ok:
+        progress.finished(rooms, tx, work.run, row, StepState.SUCCEEDED, outputs=outputs)
+    elif work.cancel.is_set():
+        progress.finished(rooms, tx, work.run, row, StepState.CANCELLED, outputs=outputs, error=error)
+    else:
+        progress.failed(rooms, tx, work.run, row, _failure(work, applied), work.step.retry.backoff_s)
+    return {"ok": applied.ok, "partial": applied.partial, "outputs": outputs, "error": error}
+
+
+def _keep_state(rooms: Rooms, tx: Tx, work: Work, state: bytes | None) -> None:
+    if state is None or work.state_name is None:
+        return
+    written = rooms.states.write(tx, work.environment.name, work.state_name, state, work.run.id, work.row.name)
+    data = {
+        "environment": work.environment.name,
+        "state": work.state_name,
+        "lineage": written.lineage,
+        "serial": written.serial,
+        "digest": canonical.digest(state),
+    }
+    who = acting_for(work.run.requester)
+    resource = Resource("state", f"{work.environment.name}/{work.state_name}")
+    made = Event(Kind.STATE_WRITTEN, who, resource, run=work.run.id, step=work.row.name, data=data)
+    record(rooms, tx, made)
+
+
+def _unlock(rooms: Rooms, tx: Tx, work: Work) -> None:
+    if work.state_name is not None:
+        progress.unlock(rooms, tx, work.environment.name, work.state_name, work.run.id)
+
+
+def _probe(rooms: Rooms, work: Work, task: tools.Task) -> tools.Probed:
+    if work.row.binding is None:
+        return tools.Probed(tools.Verdict.UNKNOWN, "the row names no plan")
+    try:
+        blob = rooms.blobs.get(work.row.binding.artifact)
+        return rooms.executors.get(work.step.executor).probe(task, blob)
+    except MandamusError as error:
+        if error.retryable:
+            raise
+        return tools.Probed(tools.Verdict.UNKNOWN, error.message)
+    except Exception as error:  # noqa: BLE001 - a probe that crashes knows nothing
+        log.error("probe.crashed", run=work.run.id, step=work.row.name, trace=traceback.format_exc())
+        return tools.Probed(tools.Verdict.UNKNOWN, f"the probe failed: {type(error).__name__}")
+    finally:
+        task.output.close()
+
+
+def _from_probe(probed: tools.Probed) -> tools.Applied:
+    ok = probed.verdict is tools.Verdict.SUCCEEDED
+    error = None if ok else MandamusError(Code.TOOL_FAILED, probed.detail, remedy="`mandamus runs logs` shows more")
+    return tools.Applied(ok=ok, outputs=probed.outputs, state=probed.state, error=error, partial=not ok)
+
+
+def _failure(work: Work, applied: tools.Applied) -> MandamusError:
+    return applied.error or MandamusError(
+        Code.TOOL_FAILED,
+        f"step {work.row.name} failed",
+        remedy=f"`mandamus runs logs {work.run.id} {work.row.name}` shows its output",
+    )
+
+
+def _indeterminate(work: Work, detail: str) -> MandamusError:
+    return MandamusError(
+        Code.EFFECT_INDETERMINATE,
+        f"nobody knows whether step {work.row.name} took effect: {detail}",
+        remedy=f"look at the target, then `mandamus runs settle {work.run.id} {work.row.name} "
+        "--as succeeded|failed|retry --reason ...`",
+    )
+
+
+def _applied(work: Work, done: _Done) -> Applied:
+    error = None if done.applied.error is None else done.applied.error.to_json()
+    return Applied(step=work.row, ok=done.applied.ok, outputs=done.applied.outputs, error=error)
+
+
+def _key(work: Work) -> EffectKey:
+    return EffectKey(run=work.run.id, step=work.row.name, attempt=work.row.attempt, phase=PHASE)

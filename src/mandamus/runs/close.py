@@ -20,12 +20,13 @@ CLOSING = frozenset({RunState.DENIED})
 _OPEN = frozenset({RunState.RUNNING, RunState.WAITING, RunState.INDETERMINATE, RunState.REQUESTED})
 
 
-def close(rooms: Rooms, run_id: RunId) -> Run:
+def close(rooms: Rooms, run_id: RunId, seen: int) -> Run:
     """Fold the steps into the run's state; when nothing is left to come, close it and seal its evidence.
 
-    Safe to repeat at any point: a run that is closed but not sealed (we died in between) is sealed here.
+    ``seen`` is how many wakes of the run were looked at. Safe to repeat at any point: a run that is closed but not sealed (we died in between) is sealed here.
     """
     with rooms.db.begin("close") as tx:
+        store.update_run(tx.conn, run_id, wakes_seen=seen)
         run = store.get_run(tx.conn, run_id)
         if run.closed_us is None:
             run = _fold(rooms, tx, run)
@@ -92,5 +93,3 @@ def _seal(rooms: Rooms, run: Run) -> Run:
 
 def _why(run: Run) -> str:
     return "" if run.error is None else str(run.error.get("message", ""))
-
-

@@ -13,6 +13,7 @@ from mandamus.runs.rooms import Rooms, Watcher
 FOLLOW_S = 0.1
 """SQLite cannot wake another process; a follower looks at one row this often."""
 
+
 def start(rooms: Rooms) -> bool:
     """Become the engine of this home; False when another process is."""
     return rooms.engine.start({"run": lambda job: advance.advance(rooms, job)})
@@ -34,7 +35,7 @@ def drive(rooms: Rooms, run_id: RunId, watcher: Watcher) -> Run:
                 return run
             pause.wait(FOLLOW_S)
         try:
-            rooms.engine.wait_idle("run", run_id)
+            rooms.engine.wait_idle("run", run_id, lambda: _at_rest(_get(rooms, run_id)))
         finally:
             rooms.engine.stop()
     finally:
@@ -59,7 +60,8 @@ def _look(rooms: Rooms, run_id: RunId, seen: dict[str, str], watcher: Watcher) -
 def _at_rest(run: Run) -> bool:
     if run.state in RUN_CLOSED:
         return run.evidence is not None
-    return run.state in {RunState.WAITING, RunState.INDETERMINATE}
+    looked_at = run.wakes_seen >= run.wakes
+    return looked_at and run.state in {RunState.WAITING, RunState.INDETERMINATE}
 
 
 def _get(rooms: Rooms, run_id: RunId) -> Run:

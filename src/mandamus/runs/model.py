@@ -54,6 +54,7 @@ class Run:
     state: RunState
     steps_left: int
     wakes: int
+    wakes_seen: int
     cancel_requested: bool
     error: Mapping[str, Any] | None
     evidence: Digest | None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mandamus.catalog.model import Environment, Step, Workflow
-from mandamus.executors.model import Planned, Progress, SandboxPolicy, Task
+from mandamus.executors.model import Cancel, Planned, Progress, SandboxPolicy, Task
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Digest
@@ -30,7 +30,7 @@ class Work:
     workflow: Workflow
     step: Step
     environment: Environment
-    cancel: threading.Event
+    cancel: Cancel
 
     @property
     def state_name(self) -> str | None:

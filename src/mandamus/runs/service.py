@@ -49,7 +49,9 @@ class Runs:
         return admit.admit(self._rooms, who, root, request)
 
     @requires(Permission.RUN_READ)
-    def list(self, who: Subject, *, state: str | None = None, before: RunId | None = None, limit: int = 50) -> list[Run]:
+    def list(
+        self, who: Subject, *, state: str | None = None, before: RunId | None = None, limit: int = 50
+    ) -> list[Run]:
         """Newest first, a page of at most 200; ``before`` is the last id of the page before."""
         if state is not None and state not in {known.value for known in RunState}:
             raise MandamusError(
@@ -86,7 +88,14 @@ class Runs:
 
     @requires(Permission.RUN_READ)
     def logs(
-        self, who: Subject, run_id: RunId, step: str, *, phase: str = "apply", attempt: int | None = None, offset: int = 0
+        self,
+        who: Subject,
+        run_id: RunId,
+        step: str,
+        *,
+        phase: str = "apply",
+        attempt: int | None = None,
+        offset: int = 0,
     ) -> tuple[bytes, int]:
         """Output of a step from a byte offset, already redacted, and the offset to go on from."""
         with self._rooms.db.read() as conn:

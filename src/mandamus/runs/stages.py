@@ -88,9 +88,7 @@ def _stop_here(rooms: Rooms, work: Work, draft: Draft, judgement: gate.Judgement
         if judgement.denied:
             decisions = _planned(rooms, tx, work, draft, judgement)
             error = judgement.error().to_json()
-            progress.finished(
-                rooms, tx, work.run, work.row, StepState.DENIED, error=error, decisions=decisions
-            )
+            progress.finished(rooms, tx, work.run, work.row, StepState.DENIED, error=error, decisions=decisions)
         else:
             judged = _through(rooms, tx, work, draft, judgement)
             if work.run.plan_only:
@@ -111,9 +109,7 @@ def _through(rooms: Rooms, tx: Tx, work: Work, draft: Draft, judgement: gate.Jud
     return gate.passed(row, draft.binding, judgement, decisions)
 
 
-def _planned(
-    rooms: Rooms, tx: Tx, work: Work, draft: Draft, judgement: gate.Judgement
-) -> tuple[Any, ...]:
+def _planned(rooms: Rooms, tx: Tx, work: Work, draft: Draft, judgement: gate.Judgement) -> tuple[Any, ...]:
     progress.planned(rooms, tx, work.run, work.row, draft)
     who = acting_for(work.run.requester)
     decisions = gate.record(rooms, tx, who, work.run, work.row.name, judgement.verdicts)
@@ -254,5 +250,3 @@ def _unexpected(error: Exception) -> MandamusError:
         f"the step stopped on a fault of ours: {type(error).__name__}",
         remedy="the log on standard error has the details; report them, then `mandamus runs retry`",
     )
-
-

@@ -42,6 +42,7 @@ def insert_run(conn: sa.Connection, made: Run) -> None:
             state=made.state.value,
             steps_left=made.steps_left,
             wakes=made.wakes,
+            wakes_seen=made.wakes_seen,
             cancel_requested=made.cancel_requested,
             error=_json(made.error),
             requested_us=made.requested_us,

@@ -24,6 +24,7 @@ run = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("steps_left", sa.Integer, nullable=False),
     sa.Column("wakes", sa.Integer, nullable=False, comment="continuations enqueued so far; names the next one"),
+    sa.Column("wakes_seen", sa.Integer, nullable=False, comment="of those, how many an advance has looked at"),
     sa.Column("cancel_requested", sa.Boolean, nullable=False),
     sa.Column("error", Json),
     sa.Column("evidence", sa.Text, comment="digest of the sealed bundle"),
