@@ -1,4 +1,4 @@
-"""Every setting there is: type, default, help. Only bootstrap reads them; each is ``MANDAMUS_<NAME>`` in the environment."""
+"""Every setting there is: type, default, help; each is ``MANDAMUS_<NAME>`` in the environment of a process."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.reader import suggest
 
 PREFIX = "MANDAMUS_"
 
@@ -48,15 +49,34 @@ class Settings(BaseModel):
 
 
 def load(environ: Mapping[str, str]) -> Settings:
-    """Settings from the environment; raises ``usage`` and names every variable that does not fit."""
+    """Settings from the environment; an empty variable counts as unset.
+
+    Raises ``usage`` and names every variable that does not fit, with the reason. A name that is nearly a setting's is
+    one of them: a mistyped limit must not go unnoticed. Other names under the prefix are not ours to judge, since
+    Kubernetes gives every container ``MANDAMUS_SERVICE_HOST`` and its like for a service called mandamus.
+    """
     known = {PREFIX + name.upper(): name for name in Settings.model_fields}
-    given = {known[key]: value for key, value in environ.items() if key in known}
+    given = {known[key]: value for key, value in environ.items() if key in known and value}
+    wrong = _mistyped(environ, known)
     try:
-        return Settings.model_validate(given)
+        settings = Settings.model_validate(given)
     except ValidationError as error:
-        lines = [f"{PREFIX}{str(found['loc'][0]).upper()}: {found['msg']}" for found in error.errors()]
+        wrong += [f"{PREFIX}{str(found['loc'][0]).upper()}: {found['msg']}" for found in error.errors()]
+    if wrong:
         raise MandamusError(
             Code.USAGE,
-            "\n".join(lines),
+            "\n".join(wrong),
             remedy="correct or unset the variables; docs/reference/settings.md lists them all",
-        ) from error
+        )
+    return settings
+
+
+def _mistyped(environ: Mapping[str, str], known: Mapping[str, str]) -> list[str]:
+    settings = [name.upper() for name in known.values()]
+    found = []
+    for key in sorted(environ):
+        if key.upper().startswith(PREFIX) and key not in known:
+            near = suggest(key.upper().removeprefix(PREFIX), settings, nearness=0.75)
+            if near is not None:
+                found.append(f"{key}: no such setting; did you mean `{PREFIX}{near}`?")
+    return found

@@ -31,9 +31,11 @@ class RealClock:
     """Deadlines of real processes need time that passes."""
 
     def now_us(self) -> int:
+        """One moment for ever, so that records are the same in every run."""
         return SYSTEM_NOW_US
 
     def monotonic_s(self) -> float:
+        """The machine's own."""
         return time.monotonic()
 
 

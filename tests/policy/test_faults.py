@@ -88,7 +88,7 @@ def test_a_set_that_burns_cpu_after_its_parent_gave_up_ends(own_pool, made):
 
 
 def test_a_worker_killed_in_the_middle_denies(policy_with, own_pool, publish):
-    """kill -9 while a decision is under way is a deny, and the pool recovers."""
+    """A kill -9 while a decision is under way is a deny, and the pool recovers."""
     pool = own_pool(decide_s=20)
     policy, digest = policy_with(pool), publish({"p.rego": SLOW})
     ask(policy, {}, digest)

@@ -17,9 +17,9 @@ _DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9
 _UNITS_S = (86_400, 3600, 60, 1)
 
 
-def suggest(name: str, known: Iterable[str]) -> str | None:
-    """The known name nearest to a mistyped one, or None when nothing is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+def suggest(name: str, known: Iterable[str], *, nearness: float = 0.6) -> str | None:
+    """The known name nearest to a mistyped one, or None when nothing is near; 1 is the same name, 0 a stranger."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=nearness)
     return near[0] if near else None
 
 

@@ -13,7 +13,7 @@ from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Resource
 from mandamus.audit.model import Outcome as EventOutcome
 from mandamus.audit.service import Audit
-from mandamus.kernel import canonical
+from mandamus.kernel import access, canonical
 from mandamus.kernel.access import Permission, Subject, requires
 from mandamus.kernel.clock import Clock, rfc3339
 from mandamus.kernel.errors import Code, MandamusError, Problem, raise_problems
@@ -23,6 +23,7 @@ from mandamus.policy import check, judge, store
 from mandamus.policy.attribution import Attribution
 from mandamus.policy.engine import Evaluator
 from mandamus.policy.model import (
+    ROOT,
     Decision,
     Fault,
     Outcome,
@@ -84,9 +85,11 @@ class Policy:
     def publish(self, tx: Tx, who: Subject, directory: Path) -> PolicySet:
         """Snapshot the directory as a set; publishing the same files again changes nothing.
 
-        Raises ``policy_invalid`` that lists every problem as ``file:line:col``. Compiling takes a tenth of a second;
-        call `check_directory` first, outside the transaction, and this finds the work done.
+        Raises ``forbidden`` without ``policy:write``, ``policy_invalid`` that lists every problem as
+        ``file:line:col``. Compiling takes a tenth of a second; call `check_directory` first, outside the transaction,
+        and this finds the work done.
         """
+        access.check(who, Permission.POLICY_WRITE)
         tree = bundles.read(directory)
         found = self._check(tree)
         raise_problems(Code.POLICY_INVALID, list(found.problems), remedy="mend every line above; nothing was published")
@@ -222,6 +225,9 @@ class Policy:
         judging.engine = self._evaluator.name
         for digest in pinned if not judging.errors else ():
             self._ask(judging, point, digest)
+        if protected and point is Point.PLAN and not judging.errors and not judging.defined:
+            message = "no set of this protected environment has a rule for the point where changes are judged"
+            judging.trouble(Fault.NO_POLICY, f"{message}; write `package {ROOT}.{point.value}`")
         self._keep(judging.data)
 
     def _document(self, judging: _Judging, point: Point, document: Mapping[str, Any], now_us: int) -> None:
