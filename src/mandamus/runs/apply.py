@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +14,7 @@ from mandamus.engine.effect import EffectKey, Intent
 from mandamus.executors import model as tools
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.policy.model import Outcome, Verdict
-from mandamus.runs import gate, plan, progress, store
+from mandamus.runs import plan, progress, store
 from mandamus.runs.lifecycle import StepEvent, StepState, step_after
 from mandamus.runs.model import Applied, Approved, Notice
 from mandamus.runs.plan import Work
@@ -27,6 +24,10 @@ from mandamus.store.database import Tx
 PHASE = "apply"
 
 log = structlog.get_logger()
+
+
+class MovedError(Exception):
+    """What the step was judged by moved before its promise; nothing was recorded, so its stage begins afresh."""
 
 
 @dataclass(frozen=True)
@@ -43,74 +44,63 @@ def apply(rooms: Rooms, work: Work, approve: Callable[[Tx], Approved]) -> Applie
     ``approve`` runs inside the transaction that records the intent, so nothing can move between the last check and
     the promise; the act starts only when that promise is in a signed checkpoint.
     """
-    verdict = _last_word(rooms, work)
-    who = acting_for(work.run.requester)
     done = rooms.effects.perform(
         _key(work),
-        begin=lambda tx: _intend(rooms, tx, work, approve(tx), verdict),
+        begin=lambda tx: _intend(rooms, tx, work, approve(tx)),
         act=lambda: _act(rooms, work),
         succeeded=lambda done: done.applied.ok,
         finish=lambda tx, done: _finish(rooms, tx, work, done),
     )
     plan.clean(rooms, work.row)
-    log.debug("step.applied", run=work.run.id, step=work.row.name, by=who.user)
     return _applied(work, done)
 
 
 def resume(rooms: Rooms, work: Work) -> None:
     """Take up a step whose intent has no result: we died in between. Never acts; asks the tool what became of it."""
-    key = _key(work)
     who = acting_for(work.run.requester)
-    task = plan.task(rooms, work, PHASE)
-    probed = _probe(rooms, work, task)
-    match probed.verdict:
-        case tools.Verdict.SUCCEEDED | tools.Verdict.FAILED:
-            done = _Done(task, _from_probe(probed))
-            rooms.effects.conclude(
-                key,
-                who,
-                done,
-                succeeded=lambda done: done.applied.ok,
-                finish=lambda tx, done: _finish(rooms, tx, work, done),
-                by_probe=True,
-            )
-        case tools.Verdict.NOT_STARTED:
-            with rooms.db.begin("effect.void") as tx:
-                rooms.effects.void(tx, who, key)
-                progress.again(rooms, tx, work.run, work.row)
-                _unlock(rooms, tx, work)
-        case _:
-            with rooms.db.begin("effect.lose") as tx:
-                rooms.effects.lose(tx, who, key)
-                progress.lost(rooms, tx, work.run, work.row, _indeterminate(work, probed.detail))
-                _keep_state(rooms, tx, work, probed.state)
-                _unlock(rooms, tx, work)
-            return
+    done = _probe(rooms, work)
+    if isinstance(done, _Done):
+        rooms.effects.conclude(
+            _key(work),
+            who,
+            done,
+            succeeded=lambda done: done.applied.ok,
+            finish=lambda tx, done: _finish(rooms, tx, work, done),
+            by_probe=True,
+        )
+    elif done.verdict is tools.Verdict.NOT_STARTED:
+        with rooms.db.begin("effect.void") as tx:
+            rooms.effects.void(tx, who, _key(work))
+            progress.again(rooms, tx, work.run, work.row)
+            _unlock(rooms, tx, work)
+    else:
+        with rooms.db.begin("effect.lose") as tx:
+            rooms.effects.lose(tx, who, _key(work))
+            progress.lost(rooms, tx, work.run, work.row, _indeterminate(work, done.detail))
+            _keep_state(rooms, tx, work, done.state)
+            _unlock(rooms, tx, work)
+        return
     plan.clean(rooms, work.row)
 
 
-def _last_word(rooms: Rooms, work: Work) -> Verdict | None:
-    """Ask the point ``apply`` when a set has rules for it: freezes and windows; a deny here ends the step."""
-    verdict = gate.before_apply(rooms, work.run, work.environment, plan.step_document(work))
-    if verdict is None or verdict.outcome is not Outcome.DENY:
-        return verdict
-    with rooms.db.begin("apply denied") as tx:
-        gate.record(rooms, tx, acting_for(work.run.requester), work.run, work.row.name, [verdict])
-    raise gate.denial([verdict])
-
-
-def _intend(rooms: Rooms, tx: Tx, work: Work, approved: Approved, verdict: Verdict | None) -> Intent:
+def _intend(rooms: Rooms, tx: Tx, work: Work, approved: Approved) -> Intent:
     """The last checks and the promise, in one transaction with the gate's and the people's word."""
     binding = approved.binding
+    _check_judges(rooms, work)
     _check_binding(rooms, work, approved)
     who = acting_for(work.run.requester)
-    last = gate.record(rooms, tx, who, work.run, work.row.name, [verdict]) if verdict is not None else ()
     row = store.get_step(tx.conn, work.run.id, work.row.name)
     state = step_after(row.state, StepEvent.INTEND)
     store.update_step(tx.conn, work.run.id, work.row.name, rooms.clock.now_us(), state=state.value)
     tx.after_commit(lambda: rooms.tell(Notice(work.run.id, work.row.name, state.value)))
-    authority = Authority(decisions=(*approved.judged.decisions, *last), approvals=approved.approvals)
+    authority = Authority(decisions=approved.judged.decisions, approvals=approved.approvals)
     return Intent(who=who, authority=authority, binding=binding.digest, artifact=binding.artifact)
+
+
+def _check_judges(rooms: Rooms, work: Work) -> None:
+    """The environment is the one whose policy sets have just said yes; raises ``MovedError``."""
+    if rooms.catalog.environment(work.environment.name).digest != work.environment.digest:
+        raise MovedError
 
 
 def _check_binding(rooms: Rooms, work: Work, approved: Approved) -> None:
@@ -146,6 +136,8 @@ def _act(rooms: Rooms, work: Work) -> _Done:
     try:
         applied = rooms.executors.get(work.step.executor).apply(task, blob)
     except MandamusError as error:
+        if error.retryable:
+            raise
         applied = tools.Applied(ok=False, error=error)
     finally:
         task.output.close()
@@ -154,7 +146,7 @@ def _act(rooms: Rooms, work: Work) -> _Done:
 
 def _finish(rooms: Rooms, tx: Tx, work: Work, done: _Done) -> Mapping[str, Any]:
     """The result's transaction: state file, step, counters, lock. Gives what the log names by digest."""
-    row = dataclasses.replace(store.get_step(tx.conn, work.run.id, work.row.name), state=StepState.APPLYING)
+    row = store.get_step(tx.conn, work.run.id, work.row.name)
     applied = done.applied
     outputs = done.task.redactor.value(dict(applied.outputs))
     _keep_state(rooms, tx, work, applied.state)
@@ -191,21 +183,26 @@ def _unlock(rooms: Rooms, tx: Tx, work: Work) -> None:
         progress.unlock(rooms, tx, work.environment.name, work.state_name, work.run.id)
 
 
-def _probe(rooms: Rooms, work: Work, task: tools.Task) -> tools.Probed:
+def _probe(rooms: Rooms, work: Work) -> _Done | tools.Probed:
+    """What became of the act: its result when the tool can tell, else the probe's own words."""
     if work.row.binding is None:
         return tools.Probed(tools.Verdict.UNKNOWN, "the row names no plan")
     try:
         blob = rooms.blobs.get(work.row.binding.artifact)
-        return rooms.executors.get(work.step.executor).probe(task, blob)
+        task = plan.task(rooms, work, PHASE)
+        try:
+            probed: tools.Probed = rooms.executors.get(work.step.executor).probe(task, blob)
+        finally:
+            task.output.close()
     except MandamusError as error:
         if error.retryable:
             raise
         return tools.Probed(tools.Verdict.UNKNOWN, error.message)
-    except Exception as error:  # noqa: BLE001 - a probe that crashes knows nothing
-        log.error("probe.crashed", run=work.run.id, step=work.row.name, trace=traceback.format_exc())
+    except Exception as error:
+        log.exception("probe.crashed", run=work.run.id, step=work.row.name)
         return tools.Probed(tools.Verdict.UNKNOWN, f"the probe failed: {type(error).__name__}")
-    finally:
-        task.output.close()
+    settled = probed.verdict in {tools.Verdict.SUCCEEDED, tools.Verdict.FAILED}
+    return _Done(task, _from_probe(probed)) if settled else probed
 
 
 def _from_probe(probed: tools.Probed) -> tools.Applied:

@@ -13,7 +13,7 @@ from mandamus.audit.signer import Signer
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Subject
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.kernel.ids import RunId
+from mandamus.kernel.ids import DecisionId, RunId
 from mandamus.runs import gate, store
 from mandamus.runs.lifecycle import StepState
 from mandamus.runs.model import Approval, Approved, Judged, Requirement, Run, StepRow
@@ -35,42 +35,38 @@ def decide(
     with rooms.db.read() as conn:
         run = store.get_run(conn, run_id)
         row = _waiting_step(conn, run, step)
-        given = store.approvals_of(conn, run_id, row.name)
     try:
-        _check(rooms, who, run, row, given)
-        seat = _seat(rooms, who, row, given, group) if verdict == YES else (group or _any_group(rooms, who, row))
+        with rooms.db.begin("approval") as tx:
+            return _record(rooms, tx, who, run, row, verdict, reason=reason, group=group)
     except MandamusError as error:
-        _record_refusal(rooms, who, run, row, error)
+        if error.code is Code.APPROVAL_REFUSED:
+            _record_refusal(rooms, who, run, row, error)
         raise
+
+
+def _record(
+    rooms: Rooms, tx: Tx, who: Subject, run: Run, seen: StepRow, verdict: str, *, reason: str, group: str | None
+) -> Approval:
+    """Check and write one yes or no while nobody else can decide on the same step."""
+    row = store.get_step(tx.conn, run.id, seen.name, lock=True)
+    if row.state is not StepState.WAITING or row.binding != seen.binding:
+        raise _refused(f"step {row.name} moved while you decided", "look at it again, then decide on what it is now")
+    given = store.approvals_of(tx.conn, run.id, row.name)
+    _check(rooms, who, run, row, given)
+    seat = _seat(rooms, who, row, given, group) if verdict == YES else (group or _any_group(rooms, who, row))
     made = _signed(rooms, who, run, row, verdict, seat, reason)
-    with rooms.db.begin("approval") as tx:
-        current = store.get_step(tx.conn, run_id, row.name)
-        if current.state is not StepState.WAITING or current.binding != row.binding:
-            raise _refused(
-                f"step {row.name} moved while you decided", "look at it again, then decide on what it is now"
-            )
-        store.insert_approval(tx.conn, made)
-        record(
-            rooms,
-            tx,
-            event(
-                Kind.APPROVAL_RECORDED,
-                who,
-                run_id,
-                step=row.name,
-                why=reason,
-                data={
-                    "approval": made.id,
-                    "binding": made.binding,
-                    "verdict": verdict,
-                    "group": seat,
-                    "expires_us": made.expires_us,
-                    "signature": canonical.loads(made.document)["signature"],
-                },
-            ),
-        )
-        if verdict == NO or not unmet(row, [*given, made]):
-            rooms.engine.enqueue(tx, "run", run_id, store.next_wake(tx.conn, run_id))
+    store.insert_approval(tx.conn, made)
+    data = {
+        "approval": made.id,
+        "binding": made.binding,
+        "verdict": verdict,
+        "group": seat,
+        "expires_us": made.expires_us,
+        "signature": canonical.loads(made.document)["signature"],
+    }
+    record(rooms, tx, event(Kind.APPROVAL_RECORDED, who, run.id, step=row.name, why=reason, data=data))
+    if verdict == NO or not unmet(row, [*given, made]):
+        rooms.engine.enqueue(tx, "run", run.id, store.next_wake(tx.conn, run.id))
     return made
 
 
@@ -99,13 +95,14 @@ def nobody(judged: Judged) -> Approved:
     return Approved(judged=judged, approvals=())
 
 
-def load(rooms: Rooms, tx: Tx, run: Run, name: str) -> Approved:
+def load(rooms: Rooms, tx: Tx, run: Run, name: str, further: tuple[DecisionId, ...]) -> Approved:
     """Rebuild what was approved after a wait, inside the transaction that begins the effect.
 
-    Every signature and digest is verified again; raises ``digest_mismatch`` or ``approval_refused``.
+    ``further`` are the decisions made after the wait. Every signature and digest is verified again; raises
+    ``digest_mismatch`` or ``approval_refused``.
     """
     row = store.get_step(tx.conn, run.id, name)
-    judged = gate.load(row)
+    judged = gate.load(row, further)
     given = [a for a in store.approvals_of(tx.conn, run.id, name) if a.binding == judged.binding.digest]
     for one in given:
         _verify(rooms.signer, run, one)
@@ -134,7 +131,9 @@ def _waiting_step(conn: sa.Connection, run: Run, step: str | None) -> StepRow:
 def _check(rooms: Rooms, who: Subject, run: Run, row: StepRow, given: Sequence[Approval]) -> None:
     assert row.binding is not None  # noqa: S101 - narrows the type
     environment = rooms.catalog.environment(run.environment)
-    makers = set(run.makers) | {environment.applied_by}
+    # Whoever said who may approve is a maker too: they could have let a friend in.
+    changers = {rooms.identity.changed_by(requirement.group) for requirement in row.requires}
+    makers = {*run.makers, environment.applied_by, *(name for name in changers if name)}
     actors = {who.user, who.behalf_of} - {None}
     if actors & makers:
         why = "asked for this change" if who.user == run.requester.user else "made part of what it is judged by"

@@ -23,7 +23,8 @@ _OPEN = frozenset({RunState.RUNNING, RunState.WAITING, RunState.INDETERMINATE, R
 def close(rooms: Rooms, run_id: RunId, seen: int) -> Run:
     """Fold the steps into the run's state; when nothing is left to come, close it and seal its evidence.
 
-    ``seen`` is how many wakes of the run were looked at. Safe to repeat at any point: a run that is closed but not sealed (we died in between) is sealed here.
+    ``seen`` is how many wakes of the run were looked at. Safe to repeat at any point: a run that is closed but not
+    sealed (we died in between) is sealed here.
     """
     with rooms.db.begin("close") as tx:
         store.update_run(tx.conn, run_id, wakes_seen=seen)
@@ -41,6 +42,9 @@ def _fold(rooms: Rooms, tx: Tx, run: Run) -> Run:
     if run.state is RunState.DENIED and not counts:
         return _closed(rooms, tx, run, RunState.DENIED)
     state = run_outcome(counts, plan_only=run.plan_only, cancelled=run.cancel_requested)
+    if store.ready_steps(tx.conn, run.id) and not run.cancel_requested:
+        # Ready and not taken: it waits for the lock of a state, whatever became of the other steps.
+        state = RunState.RUNNING
     if state in _OPEN:
         store.update_run(tx.conn, run.id, state=state.value)
         return store.get_run(tx.conn, run.id)

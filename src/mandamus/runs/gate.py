@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mandamus.catalog.model import Environment
-from mandamus.kernel import canonical
 from mandamus.kernel.access import Subject
 from mandamus.kernel.clock import rfc3339
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import DecisionId
 from mandamus.policy.model import Outcome, Point, Verdict
-from mandamus.runs.model import Binding, Judged, Requirement, Run, StepRow
+from mandamus.runs.model import Approval, Binding, Judged, Requirement, Run, StepRow
 from mandamus.runs.rooms import Rooms
 from mandamus.store.database import Tx
 
@@ -69,17 +68,46 @@ def judge(
 
 
 def before_apply(
-    rooms: Rooms, run: Run, environment: Environment, step: Mapping[str, Any], change_set: Mapping[str, Any]
-) -> Verdict:
-    """The last question, asked right before the effect: freezes and windows live here."""
+    rooms: Rooms,
+    run: Run,
+    environment: Environment,
+    step: Mapping[str, Any],
+    binding: Binding,
+    approvals: Sequence[Approval] = (),
+) -> Judgement:
+    """Ask the point ``apply``, right before the effect: freezes and windows live here. Nothing is recorded yet.
+
+    The input names the plan by its digests, which the point ``plan`` has judged in full, and who said yes to it.
+    """
     document = {
         "run": _run(run),
         "environment": _environment(environment),
         "step": step,
-        "change_set": change_set,
-        "native": {},
+        "plan": {"binding": binding.digest, "change_set": binding.change_set, "artifact": binding.artifact},
+        "approvals": [{"by": a.by, "group": a.group, "at": rfc3339(a.at_us)} for a in approvals],
     }
-    return _decide(rooms, Point.APPLY, document, environment)
+    verdicts = (_decide(rooms, Point.APPLY, document, environment),)
+    return Judgement(verdicts, _requirements(verdicts, environment))
+
+
+def together(*judgements: Judgement) -> Judgement:
+    """What several judgements say as one: every verdict, and of each group the most that any of them asks for."""
+    verdicts = tuple(verdict for judgement in judgements for verdict in judgement.verdicts)
+    asked = [requirement for judgement in judgements for requirement in judgement.requires]
+    return Judgement(verdicts, merged(asked))
+
+
+def merged(asked: Iterable[Requirement]) -> tuple[Requirement, ...]:
+    """One requirement per group, in order of the groups; the largest count wins."""
+    found: dict[str, Requirement] = {}
+    for one in asked:
+        known = found.get(one.group)
+        if known is None:
+            found[one.group] = one
+            continue
+        why = known.why if one.why in known.why else f"{known.why}; {one.why}"
+        found[one.group] = Requirement(one.group, max(known.count, one.count), why)
+    return tuple(found[group] for group in sorted(found))
 
 
 def record(
@@ -96,15 +124,18 @@ def passed(step: StepRow, binding: Binding, judgement: Judgement, decisions: tup
     return Judged(step=step, binding=binding, requires=judgement.requires, decisions=decisions)
 
 
-def load(step: StepRow) -> Judged:
-    """Rebuild the gate's word after a wait; raises ``digest_mismatch`` when the rows do not fit together."""
+def load(step: StepRow, further: tuple[DecisionId, ...]) -> Judged:
+    """Rebuild the gate's word after a wait, with the decisions made since.
+
+    Raises ``digest_mismatch`` when the rows do not fit together.
+    """
     if step.binding is None or step.plan is None or step.binding.change_set != step.plan.change_set:
         raise MandamusError(
             Code.DIGEST_MISMATCH,
             f"step {step.name} of {step.run} is not bound to the plan it was judged with",
             remedy="run `mandamus doctor`; then `mandamus runs retry` plans it again",
         )
-    return Judged(step=step, binding=step.binding, requires=step.requires, decisions=step.decisions)
+    return Judged(step=step, binding=step.binding, requires=step.requires, decisions=(*step.decisions, *further))
 
 
 def denial(verdicts: Sequence[Verdict]) -> MandamusError:
@@ -144,20 +175,12 @@ def _decide(rooms: Rooms, point: Point, document: Mapping[str, Any], environment
 
 
 def _requirements(verdicts: Sequence[Verdict], environment: Environment) -> tuple[Requirement, ...]:
-    """One requirement per group, the largest count wins; a rule that names no group means the environment's own."""
-    counts: dict[str, int] = {}
-    whys: dict[str, list[str]] = {}
-    for verdict in verdicts:
-        for asked in verdict.requires:
-            groups = {asked.group: asked.count} if asked.group else dict(environment.approvers)
-            if not groups:
-                groups = {"": asked.count}
-            for group, count in groups.items():
-                counts[group] = max(counts.get(group, 0), count, asked.count)
-                whys.setdefault(group, []).append(asked.msg)
-    return tuple(
-        Requirement(group=group, count=counts[group], why="; ".join(dict.fromkeys(whys[group])))
-        for group in sorted(counts)
+    """What the verdicts ask for; a rule that names no group means the environment's own approvers, else anyone."""
+    return merged(
+        Requirement(group, max(count, asked.count), asked.msg)
+        for verdict in verdicts
+        for asked in verdict.requires
+        for group, count in ({asked.group: asked.count} if asked.group else environment.approvers or {"": 1}).items()
     )
 
 
@@ -180,8 +203,3 @@ def _run(run: Run) -> dict[str, Any]:
 
 def _environment(environment: Environment) -> dict[str, Any]:
     return {"name": environment.name, "protected": environment.protected, "vars": environment.vars}
-
-
-def inputs_digest(run: Run) -> str:
-    """Digest of a run's inputs, as the binding holds it."""
-    return canonical.digest_of(run.inputs)

@@ -110,7 +110,7 @@ class StepRow:
     binding: Binding | None
     plan: PlanRecord | None
     requires: tuple[Requirement, ...]
-    policy_sets: tuple[Digest, ...]
+    judges: Digest | None
     decisions: tuple[DecisionId, ...]
     outputs: Mapping[str, Any] | None
     error: Mapping[str, Any] | None

@@ -19,6 +19,7 @@ from mandamus.kernel.redact import Redactor
 from mandamus.runs import store
 from mandamus.runs.model import Binding, Notice, PlanRecord, Run, StepRow
 from mandamus.runs.rooms import Rooms
+from mandamus.secrets.model import SecretRef
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,13 @@ def wanted(rooms: Rooms, work: Work) -> bool:
     return condition is None or work.step.runs(_scope(rooms, work, condition.references(), {}))
 
 
+def awaited(work: Work) -> tuple[str, ...]:
+    """The steps whose outputs it reads: what a plan that applies nothing cannot know."""
+    condition = work.step.condition
+    read = work.step.references | (condition.references() if condition else frozenset[str]())
+    return tuple(sorted({path.split(".")[1] for path in read if path.startswith("steps.")}))
+
+
 def draft(rooms: Rooms, work: Work) -> Draft:
     """Run the tool's plan and bind what came out; raises what the executor raises."""
     executor = rooms.executors.get(work.step.executor)
@@ -75,7 +83,7 @@ def draft(rooms: Rooms, work: Work) -> Draft:
 
 def task(rooms: Rooms, work: Work, phase: str) -> Task:
     """What the executor gets: resolved values, a private folder, the source, the sandbox and where output goes."""
-    secrets = rooms.secrets.resolve(work.environment.secrets)
+    secrets = rooms.secrets.resolve(_secret_refs(work))
     redactor = Redactor(secrets.values(), rooms.redaction_key)
     scope = _scope(rooms, work, work.step.references, secrets)
     row = work.row
@@ -95,7 +103,22 @@ def task(rooms: Rooms, work: Work, phase: str) -> Task:
         deadline_s=work.step.timeout_s,
         cancel=work.cancel,
         state=_state(rooms, work),
+        folder=posixpath.dirname(work.run.workflow_file) or ".",
     )
+
+
+def _secret_refs(work: Work) -> Mapping[str, SecretRef]:
+    """References of the secrets the step reads, and of no others; raises ``secret_missing`` for one nobody declared."""
+    declared = work.environment.secrets
+    unknown = sorted(work.step.secrets - declared.keys())
+    if unknown:
+        raise MandamusError(
+            Code.SECRET_MISSING,
+            f"{work.step.at}: environment {work.environment.name} has no secret {', '.join(unknown)}",
+            remedy="declare it under `secrets` in the platform file, then `mandamus env apply` it",
+            context={"secrets": unknown},
+        )
+    return {name: declared[name] for name in work.step.secrets}
 
 
 def workdir(rooms: Rooms, row: StepRow) -> Path:
@@ -113,10 +136,17 @@ def step_document(work: Work) -> dict[str, Any]:
     return {"name": work.row.name, "executor": work.step.executor, "attempt": work.row.attempt}
 
 
+_JUDGES = ("policies", "approvers", "approval_ttl_s")
+
+
 def target_digest(environment: Environment) -> Digest:
     """Digest of what an environment gives to a plan: all of it but who judges and who approves."""
-    judges = ("policies", "approvers", "approval_ttl_s")
-    return canonical.digest_of({name: part for name, part in environment.to_json().items() if name not in judges})
+    return canonical.digest_of({name: part for name, part in environment.to_json().items() if name not in _JUDGES})
+
+
+def judges_digest(environment: Environment) -> Digest:
+    """Digest of the other half: the policy sets, and whom they mean by the environment's own approvers."""
+    return canonical.digest_of({name: part for name, part in environment.to_json().items() if name in _JUDGES})
 
 
 def state_reference(rooms: Rooms, work: Work) -> Mapping[str, Any] | None:

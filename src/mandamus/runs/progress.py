@@ -10,7 +10,7 @@ from mandamus.audit.model import Authority, Outcome
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Subject
 from mandamus.kernel.errors import MandamusError
-from mandamus.kernel.ids import DecisionId, RunId
+from mandamus.kernel.ids import DecisionId, Digest, RunId
 from mandamus.runs import store
 from mandamus.runs.lifecycle import STEP_PASSES, StepEvent, StepState, step_after
 from mandamus.runs.model import Judged, Notice, Requirement, Run, StepRow
@@ -57,33 +57,52 @@ def planned(rooms: Rooms, tx: Tx, run: Run, row: StepRow, draft: Draft) -> None:
     record(rooms, tx, event(Kind.STEP_PLANNED, acting_for(run.requester), run.id, step=row.name, data=data))
 
 
-def judged(tx: Tx, row: StepRow, requires: Sequence[Requirement], decisions: Sequence[DecisionId], now_us: int) -> None:
-    """Note on the row what policy asked for and on which decisions it stands."""
+def judged(
+    rooms: Rooms,
+    tx: Tx,
+    row: StepRow,
+    judges: Digest,
+    requires: Sequence[Requirement],
+    decisions: Sequence[DecisionId],
+) -> None:
+    """Note on the row who judged, what policy asked for and on which decisions it stands."""
     store.update_step(
         tx.conn,
         row.run,
         row.name,
-        now_us,
+        rooms.clock.now_us(),
+        judges=judges,
         requires=canonical.dumps([requirement.to_json() for requirement in requires]),
         decisions=canonical.dumps(list(decisions)),
     )
 
 
 def waiting(rooms: Rooms, tx: Tx, run: Run, gate_word: Judged) -> None:
-    """The step waits for people from here on; nothing runs meanwhile."""
+    """The step waits for people from here on; nothing runs meanwhile. When their time is over it is looked at again."""
     row = gate_word.step
-    store.update_step(tx.conn, run.id, row.name, rooms.clock.now_us(), state=StepState.WAITING.value)
+    now_us = rooms.clock.now_us()
+    binding = gate_word.binding
+    store.update_step(tx.conn, run.id, row.name, now_us, state=StepState.WAITING.value, binding=binding.to_bytes())
+    wake = f"expiry.{row.name}.{row.attempt}.{binding.expires_us}"
+    rooms.engine.enqueue(tx, "run", run.id, wake, delay_s=max(0.0, (binding.expires_us - now_us) / 1_000_000))
     data = {
         "attempt": row.attempt,
-        "binding": gate_word.binding.digest,
+        "binding": binding.digest,
         "requires": [requirement.to_json() for requirement in gate_word.requires],
-        "expires_us": gate_word.binding.expires_us,
+        "expires_us": binding.expires_us,
     }
     authority = Authority(decisions=gate_word.decisions)
     who = acting_for(run.requester)
     record(rooms, tx, event(Kind.STEP_WAITING, who, run.id, step=row.name, authority=authority, data=data))
     text = ", ".join(f"{r.count} of {r.group or 'anyone else'}" for r in gate_word.requires)
     tx.after_commit(lambda: rooms.tell(Notice(run.id, row.name, StepState.WAITING.value, f"waits for {text}")))
+
+
+def only_planned(rooms: Rooms, tx: Tx, run: Run, row: StepRow, draft: Draft) -> None:
+    """In a run that only plans, a planned step has come to its end; those that need it may be planned too."""
+    store.finish_step(tx.conn, run.id, row.name, passes=True)
+    text = ", ".join(f"{count} to {action}" for action, count in draft.record.summary.items()) or "no changes"
+    tx.after_commit(lambda: rooms.tell(Notice(run.id, row.name, StepState.PLANNED.value, text)))
 
 
 def finished(
@@ -97,8 +116,12 @@ def finished(
     error: Mapping[str, Any] | None = None,
     who: Subject | None = None,
     decisions: Sequence[DecisionId] = (),
+    text: str = "",
 ) -> None:
-    """Close a step: state, outputs or error, the counters of its run and followers, and the event."""
+    """Close a step: state, outputs or error, the counters of its run and followers, and the event.
+
+    ``text`` is what a watcher is told when there is no error to tell.
+    """
     step_after(row.state, _CLOSERS[state])
     store.update_step(
         tx.conn,
@@ -124,8 +147,8 @@ def finished(
         },
     )
     record(rooms, tx, made)
-    text = "" if error is None else str(error.get("message", ""))
-    tx.after_commit(lambda: rooms.tell(Notice(run.id, row.name, state.value, text)))
+    told = text if error is None else str(error.get("message", ""))
+    tx.after_commit(lambda: rooms.tell(Notice(run.id, row.name, state.value, told)))
 
 
 def again(rooms: Rooms, tx: Tx, run: Run, row: StepRow) -> None:

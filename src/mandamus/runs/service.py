@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from mandamus.audit.kinds import Kind
+from mandamus.executors.output import Piece
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission, Subject, requires
 from mandamus.kernel.errors import Code, MandamusError
@@ -63,7 +66,7 @@ class Runs:
             return store.list_runs(conn, state=state, before=before, limit=min(limit, PAGE_MAX))
 
     @requires(Permission.RUN_READ)
-    def show(self, who: Subject, run_id: RunId) -> RunView:
+    def show(self, who: Subject, run_id: RunId) -> RunView:  # noqa: ARG002 - the guard reads it
         """One run with its steps and approvals; raises ``not_found``."""
         with self._rooms.db.read() as conn:
             run = store.get_run(conn, run_id)
@@ -77,7 +80,7 @@ class Runs:
         return RunView(run, tuple(steps), tuple(given), asked)
 
     @requires(Permission.RUN_READ)
-    def change_set(self, who: Subject, run_id: RunId, step: str) -> dict[str, Any]:
+    def change_set(self, who: Subject, run_id: RunId, step: str) -> dict[str, Any]:  # noqa: ARG002 - the guard reads it
         """The change set a step was planned to make, as JSON; empty while it is not planned."""
         with self._rooms.db.read() as conn:
             row = store.get_step(conn, run_id, step)
@@ -96,7 +99,7 @@ class Runs:
         phase: str = "apply",
         attempt: int | None = None,
         offset: int = 0,
-    ) -> tuple[bytes, int]:
+    ) -> Piece:
         """Output of a step from a byte offset, already redacted, and the offset to go on from."""
         with self._rooms.db.read() as conn:
             row = store.get_step(conn, run_id, step)
@@ -134,7 +137,7 @@ class Runs:
         """Try the steps that stopped a run again, and those after them; what succeeded stays as it is."""
         with self._rooms.db.begin("retry") as tx:
             run = store.get_run(tx.conn, run_id)
-            names = self._to_retry(tx.conn, run)
+            names = _to_retry(tx.conn, run)
             now_us = self._rooms.clock.now_us()
             record(self._rooms, tx, event(Kind.RUN_RETRIED, who, run_id, why=reason, data={"steps": names}))
             store.reopen_steps(tx.conn, run_id, names, now_us)
@@ -160,17 +163,18 @@ class Runs:
         """Show every line of progress made in this process to the watcher."""
         self._rooms.watchers.append(watcher)
 
-    def _to_retry(self, conn: Any, run: Run) -> list[str]:
-        if run.state not in RUN_CLOSED:
-            raise MandamusError(
-                Code.CONFLICT,
-                f"{run.id} is {run.state}, not closed",
-                remedy=f"wait for it, or `mandamus runs cancel {run.id}` first",
-            )
-        names = [row.name for row in store.list_steps(conn, run.id, RETRYABLE)]
-        if not names:
-            raise _closed(run, "retry")
-        return names
+
+def _to_retry(conn: sa.Connection, run: Run) -> list[str]:
+    if run.state not in RUN_CLOSED:
+        raise MandamusError(
+            Code.CONFLICT,
+            f"{run.id} is {run.state}, not closed",
+            remedy=f"wait for it, or `mandamus runs cancel {run.id}` first",
+        )
+    names = [row.name for row in store.list_steps(conn, run.id, RETRYABLE)]
+    if not names:
+        raise _closed(run, "retry")
+    return names
 
 
 def _closed(run: Run, verb: str) -> MandamusError:

@@ -107,9 +107,10 @@ def next_wake(conn: sa.Connection, run_id: RunId) -> str:
     return str(wakes)
 
 
-def get_step(conn: sa.Connection, run_id: RunId, name: str) -> StepRow:
-    """One step; raises ``not_found``."""
-    row = conn.execute(step.select().where(step.c.run == run_id, step.c.name == name)).one_or_none()
+def get_step(conn: sa.Connection, run_id: RunId, name: str, *, lock: bool = False) -> StepRow:
+    """One step, with ``lock`` until the transaction ends; raises ``not_found``."""
+    query = step.select().where(step.c.run == run_id, step.c.name == name)
+    row = conn.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise MandamusError(
             Code.NOT_FOUND,
@@ -293,7 +294,7 @@ def _step(row: sa.Row[Any]) -> StepRow:
         binding=None if row.binding is None else binding_from(row.binding),
         plan=None if plan is None else PlanRecord(**plan),
         requires=tuple(Requirement(**item) for item in _loaded(row.requires) or ()),
-        policy_sets=tuple(Digest(item) for item in _loaded(row.policy_sets) or ()),
+        judges=None if row.judges is None else Digest(row.judges),
         decisions=tuple(DecisionId(item) for item in _loaded(row.decisions) or ()),
         outputs=_loaded(row.outputs),
         error=_loaded(row.error),

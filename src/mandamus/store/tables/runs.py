@@ -47,7 +47,7 @@ step = sa.Table(
     sa.Column("binding", Json, comment="the canonical binding; its digest is what people approve"),
     sa.Column("plan", Json, comment="digests of the plan's parts, see runs.model.PlanRecord"),
     sa.Column("requires", Json, comment="approvals asked for, see runs.model.Requirement"),
-    sa.Column("policy_sets", Json, comment="digests of the sets that judged"),
+    sa.Column("judges", sa.Text, comment="digest of the policy sets and approvers it was judged by"),
     sa.Column("decisions", Json, comment="ids of the decisions this attempt stands on"),
     sa.Column("outputs", Json),
     sa.Column("error", Json),
