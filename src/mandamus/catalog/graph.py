@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 Edges = Mapping[str, Sequence[str]]
@@ -36,28 +37,57 @@ def order(edges: Edges) -> tuple[list[str], list[list[str]]]:
 
 
 def _cycles(edges: Edges) -> list[list[str]]:
-    """Cycles without a step in common, each begun at its first step in the file."""
+    """One for every knot of steps that need each other: a shortest way from its first step back to it."""
     place = {name: index for index, name in enumerate(edges)}
-    found: list[list[str]] = []
-    state: dict[str, int] = {}
-    for start in edges:
-        path: list[str] = []
-        name = start
-        while name not in state:
-            state[name] = len(found) + 1
-            path.append(name)
-            onward = [need for need in edges[name] if state.get(need, 0) >= 0]
-            if not onward:
-                break
-            name = onward[0]
-        if name in path[:-1] or (path and name == path[-1] and name in edges[name]):
-            loop = path[path.index(name) :]
-            first = min(range(len(loop)), key=lambda index: place[loop[index]])
-            loop = loop[first:] + loop[:first]
-            found.append([*loop, loop[0]])
-        for each in path:
-            state[each] = -1
-    return found
+    knots = sorted((sorted(knot, key=place.__getitem__) for knot in _knots(edges)), key=lambda knot: place[knot[0]])
+    return [_round_trip(knot[0], edges) for knot in knots if len(knot) > 1 or knot[0] in edges[knot[0]]]
+
+
+def _knots(edges: Edges) -> list[list[str]]:
+    """The strongly connected components, by Kosaraju's two walks."""
+    users: dict[str, list[str]] = {name: [] for name in edges}
+    for name, needs in edges.items():
+        for need in needs:
+            users[need].append(name)
+    seen: set[str] = set()
+    finished = [each for name in edges if name not in seen for each in _walk(name, edges, seen)]
+    seen = set()
+    return [_walk(name, users, seen) for name in reversed(finished) if name not in seen]
+
+
+def _walk(start: str, edges: Edges, seen: set[str]) -> list[str]:
+    """What is reached from here and was not seen before, each after what it leads to."""
+    seen.add(start)
+    stack = [(start, iter(edges[start]))]
+    made = []
+    while stack:
+        name, onward = stack[-1]
+        following = next((each for each in onward if each not in seen), None)
+        if following is None:
+            made.append(name)
+            stack.pop()
+        else:
+            seen.add(following)
+            stack.append((following, iter(edges[following])))
+    return made
+
+
+def _round_trip(start: str, edges: Edges) -> list[str]:
+    """A shortest path from a step of a cycle through what it needs and back."""
+    came_from: dict[str, str] = {}
+    queue = deque([start])
+    while queue:
+        name = queue.popleft()
+        for need in edges[name]:
+            if need == start:
+                path = [name]
+                while path[-1] != start:
+                    path.append(came_from[path[-1]])
+                return [*reversed(path), start]
+            if need not in came_from:
+                came_from[need] = name
+                queue.append(need)
+    raise AssertionError(f"{start} is in no cycle")
 
 
 class Reach:
