@@ -273,6 +273,11 @@ class Audit:
             subtree = proof.subtrees(lambda level, low, high: store.hashes(conn, level, low, high))
             return tree.consistency_proof(old, new, subtree)
 
+    def waiting(self) -> int:
+        """How many committed events wait for their place in the log: its lag."""
+        with self._database.read() as conn:
+            return store.queued(conn)
+
     def verify_database(self) -> Report:
         """Recompute the whole tree and every chain from the rows; reads every event."""
         with self._database.read() as conn:

@@ -89,6 +89,7 @@ _LEAVES = (
     .order_by(audit_leaf.c.leaf_index)
 )
 _STREAM = _INDEXED.where(audit_event.c.stream == sa.bindparam("stream")).order_by(audit_event.c.seq)
+_QUEUED = sa.select(sa.func.count()).select_from(audit_queue)
 _STREAM_SIZE = sa.select(audit_stream.c.seq).where(audit_stream.c.stream == sa.bindparam("stream"))
 
 
@@ -201,6 +202,11 @@ def stream_leaves(conn: sa.Connection, stream: str) -> list[IndexedLeaf]:
     """The leaves of a stream that have their place in the log, in the order of the stream."""
     rows = conn.execute(_STREAM, {"stream": stream})
     return [IndexedLeaf(row.leaf_index, row.stream, row.seq, row.hash, row.leaf) for row in rows]
+
+
+def queued(conn: sa.Connection) -> int:
+    """How many events wait for their place in the log."""
+    return conn.scalars(_QUEUED).one()
 
 
 def stream_length(conn: sa.Connection, stream: str) -> int:

@@ -119,6 +119,14 @@ class StateStore:
         )
         return state
 
+    def named_blobs(self) -> list[tuple[Digest, str]]:
+        """The blobs that versions name, and by which."""
+        with self._db.read() as conn:
+            return [
+                (Digest(row.digest), f"version {row.version} of the state {row.environment}/{row.name}")
+                for row in conn.execute(versions.select())
+            ]
+
     def _check(self, what: str, before: _Newest, state: State) -> None:
         old = before.ref
         if state.lineage != old.lineage:

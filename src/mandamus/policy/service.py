@@ -195,6 +195,11 @@ class Policy:
         with self._db.read() as conn:
             return store.of_run(conn, self._blobs, run)
 
+    def named_blobs(self) -> list[tuple[Digest, str]]:
+        """The blobs that policy's rows name, and by what."""
+        with self._db.read() as conn:
+            return list(store.named_blobs(conn))
+
     def _check(self, tree: bundles.Tree) -> check.Checked:
         key = canonical.digest(bundles.pack(tree.files, {}))
         with self._lock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -58,6 +58,14 @@ def of_run(conn: sa.Connection, blobs: Blobs, run: RunId) -> list[Decision]:
     """The decisions of a run, oldest first."""
     rows = conn.execute(sa.select(decision).where(decision.c.run == run).order_by(decision.c.at_us, decision.c.id))
     return [_decision(row, blobs) for row in rows]
+
+
+def named_blobs(conn: sa.Connection) -> Iterator[tuple[Digest, str]]:
+    """Every blob that the rows name, and by what."""
+    for digest in conn.scalars(sa.select(policy_set.c.digest)):
+        yield Digest(digest), f"policy set {digest}"
+    for row in conn.execute(sa.select(decision.c.id, decision.c.input_digest).where(decision.c.input.is_(None))):
+        yield Digest(row.input_digest), f"the input of {row.id}"
 
 
 def _result(verdict: Verdict) -> bytes:

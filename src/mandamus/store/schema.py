@@ -6,3 +6,8 @@ from mandamus.store.tables import audit, base, catalog, engine, executors, ident
 
 TABLES = (audit, catalog, engine, executors, identity, policy, runs)
 metadata = base.metadata
+
+
+def triggers(dialect: str) -> list[str]:
+    """DDL of every trigger the database must have; ``dialect`` is ``sqlite`` or ``postgresql``."""
+    return audit.triggers(dialect)
