@@ -82,6 +82,14 @@ def unmet(row: StepRow, given: Sequence[Approval]) -> list[Requirement]:
     return missing
 
 
+def barred(rooms: Rooms, run: Run, row: StepRow) -> set[str]:
+    """Whoever may not decide on a step: those who made the run, its environment or the groups that are asked."""
+    # Whoever said who may approve is a maker too: they could have let a friend in.
+    changers = {rooms.identity.changed_by(requirement.group) for requirement in row.requires}
+    applied_by = rooms.catalog.environment(run.environment).applied_by
+    return {*run.makers, applied_by, *(name for name in changers if name)}
+
+
 def rejected(row: StepRow, given: Sequence[Approval]) -> Approval | None:
     """The no that ended it, if there is one."""
     bound = row.binding.digest if row.binding is not None else None
@@ -131,9 +139,7 @@ def _waiting_step(conn: sa.Connection, run: Run, step: str | None) -> StepRow:
 def _check(rooms: Rooms, who: Subject, run: Run, row: StepRow, given: Sequence[Approval]) -> None:
     assert row.binding is not None  # noqa: S101 - narrows the type
     environment = rooms.catalog.environment(run.environment)
-    # Whoever said who may approve is a maker too: they could have let a friend in.
-    changers = {rooms.identity.changed_by(requirement.group) for requirement in row.requires}
-    makers = {*run.makers, environment.applied_by, *(name for name in changers if name)}
+    makers = barred(rooms, run, row)
     actors = {who.user, who.behalf_of} - {None}
     if actors & makers:
         why = "asked for this change" if who.user == run.requester.user else "made part of what it is judged by"

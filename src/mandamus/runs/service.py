@@ -32,12 +32,16 @@ RETRYABLE = (
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as a person looks at it: the run, its steps, its approvals and what is still asked for by step."""
+    """A run as a person looks at it: the run, its steps, its approvals, what is still asked for and who is barred.
+
+    ``asked`` and ``barred`` are by waiting step; whoever is barred cannot meet what is asked.
+    """
 
     run: Run
     steps: tuple[StepRow, ...]
     approvals: tuple[Approval, ...]
     asked: dict[str, tuple[Requirement, ...]]
+    barred: dict[str, frozenset[str]]
 
 
 class Runs:
@@ -72,12 +76,10 @@ class Runs:
             run = store.get_run(conn, run_id)
             steps = store.list_steps(conn, run_id)
             given = store.approvals_of(conn, run_id)
-        asked = {
-            row.name: tuple(approval.unmet(row, [a for a in given if a.step == row.name]))
-            for row in steps
-            if row.state is StepState.WAITING
-        }
-        return RunView(run, tuple(steps), tuple(given), asked)
+        waiting = [row for row in steps if row.state is StepState.WAITING]
+        asked = {row.name: tuple(approval.unmet(row, [a for a in given if a.step == row.name])) for row in waiting}
+        barred = {row.name: frozenset(approval.barred(self._rooms, run, row)) for row in waiting}
+        return RunView(run, tuple(steps), tuple(given), asked, barred)
 
     @requires(Permission.RUN_READ)
     def change_set(self, who: Subject, run_id: RunId, step: str) -> dict[str, Any]:  # noqa: ARG002 - the guard reads it
