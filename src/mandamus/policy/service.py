@@ -190,6 +190,11 @@ class Policy:
             )
         return found
 
+    @requires(Permission.POLICY_READ)
+    def decisions(self, who: Subject, run: RunId) -> list[Decision]:  # noqa: ARG002 - the guard reads it
+        """The decisions of a run, oldest first."""
+        return self.of_run(run)
+
     def of_run(self, run: RunId) -> list[Decision]:
         """The decisions of a run, oldest first."""
         with self._db.read() as conn:
