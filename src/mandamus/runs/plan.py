@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mandamus.catalog.model import Environment, Step, Workflow
-from mandamus.executors.model import Cancel, Planned, Progress, SandboxPolicy, Task
+from mandamus.executors.model import Cancel, Planned, Progress, SandboxPolicy, State, Task
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Digest
@@ -151,8 +151,8 @@ def judges_digest(environment: Environment) -> Digest:
 
 def state_reference(rooms: Rooms, work: Work) -> Mapping[str, Any] | None:
     """Lineage and serial of the step's state as it is now, in the binding's form."""
-    state = _state(rooms, work)
-    return None if state is None else {"lineage": state.lineage, "serial": state.serial}
+    found = None if work.state_name is None else rooms.states.ref(work.environment.name, work.state_name)
+    return None if found is None else vars(found)
 
 
 def stored(rooms: Rooms, work: Work) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -226,10 +226,8 @@ def _sandbox(environment: Environment) -> SandboxPolicy:
     return SandboxPolicy(mode=pool.sandbox, network=pool.network, allow_private=pool.allow_private)
 
 
-def _state(rooms: Rooms, work: Work) -> Any:
-    if work.state_name is None:
-        return None
-    return rooms.states.latest(work.environment.name, work.state_name)
+def _state(rooms: Rooms, work: Work) -> State | None:
+    return None if work.state_name is None else rooms.states.latest(work.environment.name, work.state_name)
 
 
 def _tell(rooms: Rooms, work: Work, progress: Progress) -> None:

@@ -1,0 +1,63 @@
+"""The entry point: reads the environment, hands the door what it may call, and loads a room when it is called."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mandamus.cli.main import late
+from mandamus.cli.main import main as run
+from mandamus.cli.session import Handed, Say
+
+# Opening a home imports the database and the engine, which help and `evidence verify` do without.
+_settings = late("mandamus.settings:load")
+_talk = late("mandamus.bootstrap.talk:talk")
+_executors = late("mandamus.bootstrap.tools:load_executors")
+_house = late("mandamus.bootstrap.house:open_house")
+_story = late("mandamus.demo.story:tell")
+
+
+def main() -> None:
+    """Run the command line on this process's arguments and environment; ends the process with the exit code."""
+    environ = dict(os.environ)
+    handed = Handed(
+        open_house=partial(_open_house, environ),
+        environ=environ,
+        monotonic_s=time.monotonic,
+        validators=partial(_validators, environ),
+        demo=partial(_demo, environ),
+    )
+    sys.exit(run(handed))
+
+
+def _open_house(environ: Mapping[str, str], home: Path, as_user: str | None) -> Any:
+    settings = _settings(environ)
+    _talk(debug=settings.debug)
+    return _house(settings, environ, home, as_user)
+
+
+def _validators(environ: Mapping[str, str]) -> Any:
+    return _executors(_settings(environ), environ).validators()
+
+
+def _demo(environ: Mapping[str, str], say: Say, keep: bool) -> Any:  # noqa: FBT001 - the door's signature
+    folder = Path(tempfile.mkdtemp(prefix="mandamus-demo-"))
+    open_house: Callable[[Path, str | None], Any] = partial(_open_house, environ)
+    try:
+        return _story(open_house, folder, say)
+    finally:
+        if keep:
+            say(f"\nkept: {folder} (the home is {folder / 'home'})")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

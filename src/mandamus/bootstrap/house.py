@@ -1,0 +1,262 @@
+"""Opens a home: builds every room of the house and hands each what it works with."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mandamus.audit.kinds import Kind
+from mandamus.audit.model import Event, Outcome, Resource
+from mandamus.audit.service import Audit
+from mandamus.audit.signer import Signer
+from mandamus.bootstrap.tools import SystemClock, load_executors
+from mandamus.catalog.service import Catalog
+from mandamus.engine import dispatch
+from mandamus.engine.effect import Effects
+from mandamus.engine.service import Engine
+from mandamus.evidence.service import Evidence
+from mandamus.executors.output import OutputLog
+from mandamus.executors.sandbox import Bubblewrap
+from mandamus.executors.service import Executors
+from mandamus.executors.state import StateStore
+from mandamus.identity.model import OS_USER
+from mandamus.identity.service import Identity
+from mandamus.kernel.access import Subject
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.ids import Ids, RunId
+from mandamus.operations.configure import Configure
+from mandamus.operations.doctor import Doctor
+from mandamus.policy.pool import Limits, WorkerPool, worker_command
+from mandamus.policy.service import Policy
+from mandamus.runs import drive
+from mandamus.runs.model import Run
+from mandamus.runs.rooms import Rooms, Watcher
+from mandamus.runs.service import Runs
+from mandamus.secrets.service import Secrets
+from mandamus.settings import Settings
+from mandamus.store import migrate
+from mandamus.store.blobs import Blobs
+from mandamus.store.database import CommitHook, Database, no_hook, open_postgres, open_sqlite
+from mandamus.store.keys import Keys
+
+ORIGIN_FILE = "origin"
+NODE = "embedded"
+"""The engine of an embedded home is the same node in every process: the engine lock lets one be it at a time."""
+
+
+@dataclass(frozen=True)
+class House:
+    """An opened home, and who acts in it."""
+
+    home: Path
+    who: Subject
+    rooms: Rooms
+    runs: Runs
+    configure: Configure
+    doctor: Doctor
+    pool: WorkerPool
+
+    @property
+    def catalog(self) -> Catalog:
+        """What may run."""
+        return self.rooms.catalog
+
+    @property
+    def policy(self) -> Policy:
+        """May it."""
+        return self.rooms.policy
+
+    @property
+    def identity(self) -> Identity:
+        """Who."""
+        return self.rooms.identity
+
+    @property
+    def audit(self) -> Audit:
+        """The log."""
+        return self.rooms.audit
+
+    @property
+    def evidence(self) -> Evidence:
+        """The proof."""
+        return self.rooms.evidence
+
+    def drive(self, run_id: RunId, watcher: Watcher) -> Run:
+        """See a run through in this process, or follow the process that does; returns when it waits or has ended."""
+        return drive.drive(self.rooms, run_id, watcher)
+
+    def record_denied(self, error: MandamusError) -> None:
+        """Write ``access.denied`` for an error that says ``forbidden``."""
+        resource = Resource("access", str(error.context.get("permission", "home")))
+        data = {"permission": str(error.context.get("permission", ""))}
+        made = Event(Kind.ACCESS_DENIED, self.who, resource, Outcome.DENIED, why=error.message, data=data)
+        with self.rooms.db.begin("access denied") as tx:
+            self.rooms.audit.record(tx, made)
+
+    def close(self) -> None:
+        """Publish what is recorded and let go of everything."""
+        try:
+            self.rooms.engine.stop()
+            self.rooms.audit.flush()
+        finally:
+            self.pool.close()
+            self.rooms.db.close()
+
+
+def open_house(
+    settings: Settings,
+    environ: Mapping[str, str],
+    home: Path,
+    as_user: str | None,
+    *,
+    hook: CommitHook = no_hook,
+    tools: Executors | None = None,
+) -> House:
+    """Open the home in a folder, made when there is none, for the OS user or as who the owner claims to be.
+
+    ``hook`` is called around every commit (the crash test ends the process there), ``tools`` are the executors when
+    they are not this machine's. Raises ``home_invalid``, ``forbidden``, ``not_found`` and what the log's checks raise.
+    """
+    _check_python()
+    owner = _prepare(home)
+    os_user = _user_name(os.getuid())
+    clock, entropy = SystemClock(), os.urandom
+    keys = Keys(home / "keys", entropy)
+    db = Database(_engine(settings, home), hook)
+    dispatch.migrate(db.engine)
+    migrate.migrate(db.engine)
+    origin = _origin(settings, home)
+    platform = Signer(f"{origin}/platform", keys.key("platform"))
+    audit = Audit(db, home / "log", Signer(origin, keys.key("log")), clock, entropy)
+    audit.open(Subject(os_user, OS_USER), platform.vkey)
+    identity = Identity(db, audit, clock)
+    if identity.owner() is None:
+        with db.begin("home.create") as tx:
+            identity.create_home(tx, _user_name(owner))
+    who = identity.embedded(os_user, as_user, is_owner=os.getuid() == owner)
+    tools = tools or load_executors(settings, environ)
+    return _house(settings, environ, home, who, db, keys, audit, identity, platform, clock, tools)
+
+
+def _house(
+    settings: Settings,
+    environ: Mapping[str, str],
+    home: Path,
+    who: Subject,
+    db: Database,
+    keys: Keys,
+    audit: Audit,
+    identity: Identity,
+    platform: Signer,
+    clock: SystemClock,
+    tools: Executors,
+) -> House:
+    ids = Ids(clock, os.urandom)
+    blobs = Blobs(home / "blobs", keys, os.urandom)
+    limits = Limits(decide_s=settings.policy_deadline_ms / 1000, workers_per_set=settings.policy_workers)
+    pool = WorkerPool(clock, limits, worker_command(limits))
+    policy = Policy(db, blobs, audit, pool, clock, ids)
+    catalog = Catalog(db, blobs, audit, clock, tools.validators())
+    engine = Engine(db, home / "engine.lock", NODE, clock)
+    rooms = Rooms(
+        db=db,
+        blobs=blobs,
+        audit=audit,
+        engine=engine,
+        effects=Effects(db, audit, engine, clock, float(settings.audit_timeout_s)),
+        identity=identity,
+        secrets=Secrets(environ, home / "secrets"),
+        catalog=catalog,
+        policy=policy,
+        executors=tools,
+        states=StateStore(db, blobs, clock),
+        outputs=OutputLog(db, clock, settings.output_bytes_max),
+        evidence=Evidence(db, blobs, audit, platform, clock),
+        signer=platform,
+        clock=clock,
+        ids=ids,
+        redaction_key=keys.key("redaction"),
+        work=home / "work",
+    )
+    doctor = Doctor(
+        home=home,
+        db=db,
+        blobs=blobs,
+        audit=audit,
+        effects=rooms.effects,
+        catalog=catalog,
+        evaluator=pool,
+        clock=clock,
+        sandbox=Bubblewrap(environ).check,
+        tools={},
+        named=(),
+    )
+    return House(home, who, rooms, Runs(rooms), Configure(db, identity, catalog, policy), doctor, pool)
+
+
+def _engine(settings: Settings, home: Path) -> Any:
+    return open_postgres(settings.database_url) if settings.database_url else open_sqlite(home / "mandamus.db")
+
+
+def _prepare(home: Path) -> int:
+    """Make the home's folder when there is none; the user id of its owner. Others may not read it."""
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = home.stat()
+        for name in ("secrets", "work"):
+            (home / name).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise MandamusError(
+            Code.HOME_INVALID,
+            f"{home} cannot be a home: {error.strerror}",
+            remedy="name a folder of yours with --home DIR",
+        ) from error
+    if status.st_mode & 0o077:
+        raise MandamusError(
+            Code.HOME_INVALID,
+            f"others may read {home}, which holds keys and plans",
+            remedy=f"`chmod 700 {home}`, or name another folder with --home DIR",
+        )
+    return status.st_uid
+
+
+def _origin(settings: Settings, home: Path) -> str:
+    """The log's name: chosen once, when the home is made."""
+    path = home / ORIGIN_FILE
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        name = settings.origin or f"mandamus.home/{os.urandom(8).hex()}"
+    partial = home / f".{ORIGIN_FILE}.{os.urandom(8).hex()}"
+    partial.write_text(f"{name}\n", encoding="utf-8")
+    try:
+        # A link, unlike a rename, fails when another process was first; then its name is the name.
+        os.link(partial, path)
+    except FileExistsError:
+        return _origin(settings, home)
+    finally:
+        partial.unlink()
+    return name
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid-{uid}"
+
+
+def _check_python() -> None:
+    """DBOS asks SQLite for ``unixepoch('subsec')`` on newer Pythons, which SQLite has from 3.42 on."""
+    found = sys.modules["sqlite3"].sqlite_version_info
+    if sys.version_info >= (3, 12) and found < (3, 42):
+        raise MandamusError(
+            Code.UNAVAILABLE,
+            f"with Python 3.12 and newer SQLite 3.42 is needed, and this Python has {'.'.join(map(str, found))}",
+            remedy="use Python 3.11, or a Python built with a newer SQLite",
+        )

@@ -1,0 +1,36 @@
+"""What works without a home: the machine's clock and its executors. Imports little, so that `check` starts fast."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from mandamus.executors import service as executors
+from mandamus.executors.model import Toolbox
+from mandamus.executors.process import build_runner
+from mandamus.executors.service import Executors
+from mandamus.settings import Settings
+
+
+class SystemClock:
+    """The machine's time."""
+
+    def now_us(self) -> int:
+        """Microseconds since the Unix epoch."""
+        return time.time_ns() // 1000
+
+    def monotonic_s(self) -> float:
+        """Seconds from an arbitrary start."""
+        return time.monotonic()
+
+
+def load_executors(settings: Settings, environ: Mapping[str, str]) -> Executors:
+    """The executors of this machine; needs no home."""
+    options = {
+        "terraform_path": settings.terraform_path,
+        "terraform_cli_config": settings.terraform_cli_config,
+    }
+    runner = build_runner(SystemClock(), environ, Path(sys.executable))
+    return executors.load(Toolbox(runner, environ, options))
