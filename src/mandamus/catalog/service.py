@@ -39,7 +39,7 @@ class Catalog:
         self._loaded: OrderedDict[tuple[Digest, str], tuple[bytes, Workflow]] = OrderedDict()
 
     @requires(Permission.WORKFLOW_READ)
-    def check(self, who: Subject, root: Path, path: Path) -> Workflow:  # noqa: ARG002 - the guard reads it
+    def check(self, who: Subject, root: Path, path: Path) -> Workflow:
         """Parse and check a workflow file of a project on this machine, as a run would.
 
         ``path`` is relative to the working folder or absolute. Raises ``not_found``, ``source_invalid`` when it lies
@@ -48,13 +48,13 @@ class Catalog:
         return check_file(root, path, self._validators)
 
     @requires(Permission.ENVIRONMENT_READ)
-    def environments(self, who: Subject) -> list[Environment]:  # noqa: ARG002 - the guard reads it
+    def environments(self, who: Subject) -> list[Environment]:
         """The current version of every environment, by name."""
         with self._db.read() as conn:
             return store.list_environments(conn)
 
     @requires(Permission.ENVIRONMENT_READ)
-    def show_environment(self, who: Subject, name: str) -> Environment:  # noqa: ARG002 - the guard reads it
+    def show_environment(self, who: Subject, name: str) -> Environment:
         """The current version of one environment; raises ``not_found``."""
         return self.environment(name)
 

@@ -26,13 +26,13 @@ class Identity:
         self._clock = clock
 
     @requires(Permission.IDENTITY_READ)
-    def users(self, who: Subject) -> list[User]:  # noqa: ARG002 - the guard reads it
+    def users(self, who: Subject) -> list[User]:
         """Every user, by name."""
         with self._db.read() as conn:
             return store.list_users(conn)
 
     @requires(Permission.IDENTITY_READ)
-    def groups(self, who: Subject) -> list[Group]:  # noqa: ARG002 - the guard reads it
+    def groups(self, who: Subject) -> list[Group]:
         """Every group with its members, by name."""
         with self._db.read() as conn:
             return store.list_groups(conn)

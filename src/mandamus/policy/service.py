@@ -178,7 +178,7 @@ class Policy:
         return made.id
 
     @requires(Permission.POLICY_READ)
-    def get(self, who: Subject, id_: DecisionId) -> Decision:  # noqa: ARG002 - the guard reads it
+    def get(self, who: Subject, id_: DecisionId) -> Decision:
         """One decision; raises ``not_found``."""
         with self._db.read() as conn:
             found = store.find(conn, self._blobs, id_)
@@ -191,7 +191,7 @@ class Policy:
         return found
 
     @requires(Permission.POLICY_READ)
-    def decisions(self, who: Subject, run: RunId) -> list[Decision]:  # noqa: ARG002 - the guard reads it
+    def decisions(self, who: Subject, run: RunId) -> list[Decision]:
         """The decisions of a run, oldest first."""
         return self.of_run(run)
 

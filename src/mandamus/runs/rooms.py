@@ -9,8 +9,8 @@ from typing import Any
 
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Authority, Event, Leaf, Outcome, Resource
-from mandamus.audit.signer import Signer
 from mandamus.audit.service import Audit
+from mandamus.audit.signer import Signer
 from mandamus.catalog.service import Catalog
 from mandamus.engine.effect import Effects
 from mandamus.engine.service import Engine

@@ -70,7 +70,7 @@ class Runs:
             return store.list_runs(conn, state=state, before=before, limit=min(limit, PAGE_MAX))
 
     @requires(Permission.RUN_READ)
-    def show(self, who: Subject, run_id: RunId) -> RunView:  # noqa: ARG002 - the guard reads it
+    def show(self, who: Subject, run_id: RunId) -> RunView:
         """One run with its steps and approvals; raises ``not_found``."""
         with self._rooms.db.read() as conn:
             run = store.get_run(conn, run_id)
@@ -82,7 +82,7 @@ class Runs:
         return RunView(run, tuple(steps), tuple(given), asked, barred)
 
     @requires(Permission.RUN_READ)
-    def change_set(self, who: Subject, run_id: RunId, step: str) -> dict[str, Any]:  # noqa: ARG002 - the guard reads it
+    def change_set(self, who: Subject, run_id: RunId, step: str) -> dict[str, Any]:
         """The change set a step was planned to make, as JSON; empty while it is not planned."""
         with self._rooms.db.read() as conn:
             row = store.get_step(conn, run_id, step)
