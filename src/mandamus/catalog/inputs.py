@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +20,9 @@ PATTERN_CHARS_MAX = 512
 DATA_BYTES_MAX = 64 * 1024
 INTEGER_MAX = 2**63 - 1
 """CEL's integers have 64 bits."""
+
+# Decimal alone would also take 1_000, blanks around it, and digits of other scripts.
+_DIGITS = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,4})?")
 
 
 class InputType(StrEnum):
@@ -163,13 +167,12 @@ def _number(given: Any, *, whole: bool) -> int | Decimal:
         raise refusal
     if isinstance(given, float):
         given = repr(given)
-    if isinstance(given, str) and len(given) > NUMBER_CHARS_MAX:
+    if isinstance(given, str) and (len(given) > NUMBER_CHARS_MAX or not _DIGITS.fullmatch(given)):
         raise refusal
-    try:
-        number = Decimal(given)
-    except InvalidOperation:
-        raise refusal from None
+    number = Decimal(given)
     if not number.is_finite() or abs(number.adjusted()) > EXPONENT_MAX:
+        raise refusal
+    if len(number.as_tuple().digits) > NUMBER_CHARS_MAX:
         raise refusal
     if number == number.to_integral_value() and "." not in str(given) and "e" not in str(given).lower():
         made = int(number)
@@ -211,5 +214,7 @@ def _shape(value: Any) -> str:
 
 
 def _show(value: Any) -> str:
+    if isinstance(value, int) and value.bit_length() > 8 * NUMBER_CHARS_MAX:
+        return "an enormous integer"  # Python refuses to write some of them out
     text = f"`{value}`" if isinstance(value, (str, int, Decimal, float)) else _shape(value)
     return text if len(text) <= 60 else text[:60] + "...`"
