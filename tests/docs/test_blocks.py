@@ -1,0 +1,174 @@
+"""Every code block is what it looks like: workflows check, policies compile, commands exist."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import yaml
+
+from mandamus.cli.main import root
+from mandamus.kernel.document import parse
+
+LANGUAGES = {"console", "hcl", "json", "mermaid", "python", "rego", "sh", "text", "yaml"}
+PLATFORM = {"users", "groups", "environments"}
+POLICY = 'package mandamus.plan\n\ndeny contains "no" if input.never\n'
+
+
+def _of(blocks, language):
+    return [block for block in blocks if block.language == language]
+
+
+def _first_key(block):
+    loaded = yaml.safe_load(block.text)
+    return next(iter(loaded), None) if isinstance(loaded, dict) else None
+
+
+def _mandamus(folder, *words):
+    environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "MANDAMUS_HOME": str(folder / "home")}
+    command = [sys.executable, "-m", "mandamus", *words]
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_every_block_says_its_language(blocks):
+    """A block has a language, and one that a test here knows."""
+    wrong = [f"{block.at}: {block.language or 'none'}" for block in blocks if block.language not in LANGUAGES]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_titled_block_names_its_file_in_the_text_above(blocks):
+    """A reader sees the path of a file before its content; the title itself is not shown everywhere."""
+    wrong = []
+    for block in blocks:
+        above = "\n".join(line for number, line in block.page.prose if block.line - 8 <= number < block.line)
+        if block.title and f"`{block.title}`" not in above:
+            wrong.append(f"{block.at}: {block.title}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_workflows_check(blocks, tmp_path):
+    """`mandamus check` finds nothing wrong with any workflow that is shown."""
+    shown = {
+        f"workflows/{n}.yaml": block for n, block in enumerate(_of(blocks, "yaml")) if _first_key(block) == "workflow"
+    }
+    (tmp_path / "workflows").mkdir()
+    for path, block in shown.items():
+        (tmp_path / path).write_text(block.text)
+    done = _mandamus(tmp_path, "check", "--output", "json", *shown)
+    files = json.loads(done.stdout)["files"]
+    wrong = [f"{shown[file['file']].at}: {problem}" for file in files for problem in file["problems"]]
+    assert len(files) == len(shown) > 0
+    assert not wrong, "\n".join(wrong)
+
+
+def test_platform_files_and_policies_can_be_applied(blocks, tmp_path):
+    """`mandamus env apply` takes every platform file that is shown, and every policy as a set of its own."""
+    wrong = []
+    for number, block in enumerate(_of(blocks, "yaml")):
+        if _first_key(block) in PLATFORM:
+            folder = tmp_path / str(number)
+            for environment in (yaml.safe_load(block.text).get("environments") or {}).values():
+                for name in (environment or {}).get("policies", []):
+                    (folder / name).mkdir(parents=True, exist_ok=True)
+                    (folder / name / "shown.rego").write_text(POLICY)
+            folder.mkdir(exist_ok=True)
+            (folder / "platform.yaml").write_text(block.text)
+            done = _mandamus(tmp_path, "env", "apply", f"{number}/platform.yaml")
+            wrong += [f"{block.at}: {done.stderr}"] if done.returncode else []
+    assert not wrong, "\n".join(wrong)
+
+
+def test_policies_compile(blocks, tmp_path):
+    """OPA itself takes every policy that is shown, each as a set of its own; so does the check before publishing."""
+    shown = {f"p{n}": block for n, block in enumerate(_of(blocks, "rego"))}
+    for name, block in shown.items():
+        (tmp_path / name).mkdir()
+        tests = block.text.startswith("package mandamus.plan_test")
+        (tmp_path / name / ("shown_test.rego" if tests else "shown.rego")).write_text(block.text)
+        if tests:
+            (tmp_path / name / "tested.rego").write_text(POLICY)
+    environments = {name: {"policies": [name]} for name in shown}
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump({"environments": environments}))
+    done = _mandamus(tmp_path, "env", "apply", "platform.yaml")
+    assert done.returncode == 0, "\n".join([*(f"{name} is {block.at}" for name, block in shown.items()), done.stderr])
+
+
+def test_commands_can_be_parsed(blocks):
+    """Every `mandamus` command that is shown exists, with every option and argument it is given."""
+    wrong = []
+    for block in [*_of(blocks, "console"), *_of(blocks, "sh")]:
+        for words in _commands(block):
+            try:
+                _parse(words)
+            except click.ClickException as error:
+                wrong.append(f"{block.at}: {shlex.join(words)}: {error.format_message()}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_other_blocks_can_be_read(blocks):
+    """JSON, YAML, Python and shell blocks are at least well-formed."""
+    readers = {"json": json.loads, "python": lambda text: compile(text, "shown", "exec"), "sh": _check_shell}
+    readers["yaml"] = lambda text: yaml.safe_load(text) if "${{ github" in text else parse(text.encode(), "shown")
+    wrong = []
+    for block in blocks:
+        try:
+            readers.get(block.language, str)(block.text)
+        except Exception as error:  # noqa: BLE001 - whatever a reader raises is the finding
+            wrong.append(f"{block.at}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_short_verifier_agrees_with_ours(page, tmp_path, log_of):
+    """The few lines of Python in the audit log's page find a sound log sound, and one changed byte not."""
+    (script,) = _of(page("docs/reference/audit-log.md").blocks, "python")
+    log_of(tmp_path / "log", events=300)
+    command = [sys.executable, "-c", script.text]
+    fine = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert fine.returncode == 0, fine.stderr
+    assert "leaves fit" in fine.stdout
+    entries = max((tmp_path / "log/tile/entries").rglob("*"), key=lambda path: (path.is_file(), str(path)))
+    data = bytearray(entries.read_bytes())
+    data[len(data) // 2] ^= 1
+    entries.write_bytes(data)
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode != 0
+
+
+def _commands(block):
+    """The words of each `mandamus` command of a block; what a shell makes of pipes and variables is cut off."""
+    text = block.text.replace("\\\n", " ")
+    for line in text.splitlines():
+        if block.language == "console" and not line.startswith("$ "):
+            continue
+        for part in line.removeprefix("$ ").replace("&&", "|").replace(";", "|").replace("$(", "|").split("|"):
+            words = shlex.split(part.strip().rstrip(")"), comments=True) if part.strip() else []
+            while words and ("=" in words[0] or words[0] == "sudo"):
+                words = words[1:]
+            if words and Path(words[0]).name == "mandamus":
+                redirected = [at for at, word in enumerate(words) if word.startswith((">", "<", "2>"))]
+                yield words[: redirected[0]] if redirected else words
+
+
+def _parse(words, command=root, parent=None):
+    """Parse without running anything; a file that only the reader has may be missing."""
+    try:
+        context = command.make_context(words[0], list(words[1:]), parent=parent)
+    except click.exceptions.Exit:
+        return
+    except click.BadParameter as error:
+        if "does not exist" in str(error):
+            return
+        raise
+    rest = [*context._protected_args, *context.args]
+    if isinstance(command, click.Group) and rest:
+        name, inner, rest = command.resolve_command(context, rest)
+        _parse([name, *rest], inner, context)
+
+
+def _check_shell(text):
+    done = subprocess.run(["/bin/sh", "-n"], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

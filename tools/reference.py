@@ -1,0 +1,221 @@
+"""Writes the generated blocks of docs/reference from the code, so that a table there cannot say anything else.
+
+Usage: python tools/reference.py            rewrites the blocks
+       python tools/reference.py --check    only names the pages that would change, and then exits with 1
+
+A block stands between ``<!-- generated: NAME -->`` and ``<!-- end: NAME -->``; everything else of a page is ours to
+write.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from annotated_types import Ge, Le
+from pydantic.fields import FieldInfo
+
+import mandamus
+from mandamus.audit.kinds import Kind
+from mandamus.cli.main import COMMANDS, root
+from mandamus.kernel.access import MEMBER, OWNER, Permission, permission_of
+from mandamus.kernel.errors import Code, Exit
+from mandamus.policy.check import FORBIDDEN
+from mandamus.runs.lifecycle import RUN_CLOSED, STEP_CLOSED, STEP_PASSES, STEP_TABLE, RunState, StepState
+from mandamus.settings import PREFIX, Settings
+
+PAGES = Path(__file__).parents[1] / "docs" / "reference"
+BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(\n<!-- end: (?P=name) -->)", re.DOTALL)
+
+COMMON = ("home", "as", "output", "debug")
+"""Options every command has; the page lists them once."""
+
+
+def written(text: str) -> str:
+    """A page's text with every block as the code gives it now; raises ``KeyError`` for a block nobody makes."""
+    return BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found['name']]().strip()}\n{found[3]}", text)
+
+
+def errors() -> str:
+    """Every error code with its HTTP status and exit code."""
+    rows = [(f"[`{code.text}`](#{code.text})", str(code.http_status), _exit(code.exit)) for code in Code]
+    return _table(("code", "HTTP status", "exit code"), rows)
+
+
+def exit_codes() -> str:
+    """Every exit code with the error codes that lead to it."""
+    rows = []
+    for exit_ in Exit:
+        codes = [f"[`{code.text}`](errors.md#{code.text})" for code in Code if code.exit is exit_]
+        rows.append((f"`{int(exit_)}`", exit_.name.lower(), ", ".join(codes) or "none"))
+    return _table(("exit code", "name", "error codes that lead to it"), rows)
+
+
+def settings() -> str:
+    """Every setting: variable, type with its limits, default, meaning."""
+    rows = [
+        (f"`{PREFIX}{name.upper()}`", _type(found), _default(found), str(found.description))
+        for name, found in Settings.model_fields.items()
+    ]
+    return _table(("variable", "type", "default", "meaning"), rows)
+
+
+def permissions() -> str:
+    """Every permission, who has it, and the verbs that ask for it."""
+    verbs: dict[Permission, list[str]] = {permission: [] for permission in Permission}
+    for name, verb in _verbs():
+        needed = permission_of(verb)
+        if needed is not None:
+            verbs[needed].append(f"`{name}`: {_first_line(verb)}")
+    rows = [
+        (f"`{each.value}`", "yes" if each in OWNER else "no", "yes" if each in MEMBER else "no", "<br>".join(found))
+        for each, found in verbs.items()
+    ]
+    return _table(("permission", "owner", "member", "verbs that need it"), rows)
+
+
+def events() -> str:
+    """Every kind of audit event with the data fields it may carry."""
+    rows = [(f"`{kind.text}`", kind.doc, ", ".join(f"`{name}`" for name in sorted(kind.fields))) for kind in Kind]
+    return _table(("kind", "what happened", "data fields"), rows)
+
+
+def builtins() -> str:
+    """Every Rego builtin that a policy set may not use."""
+    return _table(("builtin", "instead"), [(f"`{name}`", instead) for name, instead in FORBIDDEN.items()])
+
+
+def run_states() -> str:
+    """The states of a run."""
+    return _table(("state", "closed"), [(f"`{state}`", _yes(state in RUN_CLOSED)) for state in RunState])
+
+
+def step_states() -> str:
+    """The states of a step."""
+    rows = [(f"`{state}`", _yes(state in STEP_CLOSED), _yes(state in STEP_PASSES)) for state in StepState]
+    return _table(("state", "closed", "lets the next steps begin"), rows)
+
+
+def step_table() -> str:
+    """Every legal transition of a step."""
+    rows = [(f"`{state}`", f"`{event}`", f"`{after}`") for (state, event), after in STEP_TABLE.items()]
+    return _table(("state", "event", "next state"), rows)
+
+
+def common_options() -> str:
+    """The options every command has."""
+    return _options(param for param in _load("demo").params if param.name in COMMON)
+
+
+def commands() -> str:
+    """Every command with its arguments, options and example."""
+    parts = []
+    for name in COMMANDS:
+        found = _load(name)
+        parts.append(_command(f"mandamus {name}", found))
+        if isinstance(found, click.Group):
+            parts += [_command(f"mandamus {name} {sub}", each) for sub, each in found.commands.items()]
+    return "\n\n".join(parts)
+
+
+BLOCKS: Mapping[str, Callable[[], str]] = {
+    "errors": errors,
+    "exit-codes": exit_codes,
+    "settings": settings,
+    "permissions": permissions,
+    "events": events,
+    "builtins": builtins,
+    "run-states": run_states,
+    "step-states": step_states,
+    "step-table": step_table,
+    "common-options": common_options,
+    "commands": commands,
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Rewrite every page, or name those that would change."""
+    stale = [page for page in sorted(PAGES.glob("*.md")) if written(page.read_text()) != page.read_text()]
+    for page in stale:
+        print(page)
+        if "--check" not in arguments:
+            page.write_text(written(page.read_text()))
+    return int(bool(stale) and "--check" in arguments)
+
+
+def _load(name: str) -> click.Command:
+    found = root.get_command(click.Context(root), name)
+    assert found is not None  # noqa: S101 - the name comes from the table itself
+    return found
+
+
+def _command(path: str, command: click.Command) -> str:
+    text, _, example = inspect.cleandoc(command.help or "").partition("\b\nExample:\n")
+    usage = " ".join([path, *command.collect_usage_pieces(click.Context(command))])
+    parts = [f"### `{path}`", f"```text\n{usage}\n```", text.strip()]
+    own = [param for param in command.params if isinstance(param, click.Option) and param.name not in COMMON]
+    if own:
+        parts.append(_options(own))
+    if example.strip():
+        parts.append("```console\n" + "\n".join(f"$ {line.strip()}" for line in example.strip().split("\n")) + "\n```")
+    return "\n\n".join(parts)
+
+
+def _options(params: Iterable[click.Parameter]) -> str:
+    rows = []
+    for param in params:
+        record = param.get_help_record(click.Context(root)) if isinstance(param, click.Option) else None
+        if isinstance(param, click.Option) and record is not None:
+            needed = "needed. " if param.required else ""
+            rows.append((f"`{record[0].replace('  ', ' ')}`", needed + str(param.help)))
+    return _table(("option", "meaning"), rows)
+
+
+def _verbs() -> Iterator[tuple[str, Callable[..., Any]]]:
+    for found in pkgutil.walk_packages(mandamus.__path__, "mandamus."):
+        if found.name.rpartition(".")[2] != "service" and not found.name.startswith("mandamus.operations."):
+            continue
+        module = importlib.import_module(found.name)
+        for name, made in vars(module).items():
+            if inspect.isclass(made) and made.__module__ == module.__name__:
+                yield from ((f"{name}.{verb}", each) for verb, each in vars(made).items() if callable(each))
+
+
+def _first_line(verb: Callable[..., Any]) -> str:
+    return (inspect.getdoc(verb) or "").split("\n\n")[0].replace("\n", " ").replace("``", "`")
+
+
+def _exit(exit_: Exit) -> str:
+    return f"[`{int(exit_)}`](exit-codes.md)"
+
+
+def _type(found: FieldInfo) -> str:
+    name = {"Path | None": "path", "str": "text", "bool": "true or false", "int": "whole number"}
+    text = str(found.annotation).removeprefix("<class '").removesuffix("'>").replace("pathlib._local.", "")
+    limits = [f"from {each.ge}" for each in found.metadata if isinstance(each, Ge)]
+    limits += [f"to {each.le}" for each in found.metadata if isinstance(each, Le)]
+    return " ".join([name.get(text.replace("pathlib.", ""), text), *limits])
+
+
+def _default(found: FieldInfo) -> str:
+    return "empty" if found.default in ("", None) else f"`{str(found.default).lower()}`"
+
+
+def _yes(holds: bool) -> str:  # noqa: FBT001 - a word for a truth
+    return "yes" if holds else "no"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
