@@ -47,7 +47,6 @@ def show(screen: Screen, step: str, changes: ChangeSet) -> None:
         for change in changes.drift:
             _change(screen, change, "!", "yellow")
     screen.data("  ", summary(changes))
-    screen.data("")
 
 
 def summary(changes: ChangeSet) -> str:

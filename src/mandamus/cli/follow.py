@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from mandamus.runs.service import RunView
 
 Tell = Callable[[Session, "House", "RunView"], None]
+More = Callable[["House", "RunView"], Mapping[str, object]]
+
+
+def nothing_more(_house: House, _view: RunView) -> Mapping[str, object]:
+    """Adds nothing to the document."""
+    return {}
 
 
 @contextmanager
@@ -32,6 +38,13 @@ def interruptible(session: Session, house: House) -> Iterator[Interrupt]:
         yield interrupt
 
 
+@contextmanager
+def leavable(session: Session) -> Iterator[Interrupt]:
+    """Ctrl-C means whoever looks on: the run goes on."""
+    with Interrupt(None, lambda run_id: session.command("runs", "show", run_id)) as interrupt:
+        yield interrupt
+
+
 def see_through(
     session: Session,
     house: House,
@@ -40,14 +53,19 @@ def see_through(
     *,
     fine: frozenset[RunState] = frozenset(),
     tell: Tell = outcome.told,
+    more: More = nothing_more,
 ) -> Exit:
-    """Follow a run until it waits or has ended, then tell how it stands; gives the exit code."""
+    """Follow a run until it waits or has ended, then tell how it stands; gives the exit code.
+
+    ``fine`` are the states in which the command has done what it was asked for. People are told by ``tell``; the JSON
+    document gets what ``more`` gives besides.
+    """
     interrupt.guard(run_id)
     with Progress(session.screen, session.handed.monotonic_s) as progress:
         house.drive(run_id, progress)
     view = house.runs.show(house.who, run_id)
     if session.wants_json:
-        session.screen.json(outcome.as_json(session, house, view))
+        session.screen.json({**outcome.as_json(session, house, view), **more(house, view)})
     else:
         tell(session, house, view)
     return outcome.exit_of(view.run, fine)

@@ -1,4 +1,4 @@
-"""Ctrl-C: once cancels the run and waits for the truth, twice leaves at once."""
+"""Ctrl-C: once cancels the run (or leaves it alone) and waits for the truth, twice leaves at once."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interrupt:
     """Turns the first interrupt into ``cancel(run)`` and the second into the end of this process.
 
-    Before there is a run an interrupt is the ordinary one. Does nothing outside the main thread, where Python
-    delivers no signals. ``look`` is the command that shows a run, for whoever leaves early.
+    Without ``cancel`` the first one only leaves: who looks on has no say in the run. Before there is a run an
+    interrupt is the ordinary one. Does nothing outside the main thread, where Python delivers no signals. ``look`` is
+    the command that shows a run, for whoever leaves early.
     """
 
-    def __init__(self, cancel: Callable[[RunId], object], look: Callable[[RunId], str]) -> None:
+    def __init__(self, cancel: Callable[[RunId], object] | None, look: Callable[[RunId], str]) -> None:
         self._cancel = cancel
         self._look = look
         self._run: RunId | None = None
@@ -50,17 +51,20 @@ class Interrupt:
             raise KeyboardInterrupt
         if self._asked:
             _tell(
-                f"\nleft at once: an effect of {self._run} may be under way, and what became of it is not recorded yet.\n"
+                f"\nleft at once: an effect of {self._run} may be under way, and its end is not recorded yet\n"
                 f"look at it with `{self._look(self._run)}`; the next engine of this home settles what can be settled\n"
             )
             os._exit(int(Exit.INDETERMINATE))
         self._asked = True
+        if self._cancel is None:
+            _tell(f"\nleaving, {self._run} goes on; what this process runs is seen to its end, or interrupt again\n")
+            raise KeyboardInterrupt
         _tell(f"\ncancelling {self._run}: what runs is told to stop; interrupt again to leave at once\n")
-        threading.Thread(target=self._ask, args=(self._run,), name="cancel", daemon=True).start()
+        threading.Thread(target=self._ask, args=(self._cancel, self._run), name="cancel", daemon=True).start()
 
-    def _ask(self, run_id: RunId) -> None:
+    def _ask(self, cancel: Callable[[RunId], object], run_id: RunId) -> None:
         try:
-            self._cancel(run_id)
+            cancel(run_id)
         except MandamusError as error:
             _tell(f"not cancelled: {error.message}\n")
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mandamus.cli.render import Painted, Screen, first_line, line, stamp, state
+from mandamus.cli.render import Cell, Painted, Screen, document, duration, first_line, line, stamp, state
 from mandamus.cli.session import Session
 from mandamus.kernel.errors import Exit
-from mandamus.runs.lifecycle import RUN_CLOSED, RunState, StepState
+from mandamus.runs.lifecycle import RunState, StepState
 from mandamus.runs.model import Run, StepRow
 
 if TYPE_CHECKING:
@@ -47,6 +46,9 @@ class Asked:
     @property
     def whom(self) -> str:
         """In words."""
+        user = self.group.removeprefix("user:")
+        if user != self.group:
+            return f"user {user}"
         group = f"group {self.group}" if self.group else "the other users"
         people = (
             f" ({', '.join(self.people)})" if self.people else " (nobody there may: they are makers, or it is empty)"
@@ -56,7 +58,6 @@ class Asked:
 
 def asked(house: House, view: RunView) -> list[Asked]:
     """Everybody a waiting run waits for."""
-    barred = {*view.run.makers, view.run.requester.user}
     rows = {row.name: row for row in view.steps}
     made = []
     for step, requirements in view.asked.items():
@@ -64,7 +65,7 @@ def asked(house: House, view: RunView) -> list[Asked]:
         bound = binding.digest if binding is not None else None
         voted = {given.by for given in view.approvals if given.step == step and given.binding == bound}
         for requirement in requirements:
-            people = _members(house, requirement.group) - barred - voted
+            people = _members(house, requirement.group) - view.barred[step] - voted
             made.append(
                 Asked(
                     step=step,
@@ -135,16 +136,16 @@ def told(session: Session, house: House, view: RunView) -> None:
     """The end of a command that followed a run: steps as data, then what it means as talk."""
     screen = session.screen
     steps_table(screen, view)
-    run = view.run
-    took = "" if run.closed_us is None else f", took {(run.closed_us - run.requested_us) / 1_000_000:.1f}s"
-    screen.say(Painted(run.id, "bold"), " is ", state(run.state), took)
-    _why(screen, run)
-    for each in asked(house, view):
-        why = f": {line(each.why)}" if each.why else ""
-        screen.say(f"  step {each.step} waits for ", Painted(each.whom, "bold"), why)
-        screen.say(f"    bound to {each.binding}, until {stamp(each.expires_us)}")
+    screen.say(Painted(view.run.id, "bold"), " is ", state(view.run.state), took(view.run))
+    for parts in (*why(view.run), *waits(house, view)):
+        screen.say(*parts)
     for command in next_commands(session, view):
         screen.say(Painted("next", "bold"), f": {command}")
+
+
+def took(run: Run) -> str:
+    """How long a closed run took, for the end of a line."""
+    return "" if run.closed_us is None else f", took {duration((run.closed_us - run.requested_us) / 1_000_000)}"
 
 
 def steps_table(screen: Screen, view: RunView) -> None:
@@ -163,16 +164,28 @@ def what(row: StepRow) -> str:
     return ", ".join(f"{count} {action}" for action, count in row.plan.summary.items()) or "no changes"
 
 
-def _why(screen: Screen, run: Run) -> None:
+def waits(house: House, view: RunView) -> Iterator[tuple[Cell, ...]]:
+    """Lines that say who is asked for what, to which digest a yes is bound, and until when."""
+    for each in asked(house, view):
+        reason = f": {line(each.why)}" if each.why else ""
+        yield f"  step {each.step} waits for ", Painted(each.whom, "bold"), reason
+        yield (f"    bound to {each.binding}, until {stamp(each.expires_us)}",)
+
+
+def why(run: Run) -> Iterator[tuple[Cell, ...]]:
+    """Lines that say why a run did not succeed, and the way out."""
     if run.error is None:
         return
     step = f"step {run.error['step']}: " if "step" in run.error else ""
-    screen.say("  ", Painted(str(run.error.get("code", "")), "red"), f": {step}{run.error.get('message', '')}")
+    first, *rest = str(run.error.get("message", "")).splitlines() or [""]
+    yield "  ", Painted(str(run.error.get("code", "")), "red"), f": {step}{first}"
+    for each in rest:
+        yield (f"    {each}",)
     context: Any = run.error.get("context") or {}
     remedies = [each["remedy"] for each in context.get("violations", []) if each.get("remedy")]
     for remedy in dict.fromkeys(remedies or [run.error.get("remedy", "")]):
         if remedy:
-            screen.say("  ", Painted("remedy", "bold"), f": {remedy}")
+            yield "  ", Painted("remedy", "bold"), f": {remedy}"
 
 
 def next_commands(session: Session, view: RunView) -> list[str]:
@@ -185,17 +198,12 @@ def next_commands(session: Session, view: RunView) -> list[str]:
             return [session.command("approve", run.id, *step) for step in steps]
         case RunState.INDETERMINATE:
             lost = [row.name for row in view.steps if row.state is StepState.INDETERMINATE]
-            return [
-                session.command("runs", "settle", run.id, name)
-                + " --as succeeded|failed|retry --reason 'what you found'"
-                for name in lost
-            ]
+            words = "--as succeeded|failed|retry --reason 'what you found'"
+            return [f"{session.command('runs', 'settle', run.id, name)} {words}" for name in lost]
         case RunState.SUCCEEDED:
             return [session.command("evidence", "export", run.id)]
-        case RunState.PLANNED:
+        case RunState.PLANNED | RunState.DENIED:
             return [asking(session, run)]
-        case RunState.DENIED:
-            return [session.command("evidence", "export", run.id)]
         case RunState.FAILED | RunState.CANCELLED | RunState.REJECTED:
             failed = [row.name for row in view.steps if row.state is StepState.FAILED]
             logs = [session.command("runs", "logs", run.id, name) for name in failed[:1]]
@@ -211,14 +219,9 @@ def asking(session: Session, run: Run) -> str:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return value if isinstance(value, str) else document(value)
 
 
 def exit_of(run: Run, fine: frozenset[RunState] = frozenset()) -> Exit:
     """The exit code; ``fine`` are the states in which the command has done what it was asked for."""
     return Exit.OK if run.state in fine else EXITS[run.state]
-
-
-def is_closed(run: Run) -> bool:
-    """Whether nothing more will happen to it."""
-    return run.state in RUN_CLOSED

@@ -144,6 +144,17 @@ class Screen:
         self._write(self.err, parts)
         self.err.flush()
 
+    def passing(self, text: str) -> None:
+        """Talk that the next line takes the place of; only where that can be done."""
+        if self.live:
+            self.err.write("\r\x1b[K" + self.paint(self.err, Painted(first_line(text)[:79], "dim")))
+            self.err.flush()
+
+    def raw(self, text: str) -> None:
+        """Data that was made safe already, as it comes."""
+        self.out.write(text)
+        self.out.flush()
+
     def json(self, value: Any) -> None:
         """One JSON document on a line of its own."""
         self.out.write(document(value) + "\n")

@@ -120,7 +120,7 @@ def _folder(home: Path) -> Finding:
         return Finding("home", Level.WARNING, message, "work as the owner of the home, or name another with --home DIR")
     if stat.S_IMODE(found.st_mode) & 0o077:
         message = f"{home} can be entered by others (mode {stat.S_IMODE(found.st_mode):o})"
-        return Finding("home", Level.WARNING, message, f"`chmod 700 {home}`")
+        return Finding("home", Level.FAILED, message, f"`chmod 700 {home}`", fatal=True)
     return Finding("home", Level.OK, str(home))
 
 

@@ -44,7 +44,7 @@ def silent(_text: str) -> None:
 class Doctor:
     """Examines one home.
 
-    ``named`` gives the blobs that rows name, one callable a domain. ``sandbox`` raises when no sandbox can be made.
+    ``named`` gives the blobs that rows name, one callable a domain below runs. ``sandbox`` raises when no sandbox can be made.
     ``tools`` gives, by the name of a tool, a callable that says its path and version or raises ``tool_missing``.
     """
 
@@ -121,7 +121,7 @@ class Doctor:
     def _blob_store(self, tell: Tell) -> Iterator[Finding]:
         seen: set[Digest] = set()
         problems: list[str] = []
-        for named in self._named:
+        for named in (self._run_blobs, *self._named):
             for digest, by in named():
                 if digest in seen:
                     continue
@@ -134,6 +134,10 @@ class Doctor:
                     problems.append(f"{by}: {error.message}")
         remedy = "restore the blobs from a backup; apply nothing that names them"
         yield from _listed("blobs", problems, remedy, f"{len(seen)} named by rows, all there and whole")
+
+    def _run_blobs(self) -> list[tuple[Digest, str]]:
+        with self._db.read() as conn:
+            return list(run_health.named_blobs(conn))
 
     def _rows(self, tell: Tell) -> Iterator[Finding]:
         with self._db.read() as conn:

@@ -23,11 +23,12 @@ def command(session: Session) -> Exit:
     Example:
       mandamus doctor --output json
     """  # noqa: D301 - \b keeps click from joining the lines
-    findings = look(session.home)
+    findings = look(session.home, embedded=not session.environ.get("MANDAMUS_DATABASE_URL"))
     if not any(finding.fatal for finding in findings):
         try:
             with session.house() as house:
-                findings += house.doctor.examine(house.who)
+                findings += house.doctor.examine(house.who, session.screen.passing)
+                session.screen.passing("")
         except MandamusError as error:
             findings.append(Finding("home opens", Level.FAILED, error.message, error.remedy))
     failed = [finding for finding in findings if finding.level is Level.FAILED]

@@ -24,7 +24,7 @@ _TOOLS = ("tofu", "terraform")
 )
 @common
 @pass_session
-def command(session: Session, folder: Path, terraform: bool | None) -> Exit:
+def command(session: Session, folder: Path, terraform: bool | None) -> Exit:  # noqa: FBT001 - click's flag
     """Make a home, and a project that runs as it is.
 
     Writes example workflows, a policy and a platform file into DIR (the working folder when none is named), and

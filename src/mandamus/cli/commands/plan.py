@@ -67,6 +67,7 @@ def _tell(session: Session, house: House, view: RunView) -> None:
         found = house.runs.change_set(house.who, view.run.id, row.name)
         if found:
             changes.show(session.screen, row.name, changeset.from_json(found))
+            session.screen.data()
     for row in view.steps:
         for requirement in row.requires:
             whom = requirement.group or "the other users"

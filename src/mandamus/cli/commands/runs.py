@@ -1,0 +1,253 @@
+"""``mandamus runs``"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mandamus.cli import logs, outcome, show
+from mandamus.cli.follow import interruptible, leavable, see_through
+from mandamus.cli.render import first_line, stamp, state
+from mandamus.cli.session import Session, common, common_but_as, pass_session
+from mandamus.kernel import ids
+from mandamus.kernel.errors import Exit
+from mandamus.kernel.ids import RunId
+from mandamus.runs.lifecycle import RunState
+
+if TYPE_CHECKING:
+    from mandamus.runs.model import Run
+
+PAGE = 20
+PAGE_MAX = 100
+
+STATES = tuple(each.value for each in RunState)
+SETTLED_AS = ("succeeded", "failed", "retry")
+
+
+class _Id(click.ParamType[RunId]):
+    """A run id, checked before a home is opened."""
+
+    name = "run"
+
+    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> RunId:
+        """The id; raises ``id_invalid``."""
+        return RunId(ids.parse("run", str(value)))
+
+
+RUN = click.argument("run", metavar="RUN", type=_Id())
+
+
+@click.group("runs")
+@common
+def command() -> None:
+    """List, show, watch, cancel, retry and settle runs.
+
+    \b
+    Example:
+      mandamus runs list --state waiting
+    """  # noqa: D301 - \b keeps click from joining the lines
+
+
+@command.command("list")
+@click.option(
+    "--state", "wanted", type=click.Choice([each.value for each in RunState]), help="Only runs in this state."
+)
+@click.option("--limit", type=click.IntRange(1, PAGE_MAX), default=PAGE, show_default=True, help="How many to show.")
+@click.option("--before", metavar="RUN", type=_Id(), help="Only runs older than this one: the next page.")
+@common
+@pass_session
+def list_(session: Session, wanted: str | None, limit: int, before: RunId | None) -> Exit:
+    """List runs, newest first.
+
+    \b
+    Example:
+      mandamus runs list --state waiting
+    """  # noqa: D301 - \b keeps click from joining the lines
+    with session.house() as house:
+        found = house.runs.list(house.who, state=wanted, before=before, limit=limit + 1)
+    page, rest = found[:limit], found[limit:]
+    if session.wants_json:
+        after = page[-1].id if rest else None
+        session.screen.json({"runs": [_row_json(run) for run in page], "before": after})
+        return Exit.OK
+    if not page:
+        _nothing(session, wanted, before)
+        return Exit.OK
+    headers = ("RUN", "STATE", "WORKFLOW", "ENVIRONMENT", "ASKED BY", "ASKED AT", "REASON")
+    session.screen.table(headers, [_row(run) for run in page])
+    if rest:
+        filtered = ["--state", wanted] if wanted else []
+        session.screen.say(f"next page: {session.command('runs', 'list', *filtered, '--before', page[-1].id)}")
+    return Exit.OK
+
+
+@command.command("show")
+@RUN
+@click.option("--full", is_flag=True, help="Also the change sets of steps nobody has to decide on.")
+@common
+@pass_session
+def show_(session: Session, run: RunId, full: bool) -> Exit:  # noqa: FBT001 - click's flag
+    """Show one run: who asks, what changes, what policy says, who decides.
+
+    Change sets are shown of steps that somebody has to decide on, what would be lost first.
+
+    \b
+    Example:
+      mandamus runs show RUN
+    """  # noqa: D301 - \b keeps click from joining the lines
+    with session.house() as house:
+        view = house.runs.show(house.who, run)
+        if session.wants_json:
+            session.screen.json({**outcome.as_json(session, house, view), **show.more(house, view)})
+        else:
+            show.show(session, house, view, full=full)
+    return Exit.OK
+
+
+@command.command("logs")
+@RUN
+@click.argument("step")
+@click.option("--phase", type=click.Choice(logs.PHASES), help="Only this phase; else both.")
+@click.option("--attempt", type=click.IntRange(1), help="This attempt; else the newest.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the step has ended.")
+@common
+@pass_session
+def logs_(session: Session, run: RunId, step: str, phase: str | None, attempt: int | None, follow: bool) -> Exit:  # noqa: FBT001 - click's flag
+    """Show what a step printed.
+
+    Secrets were taken out before it was stored; what a terminal would act on is taken out now, except for colours.
+
+    \b
+    Example:
+      mandamus runs logs RUN bucket --follow
+    """  # noqa: D301 - \b keeps click from joining the lines
+    with session.house() as house:
+        wanted = logs.find(house, run, step, attempt, phase)
+        if session.wants_json:
+            session.screen.json(logs.document(house, wanted, follow=follow))
+        else:
+            logs.show(session, house, wanted, follow=follow)
+    return Exit.OK
+
+
+@command.command("watch")
+@RUN
+@common
+@pass_session
+def watch(session: Session, run: RunId) -> Exit:
+    """Follow a run until it waits or has ended.
+
+    When no process works on the home's runs, this one does. Interrupt it to leave; the run goes on.
+
+    \b
+    Example:
+      mandamus runs watch RUN
+    """  # noqa: D301 - \b keeps click from joining the lines
+    with session.house() as house, leavable(session) as interrupt:
+        house.runs.show(house.who, run)
+        return see_through(session, house, interrupt, run)
+
+
+@command.command("cancel")
+@RUN
+@click.option("--reason", default="", help="Why; recorded.")
+@common
+@pass_session
+def cancel(session: Session, run: RunId, reason: str) -> Exit:
+    """Stop a run, and wait for the truth about where it got.
+
+    What waits ends at once; what runs is told to stop and records how far it came. What was applied stays applied.
+
+    \b
+    Example:
+      mandamus runs cancel RUN --reason "wrong account"
+    """  # noqa: D301 - \b keeps click from joining the lines
+    with session.house() as house, leavable(session) as interrupt:
+        house.runs.cancel(house.who, run, reason=reason)
+        session.screen.say(f"{run} is told to stop")
+        return see_through(session, house, interrupt, run, fine=frozenset({RunState.CANCELLED}))
+
+
+@command.command("retry")
+@RUN
+@click.option("--reason", default="", help="Why; recorded.")
+@common
+@pass_session
+def retry(session: Session, run: RunId, reason: str) -> Exit:
+    """Try the steps that stopped a run again, and those after them.
+
+    What succeeded stays as it is. Everything else is planned and judged again, and people are asked again unless the
+    plan is the very one they said yes to.
+
+    \b
+    Example:
+      mandamus runs retry RUN
+    """  # noqa: D301 - \b keeps click from joining the lines
+    with session.house() as house, interruptible(session, house) as interrupt:
+        house.runs.retry(house.who, run, reason=reason)
+        session.screen.say(f"{run} is tried again")
+        return see_through(session, house, interrupt, run)
+
+
+@command.command("settle")
+@RUN
+@click.argument("step")
+@click.option(
+    "--as", "became", type=click.Choice(SETTLED_AS), required=True,
+    help="What became of it; `retry` says that it surely did not happen.",
+)  # fmt: skip
+@click.option("--reason", required=True, help="What you found, and where; recorded.")
+@common_but_as
+@pass_session
+def settle(session: Session, run: RunId, step: str, became: str, reason: str) -> Exit:
+    """Say what became of an effect that nobody knows the end of.
+
+    Look at the target first: your word is recorded as a person's, and the run goes on from it. To act as somebody
+    else, give that before the command: mandamus --as USER runs settle ...
+
+    \b
+    Example:
+      mandamus runs settle RUN bucket --as succeeded --reason "the bucket is there, with our tag"
+    """  # noqa: D301 - \b keeps click from joining the lines
+    with session.house() as house, interruptible(session, house) as interrupt:
+        house.runs.settle(house.who, run, step, became, reason=reason)
+        session.screen.say(f"step {step} of {run} is settled: {became}")
+        return see_through(session, house, interrupt, run)
+
+
+def _row(run: Run) -> tuple[Any, ...]:
+    kind = " (plan)" if run.plan_only else ""
+    return (
+        run.id,
+        state(run.state),
+        f"{run.workflow}{kind}",
+        run.environment,
+        run.requester.user,
+        stamp(run.requested_us),
+        first_line(run.reason),
+    )
+
+
+def _row_json(run: Run) -> dict[str, Any]:
+    return {
+        "run": run.id,
+        "state": run.state.value,
+        "workflow": run.workflow,
+        "environment": run.environment,
+        "requester": run.requester.user,
+        "reason": run.reason,
+        "plan_only": run.plan_only,
+        "requested_us": run.requested_us,
+        "closed_us": run.closed_us,
+    }
+
+
+def _nothing(session: Session, wanted: str | None, before: RunId | None) -> None:
+    if wanted is None and before is None:
+        session.screen.say("there are no runs yet")
+        session.screen.say(f"next: {session.command('run')} WORKFLOW --env NAME")
+        return
+    older = "" if before is None else f" older than {before}"
+    session.screen.say(f"there is no run{'' if wanted is None else f' that is {wanted}'}{older}")
+    session.screen.say(f"all of them: {session.command('runs', 'list')}")
