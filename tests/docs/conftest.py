@@ -129,14 +129,24 @@ def blocks(pages: list[Page]) -> list[Block]:
 
 
 @pytest.fixture(scope="session")
-def reference() -> ModuleType:
-    """``tools/reference.py``, which is a script and no package."""
-    spec = importlib.util.spec_from_file_location("reference", ROOT / "tools" / "reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def load_tool() -> Callable[[str], ModuleType]:
+    """Loads ``tools/NAME.py``, which is a script and no package."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def reference(load_tool: Callable[[str], ModuleType]) -> ModuleType:
+    """``tools/reference.py``."""
+    return load_tool("reference")
 
 
 @pytest.fixture
