@@ -114,8 +114,8 @@ def root(ctx: click.Context) -> None:
 
     New here? `mandamus demo` plays the whole story in a minute; `mandamus init` starts your own.
 
-    Exit codes: 0 ok, 1 failed, 2 usage, 3 waiting for approval, 4 denied by policy, 6 indeterminate,
-    10 tampered, 11 incomplete, 12 untrusted.
+    Exit codes: 0 ok, 1 failed, 2 usage, 3 waiting for approval, 4 denied by policy, 5 drift,
+    6 indeterminate, 10 tampered, 11 incomplete, 12 untrusted.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -44,8 +44,9 @@ def silent(_text: str) -> None:
 class Doctor:
     """Examines one home.
 
-    ``named`` gives the blobs that rows name, one callable a domain below runs. ``sandbox`` raises when no sandbox can be made.
-    ``tools`` gives, by the name of a tool, a callable that says its path and version or raises ``tool_missing``.
+    ``named`` gives the blobs that rows name, one callable for each domain below runs. ``sandbox`` raises when no
+    sandbox can be made. ``tools`` gives, by the name of a tool, a callable that says its path and version or raises
+    ``tool_missing``.
     """
 
     def __init__(

@@ -86,10 +86,10 @@ def _show(session: Session, results: list[dict[str, Any]]) -> None:
         for problem in result["problems"]:
             screen.data(str(problem))
         if not result["problems"]:
-            screen.data(
-                f"{result['file']}: ", Painted("ok", "green"), f", {result['workflow']}, {result['steps']} steps"
-            )
+            steps = f"{result['steps']} step{'' if result['steps'] == 1 else 's'}"
+            screen.data(f"{result['file']}: ", Painted("ok", "green"), f", {result['workflow']}, {steps}")
     count = sum(len(result["problems"]) for result in results)
     if count:
         bad = sum(bool(result["problems"]) for result in results)
-        screen.say(f"{count} problem{'' if count == 1 else 's'} in {bad} of {len(results)} files")
+        files = f"{len(results)} file{'' if len(results) == 1 else 's'}"
+        screen.say(f"{count} problem{'' if count == 1 else 's'} in {bad} of {files}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from mandamus.cli.render import state
+from mandamus.cli.errors import mapped
+from mandamus.cli.render import Painted, state
 from mandamus.cli.session import Session, common, pass_session
-from mandamus.kernel.errors import Exit, MandamusError
+from mandamus.kernel.errors import Exit
 from mandamus.operations.checkup import Finding, Level, look
 
 
@@ -29,8 +30,9 @@ def command(session: Session) -> Exit:
             with session.house() as house:
                 findings += house.doctor.examine(house.who, session.screen.passing)
                 session.screen.passing("")
-        except MandamusError as error:
-            findings.append(Finding("home opens", Level.FAILED, error.message, error.remedy))
+        except Exception as error:  # noqa: BLE001 - a broken home may break in any way, and that is a finding
+            known = mapped(error)
+            findings.append(Finding("home opens", Level.FAILED, known.message, known.remedy))
     failed = [finding for finding in findings if finding.level is Level.FAILED]
     if session.wants_json:
         session.screen.json({"ok": not failed, "findings": [finding.to_json() for finding in findings]})
@@ -43,6 +45,6 @@ def _show(session: Session, findings: list[Finding]) -> None:
     session.screen.table(
         ("CHECK", "STATE", "WHAT"), [(each.check, state(each.level), each.message) for each in findings]
     )
-    for each in findings:
-        if each.level is not Level.OK and each.remedy:
-            session.screen.say(f"{each.check}: {each.remedy}")
+    advice = [(each.check, each.remedy) for each in findings if each.level is not Level.OK and each.remedy]
+    for check, remedy in dict.fromkeys(advice):
+        session.screen.say(f"{check}: ", Painted("remedy", "bold"), f": {remedy}")
