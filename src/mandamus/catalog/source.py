@@ -85,12 +85,17 @@ def unpack(data: bytes, dest: Path) -> None:
     """Write a snapshot into a new folder; raises ``source_invalid`` and leaves no folder for anything suspicious.
 
     Refused: absolute names, ``..``, repeated and clashing names, anything but files, folders and links that stay
-    inside, more than 10,000 entries or 64 MiB.
+    inside, more than 10,000 entries or 64 MiB. Raises ``conflict`` when the folder is there already, ``storage_full``
+    when the disk does not take it.
     """
     entries = _entries(data)
     try:
         dest.mkdir(mode=0o700, parents=True)
         _write(entries, dest)
+    except FileExistsError as error:
+        raise MandamusError(
+            Code.CONFLICT, f"{dest} is there already", remedy="unpack the source into a folder that is not there yet"
+        ) from error
     except OSError as error:
         raise MandamusError(
             Code.STORAGE_FULL,
@@ -248,6 +253,10 @@ def _entries(data: bytes) -> list[_Entry]:
                 found.append(entry)
                 if len(found) > FILES_MAX:
                     raise _invalid("the snapshot holds too many files", "take it again with `mandamus run`")
+            # A reader of tar takes a damaged header for the end: then files would be missing, and nobody told.
+            end = data[tar.offset :]
+            if len(end) < 2 * _BLOCK or end.strip(b"\0"):
+                raise _invalid("the snapshot has no proper end", "take it again with `mandamus run`")
     except (tarfile.TarError, EOFError, ValueError, OverflowError, UnicodeError, RecursionError) as error:
         raise _invalid("the snapshot is no tar file we wrote", "take it again with `mandamus run`") from error
     _check_links(found)
