@@ -27,6 +27,7 @@ from mandamus.executors.state import StateStore
 from mandamus.identity.model import OS_USER
 from mandamus.identity.service import Identity
 from mandamus.kernel.access import Subject
+from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Ids, RunId
 from mandamus.operations.configure import Configure
@@ -116,16 +117,18 @@ def open_house(
     *,
     hook: CommitHook = no_hook,
     tools: Executors | None = None,
+    clock: Clock | None = None,
 ) -> House:
     """Open the home in a folder, made when there is none, for the OS user or as who the owner claims to be.
 
-    ``hook`` is called around every commit (the crash test ends the process there), ``tools`` are the executors when
-    they are not this machine's. Raises ``home_invalid``, ``forbidden``, ``not_found`` and what the log's checks raise.
+    ``hook`` is called around every commit (the crash test ends the process there); ``tools`` and ``clock`` are the
+    executors and the time when they are not this machine's. Raises ``home_invalid``, ``forbidden``, ``not_found`` and
+    what the log's own checks raise.
     """
     _check_python()
     owner = _prepare(home)
     os_user = _user_name(os.getuid())
-    clock, entropy = SystemClock(), os.urandom
+    clock, entropy = clock or SystemClock(), os.urandom
     keys = Keys(home / "keys", entropy)
     db = Database(_engine(settings, home), hook)
     dispatch.migrate(db.engine)
@@ -153,7 +156,7 @@ def _house(
     audit: Audit,
     identity: Identity,
     platform: Signer,
-    clock: SystemClock,
+    clock: Clock,
     tools: Executors,
 ) -> House:
     ids = Ids(clock, os.urandom)

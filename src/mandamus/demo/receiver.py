@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from typing import Self
 
 
 class Receiver:
@@ -32,7 +33,7 @@ class Receiver:
         """Where it listens."""
         return f"http://127.0.0.1:{self._server.server_port}/"
 
-    def __enter__(self) -> Receiver:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from mandamus.audit import tiles
 from mandamus.audit.service import Audit
 from mandamus.audit.verify import verify_log
 from mandamus.demo.receiver import Receiver
@@ -42,9 +41,13 @@ class House(Protocol):
     audit: Audit
     evidence: Evidence
 
-    def drive(self, run_id: RunId, watcher: Callable[[Notice], None]) -> Run: ...
+    def drive(self, run_id: RunId, watcher: Callable[[Notice], None]) -> Run:
+        """See a run through until it waits or has ended."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
 
 
 OpenHouse = Callable[[Path, str | None], House]
@@ -159,7 +162,9 @@ class _Stage:
         self.say("\nSomebody flips one byte in a copy of the log.")
         copy = self.home.parent / "tampered-log"
         shutil.copytree(self.home / "log", copy)
-        entries = max((copy / tiles.FOLDER / tiles.ENTRIES_FOLDER).rglob("*"), key=lambda p: (p.is_file(), str(p)))
+        entries = max(
+            (path for path in copy.glob("tile/entries/**/*") if path.is_file()), key=lambda p: p.stat().st_size
+        )
         data = bytearray(entries.read_bytes())
         data[len(data) // 2] ^= 1
         entries.chmod(0o600)

@@ -123,6 +123,10 @@ def _request(run: Run, leaves: Sequence[Leaf]) -> Iterator[str]:
 def _step(row: StepRow, leaves: Sequence[Leaf]) -> Iterator[str]:
     planned = _newest(leaves, "step.planned", row.name)
     if planned is not None:
+        # Another answer of policy binds the same plan afresh, with a new expiry, and asks people again.
+        bound = _newest(leaves, "step.waiting", row.name) or planned
+        if bound["attempt"] == planned["attempt"]:
+            planned = {**planned, "binding": bound["binding"]}
         holds = {
             "binding": None if row.binding is None else row.binding.digest,
             "change_set": None if row.plan is None else row.plan.change_set,
