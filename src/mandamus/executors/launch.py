@@ -111,9 +111,15 @@ class Launcher:
         self._groups = groups
         self._python = python
 
+    def check(self, policy: SandboxPolicy) -> None:
+        """Raise ``sandbox_unavailable`` when the policy asks for a sandbox that this machine cannot make."""
+        if policy.mode != "none":
+            self._sandbox.check()
+
     def launch(self, command: Command, policy: SandboxPolicy, stdout: int, stderr: int) -> Launched:
         """Start, set limits, and hold; raises ``sandbox_unavailable`` and ``value_invalid``."""
-        _check(command)
+        for name, value in command.env.items():
+            check_variable(name, value)
         isolated = policy.mode != "none"
         with contextlib.ExitStack() as stack:
             status_read, status_write = os.pipe()
@@ -192,16 +198,16 @@ def unstarted(command: Command, facts: Mapping[str, Any], tail: str) -> Mandamus
     return failed(line or "bwrap ended without a word")
 
 
-def _check(command: Command) -> None:
-    for name, value in command.env.items():
-        bad = not name or "=" in name or "\0" in name or "\0" in value
-        if bad or len(os.fsencode(name)) + len(os.fsencode(value)) + 2 > VALUE_BYTES_MAX:
-            raise MandamusError(
-                Code.VALUE_INVALID,
-                f"the environment variable {name[:80]!r} cannot be passed to a process",
-                remedy=f"use a name without = and a value of at most {VALUE_BYTES_MAX} bytes without NUL; "
-                "put larger data in a file",
-            )
+def check_variable(name: str, value: str) -> None:
+    """Raise ``value_invalid`` for what Linux cannot hand to a process as an environment variable."""
+    size = len(name.encode("utf-8", "surrogatepass")) + len(value.encode("utf-8", "surrogatepass")) + 2
+    if not name or "=" in name or "\0" in name or "\0" in value or size > VALUE_BYTES_MAX:
+        raise MandamusError(
+            Code.VALUE_INVALID,
+            f"the environment variable {name[:80]!r} cannot be passed to a process",
+            remedy=f"use a name without = and a value of at most {VALUE_BYTES_MAX} bytes without NUL; "
+            "put larger data in a file",
+        )
 
 
 def _rlimits(limits: Limits) -> Iterable[tuple[str, int]]:

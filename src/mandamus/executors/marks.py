@@ -1,4 +1,7 @@
-"""Durable marks around an act, by which a probe knows after our death what had begun and what had ended."""
+"""Durable marks around an act, by which a probe knows after our death what had begun and what had ended.
+
+A mark is one file: absent, nothing was started; empty, it was started; with a line of JSON, it ended, and how.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from pathlib import Path
 
 from mandamus.executors.model import Exit, Marks
 from mandamus.kernel.errors import Code, MandamusError
+
+# From the mark up to the folder of all runs: a name is durable only when every folder above it is.
+_LEVELS = 4
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,9 @@ class Trace:
 def started(marks: Marks) -> None:
     """Mark, durably, that the command is about to run; raises ``storage_full`` when that cannot be written."""
     try:
-        _path(marks, "ended").unlink(missing_ok=True)
-        _write(_path(marks, "started"), b"{}")
+        _path(marks).write_bytes(b"")
+        for folder in [marks.folder, *marks.folder.parents][:_LEVELS]:
+            _sync(folder)
     except OSError as error:
         raise MandamusError(
             Code.STORAGE_FULL,
@@ -38,7 +45,7 @@ def started(marks: Marks) -> None:
 
 def unstarted(marks: Marks) -> None:
     """Take the mark back: the command turned out never to have run."""
-    _path(marks, "started").unlink(missing_ok=True)
+    _path(marks).unlink(missing_ok=True)
     _sync(marks.folder)
 
 
@@ -53,32 +60,28 @@ def ended(marks: Marks, done: Exit) -> None:
         for path in marks.results:
             if path.is_file():
                 _sync(path)
-        _write(_path(marks, "ended"), json.dumps(fact).encode())
+                _sync(path.parent)
+        with _path(marks).open("r+b") as file:
+            file.write(json.dumps(fact).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def read(marks: Marks) -> Trace:
     """What the marks in the folder tell; a folder that is not there tells that nothing started."""
-    if not _path(marks, "started").exists():
-        return Trace(started=False)
     try:
-        fact = json.loads(_path(marks, "ended").read_bytes())
+        data = _path(marks).read_bytes()
     except FileNotFoundError:
+        return Trace(started=False)
+    if not data.endswith(b"}\n"):
+        # Empty, or torn by the crash that kept us from finishing it.
         return Trace(started=True)
+    fact = json.loads(data)
     return Trace(started=True, code=fact["code"], stopped=fact["stopped"])
 
 
-def _path(marks: Marks, moment: str) -> Path:
-    return marks.folder / f"{marks.name}.{moment}"
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    _sync(path.parent)
+def _path(marks: Marks) -> Path:
+    return marks.folder / f"{marks.name}.mark"
 
 
 def _sync(path: Path) -> None:

@@ -286,6 +286,10 @@ class Marks:
 class Runner(Protocol):
     """Starts processes under the pool's sandbox and sees to their end."""
 
+    def check(self, policy: SandboxPolicy) -> None:
+        """Raise ``sandbox_unavailable`` when the sandbox cannot be made here, so that a plan says so, not an apply."""
+        ...
+
     def run(
         self,
         task: Task,

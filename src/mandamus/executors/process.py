@@ -12,7 +12,7 @@ from mandamus.executors import launch
 from mandamus.executors import marks as durable
 from mandamus.executors.cgroup import ControlGroups
 from mandamus.executors.launch import Launched, Launcher
-from mandamus.executors.model import GRACE_S, Command, Exit, Marks, Task
+from mandamus.executors.model import GRACE_S, Command, Exit, Marks, SandboxPolicy, Task
 from mandamus.executors.sandbox import Bubblewrap
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.redact import RedactStream
@@ -31,6 +31,10 @@ class ProcessRunner:
     def __init__(self, launcher: Launcher, clock: Clock) -> None:
         self._launcher = launcher
         self._clock = clock
+
+    def check(self, policy: SandboxPolicy) -> None:
+        """Raise ``sandbox_unavailable`` when the policy's sandbox cannot be made here; tried once per process."""
+        self._launcher.check(policy)
 
     def run(
         self,
