@@ -197,7 +197,7 @@ def _house(
         clock=clock,
         sandbox=Bubblewrap(environ).check,
         tools={},
-        named=(),
+        named=(policy.named_blobs, rooms.states.named_blobs),
     )
     return House(home, who, rooms, Runs(rooms), Configure(db, identity, catalog, policy), doctor, pool)
 

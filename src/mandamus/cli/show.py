@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mandamus.cli import changes, outcome
-from mandamus.cli.render import Painted, Screen, document, duration, first_line, line, stamp, state
+from mandamus.cli.render import Painted, Screen, document, first_line, line, stamp, state
 from mandamus.cli.session import Session
 from mandamus.kernel import changeset
 from mandamus.policy.model import Decision, Point, Requirement, Violation
@@ -37,6 +37,8 @@ def show(session: Session, house: House, view: RunView, *, full: bool) -> None:
             found = house.runs.change_set(house.who, view.run.id, row.name)
             changes.show(screen, row.name, changeset.from_json(found))
         _policy(screen, _standing(decisions, row), row.name)
+        if row.outputs:
+            screen.data(f"  outputs of {row.name}: {document(row.outputs)}")
     _people(session, house, view)
     for command in outcome.next_commands(session, view):
         screen.say(Painted("next", "bold"), f": {command}")
@@ -136,7 +138,7 @@ def _decision_json(made: Decision) -> dict[str, Any]:
         "sets": list(verdict.sets),
         "input": verdict.input_digest,
         "engine": verdict.engine,
-        "duration": duration(verdict.duration_us / 1_000_000),
+        "duration_us": verdict.duration_us,
         "at_us": verdict.at_us,
     }
 
