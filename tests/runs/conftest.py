@@ -169,7 +169,9 @@ class Stage:
 
     def kinds(self, run: Run) -> list[str]:
         """The kinds of the run's events, in order."""
-        return [canonical.loads(leaf.bytes)["kind"] for leaf in self.houses[-1].audit.events(run.id)]
+        audit = self.houses[-1].audit
+        audit.flush()
+        return [canonical.loads(leaf.bytes)["kind"] for leaf in audit.events(run.id)]
 
     def states(self, run: Run) -> dict[str, str]:
         """Every step's state."""

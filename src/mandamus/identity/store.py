@@ -42,7 +42,7 @@ def list_groups(conn: sa.Connection) -> list[Group]:
         name: [] for name in conn.scalars(sa.select(identity_group.c.name).order_by(identity_group.c.name))
     }
     rows = conn.execute(sa.select(identity_member).order_by(identity_member.c.user_name))
-    for group, user in rows.tuples():
+    for group, user in rows:
         members[group].append(user)
     return [Group(name, tuple(users)) for name, users in members.items()]
 

@@ -131,6 +131,27 @@ class Decision:
     step: str | None
     verdict: Verdict
 
+    def to_json(self) -> dict[str, Any]:
+        """As evidence keeps it: the verdict without its input, which ``input_digest`` names."""
+        verdict = self.verdict
+        return {
+            "id": self.id,
+            "run": self.run,
+            "step": self.step,
+            "point": verdict.point.value,
+            "outcome": verdict.outcome.value,
+            "violations": [vars(each) for each in verdict.violations],
+            "warnings": [vars(each) for each in verdict.warnings],
+            "requires": [vars(each) for each in verdict.requires],
+            "input_digest": verdict.input_digest,
+            "sets": list(verdict.sets),
+            "engine": verdict.engine,
+            "duration_us": verdict.duration_us,
+            "error": verdict.error,
+            "notes": list(verdict.notes),
+            "at_us": verdict.at_us,
+        }
+
 
 @dataclass(frozen=True)
 class PolicySet:

@@ -22,7 +22,7 @@ def gather(rooms: Rooms, run: Run) -> Parts:
         files |= _step_files(rooms, row)
     for decision in rooms.policy.of_run(run.id):
         files[f"decisions/{decision.id}.json"] = canonical.dumps(decision.to_json())
-        files[f"decisions/{decision.id}.input.json"] = decision.input
+        files[f"decisions/{decision.id}.input.json"] = decision.verdict.input
     for approval in approvals:
         files[f"approvals/{approval.id}.json"] = approval.document
     return Parts(run=run.id, summary=_summary(run, steps), files=files)
