@@ -27,7 +27,7 @@ def report(session: Session, error: BaseException) -> int:
         session.screen.say(safe("".join(traceback.format_exception(error)).rstrip()))
     message = known.message if not _listed(known) else f"{_count(known)}\n{known.message}"
     session.screen.say(Painted(f"error[{known.code.text}]", "red"), f": {message}")
-    session.screen.say(Painted("remedy", "bold"), f": {known.remedy}")
+    session.screen.say(Painted("remedy", "bold"), f": {session.here(known.remedy)}")
     if session.wants_json:
         session.screen.json({"error": known.to_json()})
     return int(known.code.exit)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mandamus.cli.render import Cell, Painted, Screen, document, duration, first_line, line, stamp, state
+from mandamus.cli.render import Cell, Painted, Screen, brief, document, duration, line, stamp, state
 from mandamus.cli.session import Session
 from mandamus.kernel.errors import Exit
 from mandamus.runs.lifecycle import RunState, StepState
@@ -137,10 +137,9 @@ def told(session: Session, house: House, view: RunView) -> None:
     screen = session.screen
     steps_table(screen, view)
     screen.say(Painted(view.run.id, "bold"), " is ", state(view.run.state), took(view.run))
-    for parts in (*why(view.run), *waits(house, view)):
+    for parts in (*why(session, view.run), *waits(house, view)):
         screen.say(*parts)
-    for command in next_commands(session, view):
-        screen.say(Painted("next", "bold"), f": {command}")
+    say_next(session, house, view)
 
 
 def took(run: Run) -> str:
@@ -158,7 +157,7 @@ def steps_table(screen: Screen, view: RunView) -> None:
 def what(row: StepRow) -> str:
     """What a step did or would do, or why it did not."""
     if row.error is not None and row.state is not StepState.SUCCEEDED:
-        return first_line(row.error.get("message", ""))
+        return brief(row.error.get("message", ""))
     if row.plan is None:
         return ""
     return ", ".join(f"{count} {action}" for action, count in row.plan.summary.items()) or "no changes"
@@ -172,7 +171,19 @@ def waits(house: House, view: RunView) -> Iterator[tuple[Cell, ...]]:
         yield (f"    bound to {each.binding}, until {stamp(each.expires_us)}",)
 
 
-def why(run: Run) -> Iterator[tuple[Cell, ...]]:
+def say_next(session: Session, house: House, view: RunView) -> None:
+    """What to type next, and whom it is for when that is somebody else."""
+    label = ""
+    if view.run.state is RunState.WAITING:
+        people = sorted({name for each in asked(house, view) for name in each.people})
+        label = "" if house.who.user in people or not people else f", for {' or '.join(people)}"
+    elif view.run.state is RunState.DENIED:
+        label = ", mended as the remedy says"
+    for command in next_commands(session, view):
+        session.screen.say(Painted("next", "bold"), f"{label}: {command}")
+
+
+def why(session: Session, run: Run) -> Iterator[tuple[Cell, ...]]:
     """Lines that say why a run did not succeed, and the way out."""
     if run.error is None:
         return
@@ -185,7 +196,7 @@ def why(run: Run) -> Iterator[tuple[Cell, ...]]:
     remedies = [each["remedy"] for each in context.get("violations", []) if each.get("remedy")]
     for remedy in dict.fromkeys(remedies or [run.error.get("remedy", "")]):
         if remedy:
-            yield "  ", Painted("remedy", "bold"), f": {remedy}"
+            yield "  ", Painted("remedy", "bold"), f": {session.here(remedy)}"
 
 
 def next_commands(session: Session, view: RunView) -> list[str]:

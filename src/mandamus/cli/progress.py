@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from mandamus.cli.render import Painted, Screen, duration, first_line, state
+from mandamus.cli.render import Painted, Screen, brief, duration, first_line, state
 from mandamus.runs.lifecycle import StepState
 from mandamus.runs.model import Notice
 
@@ -62,7 +62,7 @@ class Progress:
                 return
             self._states[notice.step] = notice.state
             self._talk.pop(notice.step, None)
-            text = first_line(notice.text)
+            text = brief(notice.text)
             self._erase()
             elapsed = duration(self._monotonic_s() - self._began_s)
             self._screen.say(

@@ -62,6 +62,13 @@ def first_line(text: object) -> str:
     return next((safe(part.strip()) for part in str(text).splitlines() if part.strip()), "")
 
 
+def brief(text: object) -> str:
+    """The first line and the one it announces, as one safe line; how many more there are is said."""
+    lines = [safe(part.strip()) for part in str(text).splitlines() if part.strip()]
+    more = f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""
+    return ": ".join(lines[:2]) + more
+
+
 def document(value: Any) -> str:
     """One line of JSON that no terminal acts on: what `safe` would replace is escaped, so nothing is lost."""
     text = json.dumps(_ready(value), ensure_ascii=False, sort_keys=True, default=str)

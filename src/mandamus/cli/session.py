@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from mandamus.cli.house import House, OpenHouse
 
 PROGRAM = "mandamus"
+
+_QUOTED = re.compile(rf"`{PROGRAM} (?!--home )")
 
 Say = Callable[[str], None]
 
@@ -107,6 +110,10 @@ class Session:
         """A command line to suggest, with the home it needs when that was given as an option."""
         home = [] if self.home_option is None else ["--home", str(self.home_option)]
         return shlex.join([PROGRAM, *home, *words])
+
+    def here(self, text: str) -> str:
+        """A text with the home in the commands it quotes, so that each can be typed as it stands."""
+        return _QUOTED.sub(lambda _: f"`{self.command()} ", text)
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -26,7 +26,7 @@ def show(session: Session, house: House, view: RunView, *, full: bool) -> None:
     screen = session.screen
     decisions = house.policy.decisions(house.who, view.run.id)
     _head(screen, view.run)
-    for parts in outcome.why(view.run):
+    for parts in outcome.why(session, view.run):
         screen.data(*parts)
     screen.data()
     _policy(screen, _standing(decisions, None))
@@ -40,8 +40,7 @@ def show(session: Session, house: House, view: RunView, *, full: bool) -> None:
         if row.outputs:
             screen.data(f"  outputs of {row.name}: {document(row.outputs)}")
     _people(session, house, view)
-    for command in outcome.next_commands(session, view):
-        screen.say(Painted("next", "bold"), f": {command}")
+    outcome.say_next(session, house, view)
 
 
 def more(house: House, view: RunView) -> dict[str, object]:

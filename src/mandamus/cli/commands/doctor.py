@@ -47,4 +47,4 @@ def _show(session: Session, findings: list[Finding]) -> None:
     )
     advice = [(each.check, each.remedy) for each in findings if each.level is not Level.OK and each.remedy]
     for check, remedy in dict.fromkeys(advice):
-        session.screen.say(f"{check}: ", Painted("remedy", "bold"), f": {remedy}")
+        session.screen.say(f"{check}: ", Painted("remedy", "bold"), f": {session.here(remedy)}")
