@@ -100,6 +100,12 @@ def text(task: Task, value: Any, what: str) -> str:
     )
 
 
+def line(text: str, chars_max: int) -> str:
+    """Foreign text as one printable line, cut: nothing in it can steer a terminal."""
+    shown = "".join(char if char.isprintable() else " " for char in text[: 4 * chars_max])
+    return " ".join(shown.split())[:chars_max]
+
+
 def _mark(redactor: Redactor, value: Any) -> str:
     return redactor.mark(canonical.dumps(value).decode())
 

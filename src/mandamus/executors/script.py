@@ -187,5 +187,5 @@ def _failure(task: Task, done: Exit) -> MandamusError:
         return MandamusError(Code.STEP_TIMEOUT, message, remedy=f"{remedy}; give it more `timeout`", context=context)
     last = next((line for line in reversed(done.tail.splitlines()) if line.strip()), "")
     how = f"was killed by signal {done.signal}" if done.signal else f"ended with exit code {done.code}"
-    message = f"the script of step {task.step} {how}" + (f": {last.strip()[:200]}" if last else "")
+    message = f"the script of step {task.step} {how}" + (f": {request.line(last, 200)}" if last else "")
     return MandamusError(Code.TOOL_FAILED, message, remedy=remedy, context=context)
