@@ -55,10 +55,13 @@ class Secrets:
     def _read(self, path: Path) -> str:
         # O_NONBLOCK: opening a pipe nobody writes to would wait for ever.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
+        try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise ValueError("no regular file")
-            data = file.read(BYTES_MAX + 1)
+            with os.fdopen(fd, "rb", closefd=False) as file:
+                data = file.read(BYTES_MAX + 1)
+        finally:
+            os.close(fd)
         if len(data) > BYTES_MAX:
             raise ValueError(f"over {BYTES_MAX // 1024} KiB")
         try:
