@@ -31,7 +31,7 @@ def show(screen: Screen, step: str, changes: ChangeSet) -> None:
     """Print one step's change set as data."""
     tool = changes.tool
     name = " ".join(str(tool[key]) for key in ("name", "version") if tool.get(key))
-    screen.data(Painted(step, "bold"), f"  {name}, {changes.fidelity}, sandbox ", _sandbox(changes.sandbox))
+    screen.data(Painted(step, "bold"), f"  {line(name)}, {changes.fidelity}, sandbox ", _sandbox(changes.sandbox))
     if not changes.complete:
         screen.data("  ", Painted("incomplete", "yellow"), ": the tool could not say everything it would do")
     if changes.errored:
@@ -73,7 +73,7 @@ def _change(screen: Screen, change: Change, sign: str, colour: str) -> None:
         f"confidence {change.confidence}" if change.confidence != "exact" else "",
         change.source or "",
     ]
-    told = "; ".join(note for note in notes if note)
+    told = line("; ".join(note for note in notes if note))
     screen.data(
         "    ", Painted(f"{sign:>3}", colour), f" {line(change.address)}", Painted(f"  # {told}" if told else "", "dim")
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from mandamus.cli.render import Painted, safe
+from mandamus.cli.render import Painted, line, safe
 from mandamus.cli.session import PROGRAM, Session
 from mandamus.kernel.errors import Code, MandamusError
 
@@ -27,7 +27,7 @@ def report(session: Session, error: BaseException) -> int:
         session.screen.say(safe("".join(traceback.format_exception(error)).rstrip()))
     message = known.message if not _listed(known) else f"{_count(known)}\n{known.message}"
     session.screen.say(Painted(f"error[{known.code.text}]", "red"), f": {message}")
-    session.screen.say(Painted("remedy", "bold"), f": {session.here(known.remedy)}")
+    session.screen.say(Painted("remedy", "bold"), f": {session.here(line(known.remedy))}")
     if session.wants_json:
         session.screen.json({"error": known.to_json()})
     return int(known.code.exit)

@@ -196,7 +196,7 @@ def why(session: Session, run: Run) -> Iterator[tuple[Cell, ...]]:
     remedies = [each["remedy"] for each in context.get("violations", []) if each.get("remedy")]
     for remedy in dict.fromkeys(remedies or [run.error.get("remedy", "")]):
         if remedy:
-            yield "  ", Painted("remedy", "bold"), f": {session.here(remedy)}"
+            yield "  ", Painted("remedy", "bold"), f": {session.here(line(remedy))}"
 
 
 def next_commands(session: Session, view: RunView) -> list[str]:

@@ -9,7 +9,7 @@ import click
 
 from mandamus.cli import changes, outcome, project
 from mandamus.cli.follow import interruptible, see_through
-from mandamus.cli.render import document
+from mandamus.cli.render import document, line
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.kernel import changeset
 from mandamus.kernel.errors import Exit
@@ -71,7 +71,8 @@ def _tell(session: Session, house: House, view: RunView) -> None:
     for row in view.steps:
         for requirement in row.requires:
             whom = requirement.group or "the other users"
-            session.screen.say(f"step {row.name} would wait for {requirement.count} of {whom}: {requirement.why}")
+            why = line(requirement.why)
+            session.screen.say(f"step {row.name} would wait for {requirement.count} of {whom}: {why}")
         if row.outputs:
             session.screen.data(f"{row.name} outputs {document(row.outputs)}")
     outcome.told(session, house, view)
