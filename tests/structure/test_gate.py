@@ -15,6 +15,7 @@ MODEL = "mandamus.runs.model"
 
 INTERNAL = {
     "mandamus.audit.service.Audit.open": "bootstrap calls it at every start; no door reaches it",
+    "mandamus.evidence.service.Evidence.seal": "every run that ends is sealed by the platform; no door reaches it",
 }
 """Methods that take ``who`` first and are no verbs, with the reason."""
 

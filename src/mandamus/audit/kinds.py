@@ -45,7 +45,7 @@ class Kind(Enum):
     STEP_SKIPPED = ("step.skipped", frozenset[str](), "The step's condition was false, or what it needs was not done")
     STEP_PLANNED = (
         "step.planned",
-        frozenset({"attempt", "change_set", "artifact", "binding"}),
+        frozenset({"attempt", "change_set", "artifact", "binding", "plan"}),
         "The step's plan is saved; these are its digests",
     )
     STEP_JUDGED = ("step.judged", frozenset({"attempt", "outcome", "decision"}), "Policy judged the plan")
@@ -68,8 +68,8 @@ class Kind(Enum):
 
     DECISION_RECORDED = (
         "decision.recorded",
-        frozenset({"decision", "point", "outcome", "input", "sets", "engine"}),
-        "A decision of the policy sets, with the digest of the exact input",
+        frozenset({"decision", "point", "outcome", "input", "document", "sets", "engine"}),
+        "A decision of the policy sets, with the digests of the exact input and of all it says",
     )
     APPROVAL_RECORDED = (
         "approval.recorded",

@@ -171,6 +171,12 @@ class Effects:
         data = _settled(key, outcome, by_probe=False)
         self._audit.record(tx, _event(Kind.EFFECT_SETTLED, who, key, data, why=reason))
 
+    def results(self, run: str) -> list[bytes]:
+        """Every recorded result of a run's effects: the exact bytes that the log names by digest."""
+        query = sa.select(effect.c.result).where(effect.c.run == run, effect.c.result.is_not(None))
+        with self._db.read() as conn:
+            return list(conn.scalars(query))
+
     def unsettled(self) -> list[EffectKey]:
         """Effects that are promised or lost, oldest first."""
         open_states = [State.INTENDED.value, State.INDETERMINATE.value]

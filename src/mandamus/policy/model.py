@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from mandamus.kernel import canonical
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import DecisionId, Digest, RunId
 
@@ -18,6 +19,7 @@ RULES = (DENY, REQUIRE_APPROVAL, WARN)
 
 ROOT = "mandamus"
 NO_SET = Digest("")
+DECISION_FORMAT = "decision/1"
 
 
 class Point(StrEnum):
@@ -132,24 +134,26 @@ class Decision:
     verdict: Verdict
 
     def to_json(self) -> dict[str, Any]:
-        """As evidence keeps it: the verdict without its input, which ``input_digest`` names."""
-        verdict = self.verdict
+        """As evidence keeps it: all it says, and the input by its digest. The log names the digest of these bytes."""
+        said = self.verdict
         return {
+            "format": DECISION_FORMAT,
             "id": self.id,
             "run": self.run,
             "step": self.step,
-            "point": verdict.point.value,
-            "outcome": verdict.outcome.value,
-            "violations": [vars(each) for each in verdict.violations],
-            "warnings": [vars(each) for each in verdict.warnings],
-            "requires": [vars(each) for each in verdict.requires],
-            "input_digest": verdict.input_digest,
-            "sets": list(verdict.sets),
-            "engine": verdict.engine,
-            "duration_us": verdict.duration_us,
-            "error": verdict.error,
-            "notes": list(verdict.notes),
-            "at_us": verdict.at_us,
+            "point": said.point.value,
+            "outcome": said.outcome.value,
+            "violations": [vars(violation) for violation in said.violations],
+            "warnings": [vars(violation) for violation in said.warnings],
+            "requires": [vars(requirement) for requirement in said.requires],
+            "input_digest": said.input_digest,
+            "sets": list(said.sets),
+            "engine": said.engine,
+            "duration_us": said.duration_us,
+            "error": said.error,
+            "results": canonical.loads(said.results),
+            "notes": list(said.notes),
+            "at_us": said.at_us,
         }
 
 

@@ -170,6 +170,7 @@ class Policy:
                     "point": verdict.point.value,
                     "outcome": verdict.outcome.value,
                     "input": verdict.input_digest,
+                    "document": canonical.digest_of(made.to_json()),
                     "sets": list(verdict.sets),
                     "engine": verdict.engine,
                 },

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mandamus.evidence.model import Parts
+from mandamus.audit.leaf import decode
+from mandamus.evidence.model import WORKFLOW, Parts, approval_file, documents
 from mandamus.kernel import canonical
 from mandamus.kernel.ids import Digest
 from mandamus.runs import store
@@ -13,33 +14,31 @@ from mandamus.runs.rooms import Rooms
 
 
 def gather(rooms: Rooms, run: Run) -> Parts:
-    """Every document of a closed run: summary, workflow, plans, change sets, bindings, decisions, approvals."""
+    """Every document of a closed run: those its leaves name by digest, the approvals, the workflow and the summary."""
+    rooms.audit.flush()
+    leaves = [(leaf.index, decode(leaf.bytes)) for leaf in rooms.audit.events(run.id)]
     with rooms.db.read() as conn:
         steps = store.list_steps(conn, run.id)
         approvals = store.approvals_of(conn, run.id)
-    files: dict[str, bytes] = {"workflow.yaml": rooms.catalog.workflow_bytes(run.source, run.workflow_file)}
-    for row in steps:
-        files |= _step_files(rooms, row)
-    for decision in rooms.policy.of_run(run.id):
-        files[f"decisions/{decision.id}.json"] = canonical.dumps(decision.to_json())
-        files[f"decisions/{decision.id}.input.json"] = decision.verdict.input
+    files = {WORKFLOW: rooms.catalog.workflow_bytes(run.source, run.workflow_file)}
+    held = _held(rooms, run, steps)
+    for document in documents(leaves):
+        known = held.get(document.digest)
+        files[document.file] = rooms.blobs.get(document.digest) if known is None else known
     for approval in approvals:
-        files[f"approvals/{approval.id}.json"] = approval.document
+        files[approval_file(approval.id)] = approval.document
     return Parts(run=run.id, summary=_summary(run, steps), files=files)
 
 
-def _step_files(rooms: Rooms, row: StepRow) -> dict[str, bytes]:
-    folder = f"steps/{row.name}.{row.attempt}"
-    files = {}
-    if row.plan is not None and row.binding is not None:
-        files[f"{folder}/change_set.json"] = rooms.blobs.get(row.plan.change_set)
-        files[f"{folder}/binding.json"] = row.binding.to_bytes()
-        if row.plan.native is not None:
-            files[f"{folder}/plan.json"] = rooms.blobs.get(Digest(row.plan.native))
-    if row.outputs is not None or row.error is not None:
-        result = {"state": row.state.value, "outputs": row.outputs, "error": row.error}
-        files[f"{folder}/result.json"] = canonical.dumps(result)
-    return files
+def _held(rooms: Rooms, run: Run, steps: list[StepRow]) -> dict[Digest, bytes]:
+    """The documents that are in rows; all others are blobs, such as the bindings that a later plan replaced."""
+    held = {row.binding.digest: row.binding.to_bytes() for row in steps if row.binding is not None}
+    held |= {canonical.digest(result): result for result in rooms.effects.results(run.id)}
+    for decision in rooms.policy.of_run(run.id):
+        document = canonical.dumps(decision.to_json())
+        held[canonical.digest(document)] = document
+        held[decision.verdict.input_digest] = decision.verdict.input
+    return held
 
 
 def _summary(run: Run, steps: list[StepRow]) -> dict[str, Any]:
@@ -60,5 +59,7 @@ def _summary(run: Run, steps: list[StepRow]) -> dict[str, Any]:
         "error": run.error,
         "requested_us": run.requested_us,
         "closed_us": run.closed_us,
-        "steps": [{"name": row.name, "state": row.state.value, "attempt": row.attempt} for row in steps],
+        "steps": [
+            {"name": row.name, "state": row.state.value, "attempt": row.attempt, "error": row.error} for row in steps
+        ],
     }

@@ -13,7 +13,7 @@ from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import DecisionId, Digest, RunId
 from mandamus.runs import store
 from mandamus.runs.lifecycle import STEP_PASSES, StepEvent, StepState, step_after
-from mandamus.runs.model import Judged, Notice, Requirement, Run, StepRow
+from mandamus.runs.model import Binding, Judged, Notice, Requirement, Run, StepRow
 from mandamus.runs.plan import Draft
 from mandamus.runs.rooms import Rooms, acting_for, event, record
 from mandamus.store.database import Tx
@@ -39,6 +39,7 @@ _CLOSERS = {
 def planned(rooms: Rooms, tx: Tx, run: Run, row: StepRow, draft: Draft) -> None:
     """Record a finished plan: its digests in the log, its binding in the row."""
     state = step_after(row.state, StepEvent.PLAN)
+    _keep_replaced(rooms, row, draft.binding)
     store.update_step(
         tx.conn,
         run.id,
@@ -53,6 +54,7 @@ def planned(rooms: Rooms, tx: Tx, run: Run, row: StepRow, draft: Draft) -> None:
         "change_set": draft.record.change_set,
         "artifact": draft.record.artifact,
         "binding": draft.binding.digest,
+        "plan": draft.record.native,
     }
     record(rooms, tx, event(Kind.STEP_PLANNED, acting_for(run.requester), run.id, step=row.name, data=data))
 
@@ -82,6 +84,7 @@ def waiting(rooms: Rooms, tx: Tx, run: Run, gate_word: Judged) -> None:
     row = gate_word.step
     now_us = rooms.clock.now_us()
     binding = gate_word.binding
+    _keep_replaced(rooms, row, binding)
     store.update_step(tx.conn, run.id, row.name, now_us, state=StepState.WAITING.value, binding=binding.to_bytes())
     wake = f"expiry.{row.name}.{row.attempt}.{binding.expires_us}"
     rooms.engine.enqueue(tx, "run", run.id, wake, delay_s=max(0.0, (binding.expires_us - now_us) / 1_000_000))
@@ -96,6 +99,12 @@ def waiting(rooms: Rooms, tx: Tx, run: Run, gate_word: Judged) -> None:
     record(rooms, tx, event(Kind.STEP_WAITING, who, run.id, step=row.name, authority=authority, data=data))
     text = ", ".join(f"{r.count} of {r.group or 'anyone else'}" for r in gate_word.requires)
     tx.after_commit(lambda: rooms.tell(Notice(run.id, row.name, StepState.WAITING.value, f"waits for {text}")))
+
+
+def _keep_replaced(rooms: Rooms, row: StepRow, binding: Binding) -> None:
+    """The row holds one binding; the log still names the one before, so its bytes stay for the evidence."""
+    if row.binding is not None and row.binding != binding:
+        rooms.blobs.put(row.binding.to_bytes())
 
 
 def only_planned(rooms: Rooms, tx: Tx, run: Run, row: StepRow, draft: Draft) -> None:

@@ -1,0 +1,161 @@
+"""What a bundle says about one run: its leaves in order, its files, and what is found wrong on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from mandamus.audit.model import Finding, Verdict
+from mandamus.audit.signer import Verifier
+from mandamus.evidence.model import Document, documents, leaf_file
+from mandamus.kernel import canonical
+from mandamus.kernel.errors import MandamusError
+
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, MandamusError)
+
+
+_SHAPE: Mapping[str, type | tuple[type, ...]] = {
+    "kind": str,
+    "at": int,
+    "who": dict,
+    "why": str,
+    "authority": dict,
+    "stream": str,
+    "seq": int,
+    "data": dict,
+    "run": (str, type(None)),
+    "step": (str, type(None)),
+    "prev": (str, type(None)),
+}
+
+
+def well_formed(fields: Mapping[str, Any]) -> bool:
+    """Whether a leaf has the fields that are read of every leaf, each of its type."""
+    return all(isinstance(fields.get(name, ...), kind) for name, kind in _SHAPE.items())
+
+
+@dataclass(frozen=True)
+class Record:
+    """One event of the run: its place in the log and the fields of its leaf."""
+
+    index: int
+    fields: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """Such as ``step.planned``."""
+        return str(self.fields["kind"])
+
+    @property
+    def step(self) -> str | None:
+        """The step it is about."""
+        step: str | None = self.fields["step"]
+        return step
+
+    @property
+    def at_us(self) -> int:
+        """When it was recorded."""
+        at_us: int = self.fields["at"]
+        return at_us
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """What its kind tells."""
+        data: Mapping[str, Any] = self.fields["data"]
+        return data
+
+    @property
+    def who(self) -> Mapping[str, Any]:
+        """Who did it."""
+        who: Mapping[str, Any] = self.fields["who"]
+        return who
+
+    @property
+    def actors(self) -> set[str]:
+        """The people behind it: who did it and on whose behalf."""
+        return {self.who["subject"], self.who["behalf_of"]} - {None}
+
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """The decisions it stands on."""
+        return tuple(self.fields["authority"]["decisions"])
+
+    @property
+    def approvals(self) -> tuple[str, ...]:
+        """The approvals it stands on."""
+        return tuple(self.fields["authority"]["approvals"])
+
+
+@dataclass
+class Case:
+    """One run before its judge. Every leaf is proved and the stream complete before a case is made."""
+
+    run: str
+    records: tuple[Record, ...]
+    files: Mapping[str, bytes]
+    platform: Verifier
+    problems: list[Finding]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def requested(self) -> Record:
+        """The first event."""
+        return self.records[0]
+
+    def of(self, kind: str) -> Sequence[Record]:
+        """The events of a kind, in order."""
+        return self._of_kind.get(kind, ())
+
+    def of_step(self, kind: str, step: str | None) -> Sequence[Record]:
+        """The events of a kind about one step, in order."""
+        return self._of_step.get((kind, step), ())
+
+    def last(self, kind: str, step: str | None, before: Record, after: Record | None = None) -> Record | None:
+        """The newest event of a kind about a step before one event, and after another where one is given."""
+        low = -1 if after is None else after.index
+        return next((r for r in reversed(self.of_step(kind, step)) if low < r.index < before.index), None)
+
+    @cached_property
+    def documents(self) -> Sequence[Document]:
+        """The documents that the leaves name."""
+        with self.reading(None, leaf_file(self.requested.index)):
+            return documents((record.index, record.fields) for record in self.records)
+        return ()
+
+    def document(self, file: str) -> Any:
+        """A JSON document of the bundle; raises ``ValueError`` where there is none, for ``reading`` to report."""
+        if file not in self.files:
+            raise ValueError(f"the bundle has no {file}")
+        return canonical.loads(self.files[file])
+
+    def wrong(self, message: str, record: Record | None, file: str = "", verdict: Verdict = Verdict.TAMPERED) -> None:
+        """Note what is wrong with an event or a file that it names."""
+        index = None if record is None else record.index
+        self.problems.append(Finding(verdict, message, file or leaf_file(index or 0), index))
+
+    @contextmanager
+    def reading(self, record: Record | None, file: str = "") -> Iterator[None]:
+        """Whatever does not have the form it should is one more finding, never an error."""
+        try:
+            yield
+        except _MALFORMED as error:
+            name = file or ("" if record is None else record.kind)
+            text = f"{name} is not of the form it should be: {type(error).__name__} {error}"
+            self.wrong(text, record, file)
+
+    @cached_property
+    def _of_kind(self) -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = {}
+        for record in self.records:
+            found.setdefault(record.kind, []).append(record)
+        return found
+
+    @cached_property
+    def _of_step(self) -> dict[tuple[str, str | None], list[Record]]:
+        found: dict[tuple[str, str | None], list[Record]] = {}
+        for record in self.records:
+            found.setdefault((record.kind, record.step), []).append(record)
+        return found

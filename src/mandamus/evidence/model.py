@@ -1,0 +1,105 @@
+"""What a bundle is made of, which documents the log says it must hold, and what a verification reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from mandamus.audit.model import Report
+from mandamus.kernel.ids import Digest, RunId
+
+FORMAT = "evidence/1"
+
+SUMMARY = "summary.json"
+WORKFLOW = "workflow.yaml"
+README = "README.txt"
+CHECKPOINT = "checkpoint"
+OPENED = 0
+"""Index of the leaf ``log.opened``, which anchors the platform's key; no log has it anywhere else."""
+
+FIXED = frozenset({SUMMARY, WORKFLOW, README, CHECKPOINT})
+"""Files that every bundle has, beside the manifest, the leaves and what the leaves name."""
+
+_NAMED: Mapping[str, tuple[str, ...]] = {
+    "step.planned": ("binding", "change_set", "plan"),
+    "step.waiting": ("binding",),
+    "effect.finished": ("result",),
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run hands over to be sealed: its summary (JSON-ready) and its documents by file name."""
+
+    run: RunId
+    summary: Mapping[str, Any]
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file that a bundle must hold because the leaf names its digest."""
+
+    file: str
+    digest: Digest
+    leaf: int
+    what: str
+
+
+@dataclass(frozen=True)
+class BundleReport(Report):
+    """What the verification of a bundle found; ``size`` is in files, ``notes`` are worth knowing and nothing wrong."""
+
+    run: str = ""
+    state: str = ""
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """As commands print it."""
+        return {**super().to_json(), "run": self.run, "state": self.state, "notes": list(self.notes)}
+
+
+def documents(leaves: Iterable[tuple[int, Mapping[str, Any]]]) -> list[Document]:
+    """Every document that the leaves of a run (index and fields, in order) name by digest, and its file's name.
+
+    Whoever gathers a bundle and whoever verifies it ask here, so that a file can be under no other name. When a step is
+    planned several times in one attempt, later documents are numbered: ``steps/build.1/binding.2.json``.
+    """
+    found: list[Document] = []
+    taken: dict[str, str] = {}
+    for index, leaf in leaves:
+        data = leaf["data"]
+        if leaf["kind"] == "decision.recorded":
+            file = f"decisions/{data['decision']}"
+            found.append(Document(f"{file}.json", Digest(data["document"]), index, "decision"))
+            found.append(Document(f"{file}.input.json", Digest(data["input"]), index, "input"))
+        for what in _NAMED.get(leaf["kind"], ()):
+            if data.get(what) is not None:
+                file = _free(f"steps/{leaf['step']}.{data['attempt']}/{what}", data[what], taken)
+                found.append(Document(file, Digest(data[what]), index, what))
+    return found
+
+
+def approval_file(approval: str) -> str:
+    """Where a signed approval is; its leaf names no digest but carries its signature."""
+    return f"approvals/{approval}.json"
+
+
+def leaf_file(index: int) -> str:
+    """Where the exact bytes of a leaf are."""
+    return f"log/{index}.json"
+
+
+def proof_file(index: int) -> str:
+    """Where its inclusion proof is (C2SP tlog-proof)."""
+    return f"log/{index}.tlog-proof"
+
+
+def _free(file: str, digest: str, taken: dict[str, str]) -> str:
+    for number in count(1):
+        name = f"{file}.json" if number == 1 else f"{file}.{number}.json"
+        if taken.setdefault(name, digest) == digest:
+            return name
+    raise AssertionError

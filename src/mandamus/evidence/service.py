@@ -1,0 +1,134 @@
+"""The verbs of evidence: seal the bundle that proves a run, and hand it out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from mandamus.audit.kinds import Kind
+from mandamus.audit.leaf import decode
+from mandamus.audit.model import Checkpoint, Event, IndexedLeaf, Resource
+from mandamus.audit.service import Audit
+from mandamus.audit.signer import Signer
+from mandamus.evidence import archive, manifest, store
+from mandamus.evidence.model import CHECKPOINT, README, SUMMARY, Parts, leaf_file, proof_file
+from mandamus.evidence.readme import readme
+from mandamus.kernel import canonical
+from mandamus.kernel.access import Permission, Subject, requires
+from mandamus.kernel.clock import Clock
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.ids import Digest, RunId
+from mandamus.store.blobs import Blobs
+from mandamus.store.database import Database
+
+CLOSING = "run.closed"
+
+
+class Evidence:
+    """The bundles of one home; ``signer`` is the platform's key, which the log's first leaf anchors."""
+
+    def __init__(self, db: Database, blobs: Blobs, audit: Audit, signer: Signer, clock: Clock) -> None:
+        self._db = db
+        self._blobs = blobs
+        self._audit = audit
+        self._signer = signer
+        self._clock = clock
+
+    def seal(self, who: Subject, parts: Parts) -> Digest:
+        """Make the bundle of a closed run and record it; gives its digest, under which it is a blob.
+
+        Safe to repeat after a crash at any point: one closing of a run has one bundle. Raises ``evidence_invalid``
+        when the log does not say that the run has closed.
+        """
+        checkpoint = self._audit.flush()
+        leaves = [leaf for leaf in self._audit.events(parts.run) if leaf.index < checkpoint.size]
+        if not leaves or decode(leaves[-1].bytes)["kind"] != CLOSING:
+            raise MandamusError(
+                Code.EVIDENCE_INVALID,
+                f"the log does not say that {parts.run} has closed, so there is nothing to seal",
+                remedy=f"see where it is with `mandamus runs show {parts.run}`",
+            )
+        last = leaves[-1].index
+        with self._db.read() as conn:
+            known = store.find(conn, parts.run, last)
+        if known is not None:
+            return known.digest
+        digest = self._blobs.put(self._bundle(parts, leaves, checkpoint))
+        sealed = store.Sealed(parts.run, last, digest, self._clock.now_us())
+        with self._db.begin("evidence.sealed") as tx:
+            if store.add(tx.conn, sealed):
+                self._audit.record(tx, _event(Kind.EVIDENCE_SEALED, who, sealed))
+                return digest
+        # Somebody else sealed the same closing meanwhile; theirs is the bundle.
+        return self.seal(who, parts)
+
+    @requires(Permission.EVIDENCE_READ)
+    def export(self, who: Subject, run_id: RunId, path: Path) -> Digest:
+        """Write the bundle of a run to a new file and record that; gives the bundle's digest.
+
+        Raises ``conflict`` when the file exists or the run is not sealed, ``unavailable`` when it cannot be written.
+        """
+        sealed = self._newest(run_id)
+        data = self._blobs.get(sealed.digest)
+        with _new_file(path) as file:
+            with self._db.begin("evidence.exported") as tx:
+                self._audit.record(tx, _event(Kind.EVIDENCE_EXPORTED, who, sealed))
+            file.write(data)
+        return sealed.digest
+
+    def _newest(self, run_id: RunId) -> store.Sealed:
+        with self._db.read() as conn:
+            sealed = store.newest(conn, run_id)
+        leaves = self._audit.events(run_id)
+        if sealed is None or leaves[-1].index > sealed.leaf:
+            raise MandamusError(
+                Code.CONFLICT,
+                f"{run_id} has no sealed evidence" if sealed is None else f"{run_id} goes on, its evidence is outdated",
+                remedy=f"a run is sealed when it ends; see where it is with `mandamus runs show {run_id}`",
+                context={"run": run_id},
+            )
+        return sealed
+
+    def _bundle(self, parts: Parts, leaves: list[IndexedLeaf], checkpoint: Checkpoint) -> bytes:
+        all_leaves = [self._audit.opened(), *leaves]
+        proofs = self._audit.prove((leaf.index for leaf in all_leaves), checkpoint)
+        files = dict(parts.files)
+        files[SUMMARY] = canonical.dumps(parts.summary)
+        files[README] = readme(parts.run, checkpoint.origin)
+        files[CHECKPOINT] = checkpoint.note
+        files |= {leaf_file(leaf.index): leaf.bytes for leaf in all_leaves}
+        files |= {proof_file(index): text for index, text in proofs.items()}
+        files |= manifest.write(parts.run, files, self._signer)
+        return archive.pack(files, lambda digest: manifest.seal(parts.run, digest, self._signer))
+
+
+def _event(kind: Kind, who: Subject, sealed: store.Sealed) -> Event:
+    """In a stream of its own: the run's stream has ended."""
+    return Event(kind, who, Resource("evidence", sealed.run), data={"digest": sealed.digest})
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that was not there before, durable when the block ends and gone again when it fails."""
+    try:
+        with path.open("xb") as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                path.unlink()
+                raise
+    except FileExistsError as error:
+        raise MandamusError(
+            Code.CONFLICT, f"{path} exists already", remedy="name another file, or move this one away"
+        ) from error
+    except OSError as error:
+        raise MandamusError(
+            Code.UNAVAILABLE,
+            f"{path} cannot be written: {error.strerror}",
+            remedy="name a file in a folder that is there, is yours and has space",
+        ) from error

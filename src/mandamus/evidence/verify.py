@@ -1,0 +1,259 @@
+"""Verifies a bundle offline: nothing but the file and the log's verifier key, no database, no network.
+
+First the pages: is every byte what the platform sealed, and every leaf one of the trusted log? Only when they all are
+does it make sense to read them, and then the story is judged: was nothing done that was not planned, allowed, approved
+by others than its makers, and promised before? Within each half every problem is reported at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mandamus.audit import leaf as leaves
+from mandamus.audit import note, proof, tree
+from mandamus.audit.model import Checkpoint, Finding, Verdict
+from mandamus.audit.signer import Verifier, parse_vkey
+from mandamus.audit.verify import PROBLEMS_MAX, verdict_of
+from mandamus.evidence import archive as archives
+from mandamus.evidence import effects, manifest, people, story
+from mandamus.evidence.archive import Archive
+from mandamus.evidence.case import Case, Record, well_formed
+from mandamus.evidence.manifest import MANIFEST, SIGNATURE
+from mandamus.evidence.model import CHECKPOINT, OPENED, SUMMARY, BundleReport, leaf_file, proof_file
+from mandamus.kernel import canonical
+from mandamus.kernel.errors import MandamusError
+
+CLOSING = "run.closed"
+
+_LEAF = re.compile(r"log/(0|[1-9][0-9]{0,18})\.json")
+_OF_LEAF = re.compile(r"log/(0|[1-9][0-9]{0,18})\.(?:json|tlog-proof)")
+
+
+def verify(bundle: Path, trust: str) -> BundleReport:
+    """Verify the bundle in a file against the log's verifier key ``trust``; findings never raise.
+
+    1. The log's key signs the checkpoint, whose leaf 0 names the platform's key, which signs the manifest.
+    2. The files are exactly those of the manifest.
+    3. Every leaf is in the checkpoint's tree; the run's are all there, chained, and end with ``run.closed``.
+    4. The story holds: see the modules ``story``, ``people`` and ``effects``.
+    5. The archive is byte for byte the one that was sealed.
+    """
+    try:
+        verifier = parse_vkey(trust)
+    except MandamusError as error:
+        return BundleReport(0, (Finding(verdict_of(error), error.message),))
+    problems: list[Finding] = []
+    archive = archives.read(bundle, problems)
+    if archive is None:
+        return BundleReport(0, tuple(problems), verifier.name)
+    pages = _Pages(archive, problems)
+    checkpoint = pages.checkpoint(verifier)
+    platform = None if checkpoint is None else pages.platform(checkpoint)
+    pages.manifest(platform)
+    records = pages.leaves(checkpoint)
+    notes: list[str] = []
+    if platform is not None and not problems:
+        case = Case(pages.run, records, pages.contents, platform, problems)
+        judge(case)
+        notes = case.notes
+    if platform is not None and not problems:
+        pages.seal(platform)
+    state = str(records[-1].data.get("state", "")) if records else ""
+    found = tuple(problems[:PROBLEMS_MAX])
+    return BundleReport(len(archive.files), found, verifier.name, pages.run, state, tuple(notes))
+
+
+def judge(case: Case) -> None:
+    """Whether what the proved leaves and the documents tell is one story, and a governed one."""
+    story.check_documents(case)
+    story.check_request(case)
+    story.check_ends(case)
+    story.check_plans(case)
+    story.check_steps(case)
+    with case.reading(None, SUMMARY):
+        makers = people.Makers(case)
+        votes = people.check_votes(case, makers)
+        decisions = effects.check_decisions(case)
+        effects.check_effects(case, decisions, votes, makers)
+    people.note_unverified(case)
+
+
+@dataclass
+class _Pages:
+    """The bytes of a bundle on their way to be trusted."""
+
+    archive: Archive
+    problems: list[Finding]
+    run: str = ""
+    reported: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.reported |= self.archive.unreadable
+
+    @property
+    def contents(self) -> Mapping[str, bytes]:
+        """The files without the manifest and its signature."""
+        return {name: data for name, data in self.archive.files.items() if name not in (MANIFEST, SIGNATURE)}
+
+    def checkpoint(self, verifier: Verifier) -> Checkpoint | None:
+        """The signed tree head, from its own file or, when that was damaged, from the proof of leaf 0."""
+        wrong: list[Finding] = []
+        for name in (CHECKPOINT, proof_file(OPENED)):
+            data = self._need(name)
+            if data is None:
+                continue
+            try:
+                held = data if name == CHECKPOINT else proof.parse(data).checkpoint
+                return note.read_checkpoint(held, verifier)
+            except MandamusError as error:
+                wrong.append(Finding(verdict_of(error), error.message, name))
+        self.problems += wrong
+        self.reported |= {finding.file for finding in wrong}
+        return None
+
+    def platform(self, checkpoint: Checkpoint) -> Verifier | None:
+        """The platform's key, from the very first leaf of the trusted log."""
+        name = leaf_file(OPENED)
+        fields = self._leaf(OPENED, checkpoint)
+        if fields is None:
+            return None
+        expected = (f"log/{checkpoint.origin}", 0, "log.opened", checkpoint.origin)
+        data = fields["data"]
+        if (fields["stream"], fields["seq"], fields["kind"], data.get("origin")) != expected:
+            self._add(Verdict.TAMPERED, "it is not the leaf that opens this log", name)
+            return None
+        try:
+            return parse_vkey(str(data.get("platform_key")))
+        except MandamusError as error:
+            self._add(Verdict.TAMPERED, error.message, name)
+            return None
+
+    def manifest(self, platform: Verifier | None) -> None:
+        """Compare the files with the manifest; without a platform key nothing is proved, but damage still shows."""
+        data = self._need(MANIFEST)
+        if data is None:
+            return
+        try:
+            run, listed = manifest.read(data)
+        except ValueError as error:
+            self._add(Verdict.TAMPERED, str(error), MANIFEST)
+            return
+        if platform is not None and not self._signed(run, data, platform):
+            return
+        self.run = run
+        present = self.archive.files.keys() - {MANIFEST, SIGNATURE}
+        for name in sorted(listed.keys() - present - self.reported):
+            self._add(Verdict.INCOMPLETE, "it is missing", name)
+        for name in sorted(present - listed.keys()):
+            self._add(Verdict.TAMPERED, "the manifest does not list it", name)
+        for name in sorted(present & listed.keys() - self.reported):
+            if not manifest.fits(self.archive.files[name], listed[name]):
+                self._add(Verdict.TAMPERED, "its bytes are not those the manifest lists", name)
+
+    def leaves(self, checkpoint: Checkpoint | None) -> tuple[Record, ...]:
+        """The events of the run, each proved, in their chain."""
+        if checkpoint is None:
+            return ()
+        if self.archive.files.get(CHECKPOINT, checkpoint.note) != checkpoint.note and CHECKPOINT not in self.reported:
+            self._add(Verdict.TAMPERED, "it is not the checkpoint of the proofs", CHECKPOINT)
+        indices = sorted(int(found[1]) for name in self.archive.files if (found := _LEAF.fullmatch(name)))
+        records = []
+        for index in indices:
+            fields = None if index == OPENED else self._leaf(index, checkpoint)
+            if fields is not None:
+                records.append(Record(index, fields))
+        if not self.run and records:
+            # The manifest is not to be believed; what it would say is what most leaves say anyway.
+            self.run = str(records[0].fields["run"])
+        self._chain(records)
+        return tuple(records)
+
+    def seal(self, platform: Verifier) -> None:
+        """Nothing beside the files changed either; asked last, since any other change breaks the seal as well."""
+        sealed, signature = self.archive.sealed, self.archive.seal
+        if sealed is None:
+            self._add(Verdict.TAMPERED, "the file does not end where the archive does", "")
+            return
+        why = manifest.signs("seal", self.run, sealed, signature, platform)
+        if why:
+            self._add(Verdict.TAMPERED, f"the archive itself was changed or made anew: {why}", "")
+
+    def _signed(self, run: str, data: bytes, platform: Verifier) -> bool:
+        """Whether the manifest can be believed; when it cannot, it is not asked about other files either."""
+        signature = self._need(SIGNATURE)
+        if signature is None:
+            return True
+        why = manifest.signs("manifest", run, canonical.digest(data), signature, platform)
+        if why == manifest.OTHER:
+            self._add(Verdict.TAMPERED, "it is not the manifest that was signed", MANIFEST)
+            return False
+        if why:
+            self._add(Verdict.TAMPERED, why, SIGNATURE)
+        return True
+
+    def _leaf(self, index: int, checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+        """The fields of a leaf that its proof shows in the checkpoint, or None with the reason noted."""
+        file, beside = leaf_file(index), proof_file(index)
+        data, text = self._need(file), self._need(beside)
+        if data is None or text is None or {file, beside} & self.reported:
+            return None
+        try:
+            shown = proof.parse(text)
+        except MandamusError as error:
+            self._add(Verdict.TAMPERED, error.message, beside)
+            return None
+        fields = None
+        if shown.checkpoint != checkpoint.note or shown.index != index:
+            self._add(Verdict.TAMPERED, "it is a proof of another leaf or for another checkpoint", beside)
+        elif not proof.includes(checkpoint, shown, data):
+            self._add(Verdict.TAMPERED, f"with its proof it is not leaf {index} of the signed log", file)
+        else:
+            fields = self._fields(data, file)
+        return fields
+
+    def _fields(self, data: bytes, file: str) -> Mapping[str, Any] | None:
+        try:
+            fields = leaves.decode(data)
+        except MandamusError as error:
+            self._add(Verdict.TAMPERED, error.message, file)
+            return None
+        if not well_formed(fields):
+            self._add(Verdict.TAMPERED, "it lacks fields that every leaf has", file)
+            return None
+        return fields
+
+    def _chain(self, records: list[Record]) -> None:
+        """The run's events are all there, from its first to the one that closes it, each naming the one before it."""
+        newest, hashed = -1, b""
+        for record in records:
+            fields, name = record.fields, leaf_file(record.index)
+            if fields["run"] != self.run or fields["stream"] != f"run/{self.run}":
+                self._add(Verdict.TAMPERED, f"it is not of the run {self.run}", name)
+                continue
+            seq = fields["seq"]
+            if seq <= newest:
+                self._add(Verdict.TAMPERED, f"event {seq} of the run stands after event {newest}", name)
+                continue
+            if seq > newest + 1:
+                self._add(Verdict.INCOMPLETE, f"before event {seq} of the run, event {newest + 1} is missing", name)
+            elif fields["prev"] != (hashed.hex() or None):
+                self._add(Verdict.TAMPERED, f"it does not name the hash of event {newest} of the run", name)
+            newest, hashed = seq, tree.leaf_hash(self.archive.files[name])
+        if not records or records[-1].kind != CLOSING:
+            self._add(Verdict.INCOMPLETE, f"the run's last event, {CLOSING}, is missing", "")
+
+    def _need(self, name: str) -> bytes | None:
+        """A file; when it is not there, that is noted once."""
+        data = self.archive.files.get(name)
+        if data is None and name not in self.reported:
+            self._add(Verdict.INCOMPLETE, "it is missing", name)
+        return data
+
+    def _add(self, verdict: Verdict, message: str, file: str) -> None:
+        found = _OF_LEAF.fullmatch(file)
+        self.problems.append(Finding(verdict, message, file, int(found[1]) if found else None))
+        self.reported.add(file)
