@@ -34,8 +34,7 @@ environments:
     vars: {region: north}
     policies: [policy]
 """
-ALLOW = "package mandamus.plan\n\nwarn contains \"looked at\" if input.step.name == \"never\"\n"
-ASK = 'package mandamus.plan\n\nrequire_approval contains {"group": "platform", "count": 1, "msg": "look"}\n'
+ALLOW = 'package mandamus.plan\n\nwarn contains "looked at" if input.step.name == "never"\n'
 
 
 class MovableClock:
@@ -118,9 +117,7 @@ class Stage:
 
     def house(self, user: str | None = None) -> House:
         """A house as another process would open it; one per user."""
-        made = open_house(
-            Settings(), dict(os.environ), self.home, user, tools=Tools(self.act), clock=self.clock
-        )  # type: ignore[arg-type]
+        made = open_house(Settings(), dict(os.environ), self.home, user, tools=Tools(self.act), clock=self.clock)  # type: ignore[arg-type]
         self.houses.append(made)
         return made
 
@@ -153,7 +150,8 @@ class Stage:
         """See a run through; afterwards its rows equal the fold of its events."""
         run = house.drive(run_id, self.notices.append)
         with house.rooms.db.read() as conn:
-            assert health.check(conn, run_id, [canonical.loads(leaf.bytes) for leaf in house.audit.events(run_id)]) == []
+            leaves = [canonical.loads(leaf.bytes) for leaf in house.audit.events(run_id)]
+            assert health.check(conn, run_id, leaves) == []
         return run
 
     def decide(self, user: str, run: Run, verdict: str = "approve", **options: Any) -> Run:

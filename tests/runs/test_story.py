@@ -175,7 +175,7 @@ def test_a_failed_step_stops_those_that_need_it(stage):
 
 def test_a_step_is_tried_again(stage):
     """``retry`` gives a failed step its further attempts, each with a plan and an effect of its own."""
-    stage.act.script["one"] = lambda task: (failing()(task) if task.attempt < 3 else Applied(ok=True))
+    stage.act.script["one"] = lambda task: failing()(task) if task.attempt < 3 else Applied(ok=True)
     stage.workflow("one: {retry: {attempts: 3, backoff: 0s}, act: {}}")
     run = stage.ask()
     assert run.state is RunState.SUCCEEDED

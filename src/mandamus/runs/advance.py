@@ -1,7 +1,7 @@
 """Advance: one dispatched job takes a run as far as it can go, then lets go of every thread.
 
 1. Steps whose effect began before a crash are taken up again first, through the same code as new ones.
-2. Ready steps run: the only one on this thread, several side by side on a few threads.
+2. Ready steps run side by side on a few threads, while this one listens for a cancel.
 3. When nothing runs and nothing is ready, the run is closed, or it waits: for people, for a lock, for a settlement.
    A waiting run has no job, no thread and no timer; whoever ends the wait enqueues the next advance.
 """
@@ -48,6 +48,8 @@ class _Advance:
         self.cancel = Cancel()
         self.running: dict[Future[None], str] = {}
         self.blocked: set[str] = set()
+        self.due_us: int | None = None
+        """When the next retry that waits for its time may begin."""
 
     def go(self) -> int:
         """Until nothing can go on; gives how many of the run's wakes were looked at."""
@@ -56,14 +58,10 @@ class _Advance:
             while True:
                 if self.job.take_wake():
                     todo += self._after_wake(todo)
-                todo = todo or self._ready()
-                if len(todo) == 1 and not self.running:
-                    self._step(todo.pop())
-                    continue
-                for row in todo:
+                for row in todo or self._ready():
                     self.running[pool.submit(self._step, row)] = row.name
                 todo = []
-                if not self.running and not self._back_off():
+                if not self.running and self.due_us is None:
                     return self.run.wakes
                 self._wait_for_something()
 
@@ -84,13 +82,16 @@ class _Advance:
         return [row for row in self._resumable() if row.name not in busy]
 
     def _ready(self) -> list[StepRow]:
+        self.due_us = None
         if self.cancel.is_set():
             return []
         now_us = self.rooms.clock.now_us()
         with self.rooms.db.read() as conn:
             rows = store.ready_steps(conn, self.run.id)
         busy = set(self.running.values()) | self.blocked
-        return [row for row in rows if row.name not in busy and row.not_before_us <= now_us]
+        free = [row for row in rows if row.name not in busy]
+        self.due_us = min((row.not_before_us for row in free if row.not_before_us > now_us), default=None)
+        return [row for row in free if row.not_before_us <= now_us]
 
     def _step(self, row: StepRow) -> None:
         step = self.workflow.by_name[row.name]
@@ -99,23 +100,15 @@ class _Advance:
             self.blocked.add(row.name)
 
     def _wait_for_something(self) -> None:
-        """Until a step ends or somebody wakes the run; a step's trouble of the machine is raised here."""
+        """Until a step ends, a retry is due, or somebody wakes the run; trouble of the machine is raised here."""
         for future in self.running:
             future.add_done_callback(lambda _future: self.job.notify())
-        self.job.wait(self._back_off())
+        due_s = None if self.due_us is None else max((self.due_us - self.rooms.clock.now_us()) / 1_000_000, 0.001)
+        self.job.wait(due_s)
         done, _ = wait(self.running, timeout=0, return_when=FIRST_COMPLETED)
         for future in done:
             del self.running[future]
             future.result()
-
-    def _back_off(self) -> float | None:
-        """Seconds until the next retry is due, or None when none waits."""
-        if self.cancel.is_set():
-            return None
-        with self.rooms.db.read() as conn:
-            due = [row.not_before_us for row in store.ready_steps(conn, self.run.id) if row.name not in self.blocked]
-        left = [at_us - self.rooms.clock.now_us() for at_us in due]
-        return max(min(left) / 1_000_000, 0.001) if left else None
 
     def _cancel_idle(self) -> None:
         """Cancel what does not run; what runs is told and records its own end."""

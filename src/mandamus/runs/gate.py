@@ -129,13 +129,14 @@ def load(step: StepRow, further: tuple[DecisionId, ...]) -> Judged:
 
     Raises ``digest_mismatch`` when the rows do not fit together.
     """
-    if step.binding is None or step.plan is None or step.binding.change_set != step.plan.change_set:
+    bound, plan = step.binding, step.plan
+    if bound is None or plan is None or (bound.change_set, bound.artifact) != (plan.change_set, plan.artifact):
         raise MandamusError(
             Code.DIGEST_MISMATCH,
             f"step {step.name} of {step.run} is not bound to the plan it was judged with",
             remedy="run `mandamus doctor`; then `mandamus runs retry` plans it again",
         )
-    return Judged(step=step, binding=step.binding, requires=step.requires, decisions=(*step.decisions, *further))
+    return Judged(step=step, binding=bound, requires=step.requires, decisions=(*step.decisions, *further))
 
 
 def denial(verdicts: Sequence[Verdict]) -> MandamusError:

@@ -68,17 +68,24 @@ def awaited(work: Work) -> tuple[str, ...]:
 def draft(rooms: Rooms, work: Work) -> Draft:
     """Run the tool's plan and bind what came out; raises what the executor raises."""
     executor = rooms.executors.get(work.step.executor)
-    planned = executor.plan(task(rooms, work, "plan"))
+    given = task(rooms, work, "plan")
+    try:
+        planned = executor.plan(given)
+    finally:
+        given.output.close()
+    # Executors keep secrets out by themselves; what policy and people see is scrubbed here once more.
+    change_set = given.redactor.value(planned.change_set.to_json())
+    native = None if planned.native is None else given.redactor.value(canonical.loads(planned.native))
     record = PlanRecord(
-        change_set=rooms.blobs.put(planned.change_set.to_bytes()),
+        change_set=rooms.blobs.put(canonical.dumps(change_set)),
         artifact=rooms.blobs.put(planned.blob),
-        native=None if planned.native is None else rooms.blobs.put(planned.native),
+        native=None if native is None else rooms.blobs.put(canonical.dumps(native)),
         lock=planned.lock,
         state=None if planned.state_read is None else vars(planned.state_read),
         summary=planned.change_set.summary(),
     )
-    native = {} if planned.native is None else {work.step.executor: canonical.loads(planned.native)}
-    return Draft(record, _bind(rooms, work, planned, record), planned.change_set.to_json(), native)
+    shown = {} if native is None else {work.step.executor: native}
+    return Draft(record, _bind(rooms, work, planned, record), change_set, shown)
 
 
 def task(rooms: Rooms, work: Work, phase: str) -> Task:
