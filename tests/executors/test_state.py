@@ -119,10 +119,10 @@ def test_one_step_holds_a_state_at_a_time(store, database):
     held = store.holder(*AT)
     assert (held.run, held.step) == ("r1", "a")
     with database.begin("release") as tx:
-        store.release(tx, *AT, "r2")
+        store.release(tx, *AT, "r2", "a")
         store.release(tx, *AT, "r1", "b")
         assert not store.acquire(tx, *AT, "r2", "a")
-        store.release(tx, *AT, "r1")
+        store.release(tx, *AT, "r1", "a")
         assert store.acquire(tx, *AT, "r2", "a")
     assert store.holder("dev", AT[1]).run == "r2"
 
@@ -181,7 +181,7 @@ def test_who_queues_up_is_seen_by_the_release(store, database):
 
     def release() -> None:
         with database.begin("release") as tx:
-            store.release(tx, *AT, "r1")
+            store.release(tx, *AT, "r1", "a")
         released.set()
 
     with database.begin("queue") as tx:
@@ -206,7 +206,7 @@ def test_counting_up_in_many_threads_loses_no_write(store, database):
                 before = store.ref(*AT) if database.is_sqlite else states._newest(tx.conn, *AT)
                 found = 0 if before is None else getattr(before, "ref", before).serial
                 store.write(tx, *AT, made(found + 1), run, "a")
-                store.release(tx, *AT, run)
+                store.release(tx, *AT, run, "a")
                 left -= 1
 
     threads = [threading.Thread(target=count, args=(f"r{index}",)) for index in range(4)]

@@ -87,7 +87,7 @@ class Http:
         return request.planned(task, self.name, asked, {"tool": self.name})
 
     def apply(self, task: Task, blob: bytes) -> Applied:
-        """Send the planned request once. Only a known answer is a result: sent and unanswered is indeterminate."""
+        """Send the planned request once. Raises ``effect_indeterminate`` when it was sent and no answer came."""
         asked = request.opened(task, self.name, blob, http_spec.asked(task))
         wire = self._wire(task, asked)
         hard_s = wire["timeout_s"] + _HARD_STOP_S
@@ -95,7 +95,10 @@ class Http:
         done = self._runner.run(task, command, marks=_marks(task), deadline_s=hard_s, grace_s=_GRACE_S)
         found = _found(task)
         if found.status is None:
-            return Applied(ok=False, error=_unanswered(task, asked, found, done), partial=found.sent)
+            error = _unanswered(task, asked, found, done)
+            if error.code is Code.EFFECT_INDETERMINATE:
+                raise error
+            return Applied(ok=False, error=error)
         outputs = _outputs(found.answer or {})
         if http_spec.expected(asked, found.status):
             return Applied(ok=True, outputs=outputs)

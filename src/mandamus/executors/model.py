@@ -346,7 +346,10 @@ class Executor(Protocol):
         ...
 
     def apply(self, task: Task, blob: bytes) -> Applied:
-        """Do exactly what ``blob`` says. A failure of the tool is an ``Applied``, not an exception."""
+        """Do exactly what ``blob`` says. A failure of the tool is an ``Applied``, not an exception.
+
+        Raises ``effect_indeterminate`` when it was begun and nobody can tell what came of it; then ``probe`` is asked.
+        """
         ...
 
     def probe(self, task: Task, blob: bytes) -> Probed:

@@ -77,10 +77,10 @@ class StateStore:
             if found is not None:
                 return (found.run, found.step) == (run, step)
 
-    def release(self, tx: Tx, environment: str, name: str, run: str, step: str | None = None) -> None:
-        """Give the lock back if this run (and step, when given) holds it."""
-        mine = locks.delete().where(locks.c.environment == environment, locks.c.name == name, locks.c.run == run)
-        tx.conn.execute(mine if step is None else mine.where(locks.c.step == step))
+    def release(self, tx: Tx, environment: str, name: str, run: str, step: str) -> None:
+        """Give the lock back if this step holds it."""
+        held = locks.c.environment == environment, locks.c.name == name, locks.c.run == run, locks.c.step == step
+        tx.conn.execute(locks.delete().where(*held))
 
     def holder(self, environment: str, name: str) -> Holder | None:
         """Who holds the lock."""

@@ -136,7 +136,7 @@ def _act(rooms: Rooms, work: Work) -> _Done:
     try:
         applied = rooms.executors.get(work.step.executor).apply(task, blob)
     except MandamusError as error:
-        if error.retryable:
+        if error.retryable or error.code is Code.EFFECT_INDETERMINATE:
             raise
         applied = tools.Applied(ok=False, error=error)
     finally:
@@ -180,7 +180,7 @@ def _keep_state(rooms: Rooms, tx: Tx, work: Work, state: bytes | None) -> None:
 
 def _unlock(rooms: Rooms, tx: Tx, work: Work) -> None:
     if work.state_name is not None:
-        progress.unlock(rooms, tx, work.environment.name, work.state_name, work.run.id)
+        progress.unlock(rooms, tx, work.environment.name, work.state_name, work.row)
 
 
 def _probe(rooms: Rooms, work: Work) -> _Done | tools.Probed:

@@ -10,7 +10,7 @@ from mandamus.audit.model import Authority, Outcome
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Subject
 from mandamus.kernel.errors import MandamusError
-from mandamus.kernel.ids import DecisionId, Digest, RunId
+from mandamus.kernel.ids import DecisionId, Digest
 from mandamus.runs import store
 from mandamus.runs.lifecycle import STEP_PASSES, StepEvent, StepState, step_after
 from mandamus.runs.model import Binding, Judged, Notice, Requirement, Run, StepRow
@@ -222,8 +222,8 @@ def moved(rooms: Rooms, tx: Tx, run: Run, row: StepRow, what: str, then: str) ->
     tx.after_commit(lambda: rooms.tell(Notice(run.id, row.name, row.state.value, text)))
 
 
-def unlock(rooms: Rooms, tx: Tx, environment: str, state: str, run_id: RunId) -> None:
-    """Release a state's lock and wake every run that waits for it."""
-    rooms.states.release(tx, environment, state, run_id)
+def unlock(rooms: Rooms, tx: Tx, environment: str, state: str, row: StepRow) -> None:
+    """Release a state's lock if this step holds it, and wake every run that waits for it."""
+    rooms.states.release(tx, environment, state, row.run, row.name)
     for waiter in store.take_lock_waiters(tx.conn, environment, state):
         rooms.engine.enqueue(tx, "run", waiter, store.next_wake(tx.conn, waiter))

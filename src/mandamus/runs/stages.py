@@ -274,7 +274,7 @@ def _unlock(rooms: Rooms, work: Work) -> None:
 
 def _unlock_in(rooms: Rooms, tx: Tx, work: Work) -> None:
     if work.state_name is not None:
-        progress.unlock(rooms, tx, work.environment.name, work.state_name, work.run.id)
+        progress.unlock(rooms, tx, work.environment.name, work.state_name, work.row)
 
 
 def _afresh(rooms: Rooms, work: Work) -> Work:
