@@ -55,7 +55,9 @@ inputs:
   code:   {type: integer, default: 0}
 steps:
   change:
-    script: {run: 'printf "%s\\\\n" "$SAYS"; exit "$CODE"', env: {SAYS: "${{ inputs.says }}", CODE: "${{ inputs.code }}"}}
+    script:
+      run: 'printf "%s\\\\n" "$SAYS"; exit "$CODE"'
+      env: {SAYS: "${{ inputs.says }}", CODE: "${{ inputs.code }}"}
   after:
     needs: [change]
     script: {run: "true"}
@@ -136,7 +138,7 @@ class Shell:
         )
 
 
-def _no_demo(_say: Callable[[str], None], _keep: bool) -> Mapping[str, Any]:
+def _no_demo(_say: Callable[[str], None], _keep: bool) -> Mapping[str, Any]:  # noqa: FBT001 - the door's
     raise AssertionError("no test here plays the demo")
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -13,8 +14,9 @@ COLOUR = re.compile("\x1b\\[[0-9;:]*m")
 PIECES = st.lists(
     st.sampled_from(
         [
-            b"\x1b[31m", b"\x1b[0m", b"\x1b[2J", b"\x1b[8mhidden\x1b[28m", b"\x1b]0;title\x07", b"\x1b]8;;http://x\x1b\\",
-            b"\x1bP+q\x1b\\", b"\x1bc", b"\x1b", b"\x1b[", b"\r\n", b"\r", b"\x9b31m", "\u202e".encode(), "\u200b".encode(),
+            b"\x1b[31m", b"\x1b[0m", b"\x1b[2J", b"\x1b[8mhidden\x1b[28m", b"\x1b]0;title\x07",
+            b"\x1b]8;;http://x\x1b\\", b"\x1bP+q\x1b\\", b"\x1bc", b"\x1b", b"\x1b[", b"\r\n", b"\r", b"\x9b31m",
+            "\u202e".encode(), "\u200b".encode(),
             b"text", "caf\u00e9".encode(), b"\xff", b"\x00", b"\x07", b"\n", b"\t", b"\x1b[?1049h", b"\x1b[38;2;1;2;3m",
         ]
     ),
@@ -25,7 +27,7 @@ PIECES = st.lists(
 def _shown(data: bytes, cuts: list[int], *, colour: bool = True) -> str:
     shown = Shown(colour=colour)
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    parts = [shown.feed(data[low:high]) for low, high in zip(edges, edges[1:], strict=False)]
+    parts = [shown.feed(data[low:high]) for low, high in itertools.pairwise(edges)]
     return "".join(parts) + shown.close()
 
 

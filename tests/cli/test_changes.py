@@ -12,7 +12,10 @@ CHANGES = ChangeSet(
     tool={"name": "terraform", "version": "1.9.0", "format": "1.2"},
     fidelity=Confidence.EXACT,
     changes=(
-        Change("aws_s3_bucket.logs", "aws_s3_bucket", "logs", Action.CREATE, after={"acl": "private", "tags": {"a/b": "x"}}),
+        Change(
+            "aws_s3_bucket.logs", "aws_s3_bucket", "logs", Action.CREATE,
+            after={"acl": "private", "tags": {"a/b": "x"}},
+        ),
         Change(
             "aws_db_instance.main", "aws_db_instance", "main", Action.REPLACE, destructive=True,
             replace_order="delete_before_create", reason="replace_because_cannot_update", source="main.tf:12",

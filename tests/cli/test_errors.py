@@ -122,7 +122,8 @@ def test_a_traceback_is_shown_when_asked_for(reported):
     try:
         raise ValueError("boom")
     except ValueError as error:
-        assert reported(error)[1].startswith("Traceback (most recent call last):")
+        said = reported(error)[1]
+    assert said.startswith("Traceback (most recent call last):")
 
 
 def test_hostile_text_in_an_error_is_harmless(reported):
