@@ -154,6 +154,17 @@ def test_a_point_without_rules_is_noted(decide, publish):
     assert verdict.notes == ("no rule for this point: no set defines package mandamus.apply",)
 
 
+def test_a_protected_environment_judges_every_plan(decide, publish):
+    """Sets that say nothing about plans are no policy on changes: under protection that is a deny, elsewhere a note."""
+    trigger = publish({"p.rego": 'package mandamus.trigger\n\ndeny contains "no" if input.never\n'})
+    held = decide({}, [trigger])
+    assert (held.outcome, held.error.partition(": ")[0]) == (Outcome.DENY, "no_policy")
+    assert "package mandamus.plan" in held.error
+    assert decide({}, [trigger], protected=False).outcome is Outcome.ALLOW
+    assert decide({}, [trigger], Point.TRIGGER).outcome is Outcome.ALLOW
+    assert decide({}, [trigger, publish({"plan.rego": RULES})]).outcome is Outcome.ALLOW
+
+
 def test_an_unprotected_environment_needs_no_policy(decide):
     """Without sets an unprotected environment is allowed with a note, a protected one is denied."""
     free = decide({}, [], protected=False)
