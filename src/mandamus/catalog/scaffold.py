@@ -103,8 +103,8 @@ deny contains {
 	change.after.input.public == true
 }
 
-# Other people look at what changes infrastructure; an empty group means the environment's own approvers.
-require_approval contains {"msg": "infrastructure changes", "group": "", "count": 1} if {
+# Other people look at what changes infrastructure; without a `group` those are the environment's own approvers.
+require_approval contains {"msg": "infrastructure changes", "count": 1} if {
 	input.environment.protected
 	input.step.executor == "terraform"
 }
