@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.exc import IntegrityError
 
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Authority, Event, Outcome, Resource
@@ -65,14 +66,6 @@ class Intent:
     artifact: str
 
 
-@dataclass(frozen=True)
-class Settled(Generic[T]):
-    """What a probe found: ``value`` when the act is known to have ended, ``state`` says how."""
-
-    state: State
-    value: T | None = None
-
-
 class Effects:
     """The effects of one home."""
 
@@ -96,7 +89,8 @@ class Effects:
         """Make the effect. ``begin`` runs in the intent's transaction and may refuse by raising.
 
         ``finish`` runs in the result's transaction and gives what the log names by digest. Raises ``home_locked``
-        for a stale token and ``audit_unavailable`` when the promise cannot be published: then nothing was begun.
+        for a stale token, ``conflict`` for an effect that was promised before, and ``audit_unavailable`` when the
+        promise cannot be published. Then nothing was begun; yet a promise that stands is only withdrawn by `void`.
         """
         with self._db.begin("effect.intend") as tx:
             token = self._engine.check_token(tx)
@@ -111,6 +105,7 @@ class Effects:
             }
             leaf = self._audit.record(tx, _event(Kind.EFFECT_INTENDED, intent.who, key, data, intent.authority))
         self._audit.wait_checkpointed(leaf, self._timeout_s)
+        self._check_still_ours(key)
         value = act()
         self.conclude(key, intent.who, value, succeeded=succeeded, finish=finish)
         return value
@@ -125,12 +120,18 @@ class Effects:
         finish: Callable[[Tx, T], Mapping[str, Any]],
         by_probe: bool = False,
     ) -> None:
-        """Record the result; trouble of the machine is waited out, for what was done cannot be undone."""
+        """Record the result; trouble of the machine is waited out, for what was done cannot be undone.
+
+        Raises ``conflict`` when the effect has a result or was given up: the first word on it stands.
+        """
         pause_s = RETRY_S_FIRST
+        ends = State.SUCCEEDED if succeeded(value) else State.FAILED
         while True:
             try:
                 with self._db.begin("effect.finish") as tx:
-                    self._finish(tx, key, who, value, succeeded(value), finish, by_probe=by_probe)
+                    # A commit that broke off may have happened all the same; then there is nothing left to do.
+                    if pause_s == RETRY_S_FIRST or self._state(tx.conn, key) is not ends:
+                        self._finish(tx, key, who, value, ends, finish, by_probe=by_probe)
             except MandamusError as error:
                 if not error.retryable:
                     raise
@@ -143,31 +144,23 @@ class Effects:
     def state(self, key: EffectKey) -> State | None:
         """Where the effect is, None when it was never promised."""
         with self._db.read() as conn:
-            found = conn.scalar(sa.select(effect.c.state).where(*_is(key)))
-        return None if found is None else State(found)
+            return self._state(conn, key)
 
     def void(self, tx: Tx, who: Subject, key: EffectKey) -> None:
         """The act was provably never begun: the promise is withdrawn, and the step may be planned again."""
-        self._set(tx, key, State.VOID, None)
+        self._move(tx, key, State.INTENDED, State.VOID)
         self._audit.record(tx, _event(Kind.EFFECT_SETTLED, who, key, _settled(key, "not_started", by_probe=True)))
 
     def lose(self, tx: Tx, who: Subject, key: EffectKey) -> None:
         """No probe can tell: the effect is indeterminate until a human settles it."""
-        self._set(tx, key, State.INDETERMINATE, None)
+        self._move(tx, key, State.INTENDED, State.INDETERMINATE)
         data = {"attempt": key.attempt, "phase": key.phase}
         self._audit.record(tx, _event(Kind.EFFECT_INDETERMINATE, who, key, data, outcome=Outcome.UNKNOWN))
 
     def settle(self, tx: Tx, who: Subject, key: EffectKey, outcome: str, reason: str) -> None:
-        """A human's word: ``succeeded``, ``failed`` or ``retry``; raises ``conflict`` for an effect that is not lost."""
+        """A human's word: ``succeeded``, ``failed`` or ``retry``; raises ``conflict`` for an effect not lost."""
         states = {"succeeded": State.SUCCEEDED, "failed": State.FAILED, "retry": State.VOID}
-        found = tx.conn.scalar(sa.select(effect.c.state).where(*_is(key)))
-        if found != State.INDETERMINATE.value:
-            raise MandamusError(
-                Code.CONFLICT,
-                f"the effect of {key.step} in {key.run} is {found or 'not begun'}, there is nothing to settle",
-                remedy=f"see `mandamus runs show {key.run}`",
-            )
-        self._set(tx, key, states[outcome], None)
+        self._move(tx, key, State.INDETERMINATE, states[outcome])
         data = _settled(key, outcome, by_probe=False)
         self._audit.record(tx, _event(Kind.EFFECT_SETTLED, who, key, data, why=reason))
 
@@ -178,24 +171,34 @@ class Effects:
             return list(conn.scalars(query))
 
     def unsettled(self) -> list[EffectKey]:
-        """Effects that are promised or lost, oldest first."""
+        """Effects that are promised and have no result, or are lost; oldest first. Some may be under way."""
         open_states = [State.INTENDED.value, State.INDETERMINATE.value]
         query = sa.select(effect).where(effect.c.state.in_(open_states)).order_by(effect.c.intended_us)
         with self._db.read() as conn:
             return [EffectKey(row.run, row.step, row.attempt, row.phase) for row in conn.execute(query)]
 
+    def _state(self, conn: sa.Connection, key: EffectKey) -> State | None:
+        found = conn.scalar(sa.select(effect.c.state).where(*_is(key)))
+        return None if found is None else State(found)
+
+    def _check_still_ours(self, key: EffectKey) -> None:
+        """The wait for the checkpoint may have been long enough for another node to give this effect up."""
+        with self._db.begin("effect.begin") as tx:
+            self._engine.check_token(tx)
+            found = self._state(tx.conn, key)
+        if found is not State.INTENDED:
+            raise _conflict(key, found, State.INTENDED)
+
     def _insert(self, tx: Tx, key: EffectKey, token: int) -> None:
-        tx.conn.execute(
-            effect.insert().values(
-                run=key.run,
-                step=key.step,
-                attempt=key.attempt,
-                phase=key.phase,
-                state=State.INTENDED.value,
-                token=token,
-                intended_us=self._clock.now_us(),
-            )
-        )
+        values = {"state": State.INTENDED.value, "token": token, "intended_us": self._clock.now_us()}
+        try:
+            tx.conn.execute(effect.insert().values(**asdict(key), **values))
+        except IntegrityError as error:
+            raise MandamusError(
+                Code.CONFLICT,
+                f"the effect of {key.step} in {key.run}, attempt {key.attempt}, was promised before",
+                remedy="no effect is made twice: ask what became of it, or plan the step again as a new attempt",
+            ) from error
 
     def _finish(
         self,
@@ -203,28 +206,39 @@ class Effects:
         key: EffectKey,
         who: Subject,
         value: T,
-        ok: bool,  # noqa: FBT001 - the result itself
+        ends: State,
         finish: Callable[[Tx, T], Mapping[str, Any]],
         *,
         by_probe: bool,
     ) -> None:
+        self._move(tx, key, State.INTENDED, ends)
         if by_probe:
-            word = State.SUCCEEDED.value if ok else State.FAILED.value
-            self._audit.record(tx, _event(Kind.EFFECT_SETTLED, who, key, _settled(key, word, by_probe=True)))
+            self._audit.record(tx, _event(Kind.EFFECT_SETTLED, who, key, _settled(key, ends.value, by_probe=True)))
         result = canonical.dumps(finish(tx, value))
-        self._set(tx, key, State.SUCCEEDED if ok else State.FAILED, result)
+        tx.conn.execute(effect.update().where(*_is(key)).values(result=result))
         data = {
             "attempt": key.attempt,
             "phase": key.phase,
-            "outcome": "succeeded" if ok else "failed",
+            "outcome": ends.value,
             "result": canonical.digest(result),
         }
-        outcome = Outcome.OK if ok else Outcome.FAILED
+        outcome = Outcome.OK if ends is State.SUCCEEDED else Outcome.FAILED
         self._audit.record(tx, _event(Kind.EFFECT_FINISHED, who, key, data, outcome=outcome))
 
-    def _set(self, tx: Tx, key: EffectKey, state: State, result: bytes | None) -> None:
-        values = {"state": state.value, "finished_us": self._clock.now_us(), "result": result}
-        tx.conn.execute(effect.update().where(*_is(key)).values(**values))
+    def _move(self, tx: Tx, key: EffectKey, before: State, after: State) -> None:
+        """Compare and set: of two who know what became of an effect, the first one's word stands."""
+        query = effect.update().where(*_is(key), effect.c.state == before.value)
+        moved = tx.conn.execute(query.values(state=after.value, finished_us=self._clock.now_us()))
+        if moved.rowcount != 1:
+            raise _conflict(key, self._state(tx.conn, key), before)
+
+
+def _conflict(key: EffectKey, found: State | None, wanted: State) -> MandamusError:
+    return MandamusError(
+        Code.CONFLICT,
+        f"the effect of {key.step} in {key.run}, attempt {key.attempt}, is {found or 'not begun'}, not {wanted}",
+        remedy=f"see `mandamus runs show {key.run}`",
+    )
 
 
 def _is(key: EffectKey) -> tuple[sa.ColumnElement[bool], ...]:

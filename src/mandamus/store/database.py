@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,23 @@ class Tx:
     def __init__(self, conn: sa.Connection, label: str) -> None:
         self.conn = conn
         self.label = label
+        self.kept: dict[object, Any] = {}
+        """What a room has gathered for the end of this transaction, by a key of its own."""
+        self._before: list[Callable[[], None]] = []
         self._after: list[Callable[[], None]] = []
+
+    def before_commit(self, action: Callable[[], None]) -> None:
+        """Run the action as the last of this transaction, so that rows can be written together."""
+        self._before.append(action)
 
     def after_commit(self, action: Callable[[], None]) -> None:
         """Run the action once the commit is durable; never when it rolled back."""
         self._after.append(action)
+
+    def complete(self) -> None:
+        """Run what was left for the end."""
+        for action in self._before:
+            action()
 
     def committed(self) -> None:
         """Run what was left for after the commit."""
@@ -51,6 +63,9 @@ class Database:
         self.engine = engine
         self._hook = hook
         self._local = threading.local()
+        # SQLite lets one writer in and has the others wait by polling, each with a connection on its hands: enough of
+        # them starve the one inside. So the writers of this process queue here, before they take a connection.
+        self._turn: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
 
     @property
     def is_sqlite(self) -> bool:
@@ -70,12 +85,13 @@ class Database:
         """
         if self.in_transaction:
             raise AssertionError(f"transaction {label!r} inside {self._local.tx.label!r}")
-        with _machine_trouble(), self.engine.connect() as conn:
+        with machine_trouble(), self._turn, self.engine.connect() as conn:
             conn.begin()
             tx = Tx(conn, label)
             self._local.tx = tx
             try:
                 yield tx
+                tx.complete()
                 self._hook("before", label)
                 conn.commit()
             finally:
@@ -86,7 +102,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A consistent snapshot for reading."""
-        with _machine_trouble(), self.engine.connect() as conn:
+        with machine_trouble(), self.engine.connect() as conn:
             yield conn.execution_options(**{_READ: True})
 
     def close(self) -> None:
@@ -135,11 +151,14 @@ def _sqlite_begin(conn: sa.Connection) -> None:
 
 
 @contextmanager
-def _machine_trouble() -> Iterator[None]:
+def machine_trouble() -> Iterator[None]:
+    """Turns a database that is full, away or overrun into ``storage_full`` or ``unavailable``, both retryable."""
     try:
         yield
-    except exc.OperationalError as error:
-        text = str(error.orig)
+    except (exc.DBAPIError, exc.TimeoutError) as error:
+        if isinstance(error, exc.DBAPIError) and not _is_of_the_machine(error):
+            raise
+        text = str(error.orig if isinstance(error, exc.DBAPIError) else error)
         if "disk is full" in text or "No space left" in text:
             raise MandamusError(
                 Code.STORAGE_FULL,
@@ -153,3 +172,8 @@ def _machine_trouble() -> Iterator[None]:
             remedy="check that the database is reachable, then try again",
             retryable=True,
         ) from error
+
+
+def _is_of_the_machine(error: exc.DBAPIError) -> bool:
+    # A connection that Postgres ended may come as any class of error, but the driver knows that it is gone.
+    return isinstance(error, exc.OperationalError) or error.connection_invalidated
