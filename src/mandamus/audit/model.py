@@ -81,7 +81,6 @@ class Event:
 class Leaf:
     """A recorded event: ``bytes`` are the exact canonical leaf, ``hash`` its RFC 6962 leaf hash (32 bytes)."""
 
-    event_id: int
     stream: str
     seq: int
     hash: bytes

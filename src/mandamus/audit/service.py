@@ -75,8 +75,9 @@ class Audit:
         Raises ``value_invalid`` for a data field its kind does not allow or a leaf over 64 KiB.
         """
         leaves.check(event)
+        entry: _Entry = tx.kept[_Entry] if _Entry in tx.kept else self._entry(tx)
         stream = event.stream
-        newest, prev = store.lock_stream(tx.conn, stream)
+        newest, prev = entry.head(stream)
         place = leaves.Place(self._ids.new("evt"), self._clock.now_us(), stream, newest + 1, prev)
         data, private = leaves.encode(event, place, self._entropy)
         hashed = tree.leaf_hash(data)
@@ -92,10 +93,14 @@ class Audit:
             "seq": place.seq,
             "leaf": data,
         }
-        event_id = store.insert_event(tx.conn, columns, hashed)
-        store.insert_private(tx.conn, event_id, private)
-        tx.after_commit(self._count)
-        return Leaf(event_id, stream, place.seq, hashed, data)
+        entry.add(stream, place.seq, hashed, store.Recorded(columns, private))
+        return Leaf(stream, place.seq, hashed, data)
+
+    def _entry(self, tx: Tx) -> _Entry:
+        made = tx.kept[_Entry] = _Entry(tx)
+        tx.before_commit(made.write)
+        tx.after_commit(lambda: self._count(len(made)))
+        return made
 
     def open(self, who: Subject, platform_key: str) -> Checkpoint:
         """Make ``log.opened`` the first leaf of an empty log and check a log that is there; call it at every start.
@@ -128,11 +133,11 @@ class Audit:
             raise AssertionError("wait_checkpointed inside a transaction: the leaf is not committed yet")
         checkpoint = self._covered(timeout_s)
         with self._database.read() as conn:
-            found = store.index_of(conn, leaf.event_id)
+            found = store.index_of(conn, leaf.stream, leaf.seq)
         if found is None or found[0] >= checkpoint.size or found[1] != leaf.hash:
             raise MandamusError(
                 Code.AUDIT_UNAVAILABLE,
-                f"event {leaf.event_id} of {leaf.stream} is not in the log although the log is up to date",
+                f"event {leaf.seq} of {leaf.stream} is not in the log although the log is up to date",
                 remedy="its transaction did not commit; run the action again",
                 context={"stream": leaf.stream, "seq": leaf.seq},
                 retryable=True,
@@ -210,10 +215,11 @@ class Audit:
             thread.join(STOP_TIMEOUT_S)
         self.flush()
 
-    def _count(self) -> None:
+    def _count(self, events: int) -> None:
         with self._wake:
-            self._pending += 1
-            if self._pending in (1, CADENCE_EVENTS):
+            idle = self._pending == 0
+            self._pending += events
+            if idle or self._pending >= CADENCE_EVENTS:
                 self._wake.notify_all()
 
     def _run(self) -> None:
@@ -296,3 +302,32 @@ class Audit:
         with self._database.begin("audit.verified") as tx:
             self.record(tx, event)
         return report
+
+
+class _Entry:
+    """The events of one transaction, written together at its end: a statement per table, not one per event."""
+
+    def __init__(self, tx: Tx) -> None:
+        self._conn = tx.conn
+        self._heads: dict[str, tuple[int, bytes]] = {}
+        self._events: list[store.Recorded] = []
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def head(self, stream: str) -> tuple[int, bytes]:
+        """Sequence number and hash of the stream's newest event, locked to us until the transaction ends."""
+        if stream not in self._heads:
+            self._heads[stream] = store.lock_stream(self._conn, stream)
+        return self._heads[stream]
+
+    def add(self, stream: str, seq: int, hashed: bytes, event: store.Recorded) -> None:
+        """Take one more event."""
+        self._heads[stream] = (seq, hashed)
+        self._events.append(event)
+
+    def write(self) -> None:
+        """Write them all."""
+        store.insert_events(self._conn, self._events)
+        for stream, (seq, hashed) in self._heads.items():
+            store.move_stream(self._conn, stream, seq, hashed)

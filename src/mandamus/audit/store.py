@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -40,7 +41,8 @@ _LOCK_STREAM = (
     .where(audit_stream.c.stream == sa.bindparam("stream"))
     .with_for_update()
 )
-_INSERT_EVENT = sa.insert(audit_event).returning(audit_event.c.event_id)
+_INSERT_EVENTS = sa.insert(audit_event).returning(audit_event.c.event_id, sort_by_parameter_order=True)
+_ENQUEUE = sa.insert(audit_queue)
 _MOVE_STREAM = (
     sa.update(audit_stream)
     .where(audit_stream.c.stream == sa.bindparam("of"))
@@ -60,9 +62,6 @@ _TAKE = sa.delete(audit_queue).where(audit_queue.c.event_id.in_(_FIRST_QUEUED)).
 _LEAF_OF_EVENT = sa.select(audit_event.c.event_id, audit_event.c.leaf).where(
     audit_event.c.event_id.in_(sa.bindparam("ids", expanding=True))
 )
-_INDEX_OF_EVENT = sa.select(audit_leaf.c.leaf_index, audit_leaf.c.hash).where(
-    audit_leaf.c.event_id == sa.bindparam("event")
-)
 _CHECKPOINT_AT = sa.select(audit_checkpoint).where(audit_checkpoint.c.size == sa.bindparam("at"))
 _NEWEST_CHECKPOINT = sa.select(audit_checkpoint).order_by(audit_checkpoint.c.size.desc()).limit(1)
 _LEAF_HASHES = (
@@ -79,6 +78,11 @@ _NODE_HASHES = (
     .order_by(audit_node.c.node_index)
 )
 _JOINED = audit_leaf.join(audit_event, audit_leaf.c.event_id == audit_event.c.event_id)
+_INDEX_OF_EVENT = (
+    sa.select(audit_leaf.c.leaf_index, audit_leaf.c.hash)
+    .select_from(_JOINED)
+    .where(audit_event.c.stream == sa.bindparam("stream"), audit_event.c.seq == sa.bindparam("seq"))
+)
 _INDEXED = sa.select(
     audit_leaf.c.leaf_index, audit_event.c.stream, audit_event.c.seq, audit_leaf.c.hash, audit_event.c.leaf
 ).select_from(_JOINED)
@@ -93,6 +97,14 @@ _QUEUED = sa.select(sa.func.count()).select_from(audit_queue)
 _STREAM_SIZE = sa.select(audit_stream.c.seq).where(audit_stream.c.stream == sa.bindparam("stream"))
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """An event that waits for its row: the row's columns, and salt and value of each commitment by its field."""
+
+    columns: Mapping[str, Any]
+    private: Mapping[str, tuple[bytes, str]]
+
+
 def lock_stream(conn: sa.Connection, stream: str) -> tuple[int, bytes]:
     """Sequence number and leaf hash of the stream's newest event (-1 and empty for a new one), locked to us."""
     row = conn.execute(_LOCK_STREAM, {"stream": stream}).one_or_none()
@@ -102,19 +114,22 @@ def lock_stream(conn: sa.Connection, stream: str) -> tuple[int, bytes]:
     return row.seq, row.hash
 
 
-def insert_event(conn: sa.Connection, columns: Mapping[str, Any], hashed: bytes) -> int:
-    """Write the event, its queue row and the stream's new head; returns the event's id."""
-    event_id: int = conn.scalars(_INSERT_EVENT, columns).one()
-    conn.execute(sa.insert(audit_queue), {"event_id": event_id})
-    conn.execute(_MOVE_STREAM, {"of": columns["stream"], "seq": columns["seq"], "hash": hashed})
-    return event_id
+def insert_events(conn: sa.Connection, events: Sequence[Recorded]) -> None:
+    """Write the events in their order, their queue rows, and what is kept apart from their leaves."""
+    ids = conn.scalars(_INSERT_EVENTS, [event.columns for event in events]).all()
+    conn.execute(_ENQUEUE, [{"event_id": event_id} for event_id in ids])
+    private = [
+        {"event_id": event_id, "field": field, "salt": salt, "value": value}
+        for event_id, event in zip(ids, events, strict=True)
+        for field, (salt, value) in event.private.items()
+    ]
+    if private:
+        conn.execute(sa.insert(audit_private), private)
 
 
-def insert_private(conn: sa.Connection, event_id: int, values: Mapping[str, tuple[bytes, str]]) -> None:
-    """Keep salt and value of each commitment, apart from the leaf so that they can be erased."""
-    if values:
-        rows = [{"event_id": event_id, "field": f, "salt": s, "value": v} for f, (s, v) in values.items()]
-        conn.execute(sa.insert(audit_private), rows)
+def move_stream(conn: sa.Connection, stream: str, seq: int, hashed: bytes) -> None:
+    """Write the stream's new head."""
+    conn.execute(_MOVE_STREAM, {"of": stream, "seq": seq, "hash": hashed})
 
 
 def lock_head(conn: sa.Connection) -> tuple[int, bytes]:
@@ -192,9 +207,9 @@ def tile_items(conn: sa.Connection, level: int, low: int, high: int) -> list[byt
     return leaves(conn, low, high) if level == tiles.ENTRIES else hashes(conn, level, low, high)
 
 
-def index_of(conn: sa.Connection, event_id: int) -> tuple[int, bytes] | None:
+def index_of(conn: sa.Connection, stream: str, seq: int) -> tuple[int, bytes] | None:
     """Leaf index and leaf hash of an event, or None while it waits for its place."""
-    row = conn.execute(_INDEX_OF_EVENT, {"event": event_id}).one_or_none()
+    row = conn.execute(_INDEX_OF_EVENT, {"stream": stream, "seq": seq}).one_or_none()
     return (row.leaf_index, row.hash) if row else None
 
 
