@@ -7,6 +7,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
@@ -61,6 +63,15 @@ steps:
   after:
     needs: [change]
     script: {run: "true"}
+"""
+
+
+SLOW = """workflow: slow
+inputs:
+  long: {type: integer, default: 30}
+steps:
+  slow:
+    script: {run: 'echo begun; sleep "$LONG"; echo over', env: {LONG: "${{ inputs.long }}"}}
 """
 
 
@@ -121,11 +132,17 @@ class Shell:
             code = main(self.handed(), [*where, *who, *words])
         return Told(code, out.text(), err.text())
 
-    def ask(self, as_: str = "ada", *words: str, **inputs: str) -> Told:
-        """Ask for a run of the one workflow."""
+    def ask(self, *words: str, **inputs: str) -> Told:
+        """Ask as ada for a run of the workflow ``deploy``."""
         given = [word for name, value in inputs.items() for word in ("-i", f"{name}={value}")]
         where = ["--env", "dev", "--project", str(self.project)]
-        return self("run", "deploy", *where, *given, *words, as_=as_)
+        return self("run", "deploy", *where, *given, *words, as_="ada")
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command in a process of its own, as ada; whoever starts it ends it."""
+        command = [sys.executable, "-m", "mandamus", "--home", str(self.home), "--as", "ada", *words]
+        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, env=self.environ, cwd=self.project, **pipes)
 
     def handed(self) -> Handed:
         """What an entry point hands in."""
@@ -154,6 +171,7 @@ def make_shell(folder: Path) -> Shell:
         (project / name).mkdir(parents=True)
     (project / "mandamus.yaml").write_text("# a project\n")
     (project / "workflows" / "deploy.yaml").write_text(WORKFLOW)
+    (project / "workflows" / "slow.yaml").write_text(SLOW)
     (project / "policy" / "rules.rego").write_text(RULES)
     (project / "platform.yaml").write_text(PLATFORM.replace("OWNER", getpass.getuser()))
     shell = Shell(folder / "home", project, environ())
@@ -195,6 +213,7 @@ def steady() -> Callable[[str], str]:
         text = re.sub(r"sha256:[0-9a-f]{64}", "sha256:DIGEST", text)
         text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", "TIME", text)
         text = re.sub(r"\b\d+\.\ds\b", "SECONDS", text)
+        text = re.sub(r"(?m)^  made by .*$", "  made by   MAKERS", text)
         return re.sub(r"--home \S+", "--home HOME", text).replace(getpass.getuser(), "OWNER")
 
     return replace

@@ -137,7 +137,7 @@ def told(session: Session, house: House, view: RunView) -> None:
     screen = session.screen
     steps_table(screen, view)
     screen.say(Painted(view.run.id, "bold"), " is ", state(view.run.state), took(view.run))
-    for parts in (*why(session, view.run), *waits(house, view)):
+    for parts in (*why(session, view), *waits(house, view)):
         screen.say(*parts)
     say_next(session, house, view)
 
@@ -183,18 +183,25 @@ def say_next(session: Session, house: House, view: RunView) -> None:
         session.screen.say(Painted("next", "bold"), f"{label}: {command}")
 
 
-def why(session: Session, run: Run) -> Iterator[tuple[Cell, ...]]:
-    """Lines that say why a run did not succeed, and the way out."""
-    if run.error is None:
+def why(session: Session, view: RunView) -> Iterator[tuple[Cell, ...]]:
+    """Lines that say why a run did not succeed, or whose effect nobody knows the end of, and the way out."""
+    if view.run.error is not None:
+        yield from _error(session, view.run.error)
         return
-    step = f"step {run.error['step']}: " if "step" in run.error else ""
-    first, *rest = str(run.error.get("message", "")).splitlines() or [""]
-    yield "  ", Painted(str(run.error.get("code", "")), "red"), f": {step}{first}"
+    for row in view.steps:
+        if row.state is StepState.INDETERMINATE and row.error is not None:
+            yield from _error(session, {**row.error, "step": row.name})
+
+
+def _error(session: Session, error: Mapping[str, Any]) -> Iterator[tuple[Cell, ...]]:
+    step = f"step {error['step']}: " if "step" in error else ""
+    first, *rest = str(error.get("message", "")).splitlines() or [""]
+    yield "  ", Painted(str(error.get("code", "")), "red"), f": {step}{first}"
     for each in rest:
         yield (f"    {each}",)
-    context: Any = run.error.get("context") or {}
+    context: Any = error.get("context") or {}
     remedies = [each["remedy"] for each in context.get("violations", []) if each.get("remedy")]
-    for remedy in dict.fromkeys(remedies or [run.error.get("remedy", "")]):
+    for remedy in dict.fromkeys(remedies or [error.get("remedy", "")]):
         if remedy:
             yield "  ", Painted("remedy", "bold"), f": {session.here(line(remedy))}"
 

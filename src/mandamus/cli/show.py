@@ -26,7 +26,7 @@ def show(session: Session, house: House, view: RunView, *, full: bool) -> None:
     screen = session.screen
     decisions = house.policy.decisions(house.who, view.run.id)
     _head(screen, view.run)
-    for parts in outcome.why(session, view.run):
+    for parts in outcome.why(session, view):
         screen.data(*parts)
     screen.data()
     _policy(screen, _standing(decisions, None))
