@@ -148,3 +148,12 @@ def test_base64_of_anything_around_a_secret_is_found(secret: str, before: bytes,
     made = Redactor([secret], KEY)
     encoded = base64.b64encode(before + raw + after)
     assert b"redacted:" in streamed(made, [encoded])
+
+
+def test_a_redactor_can_learn_more():
+    """What was known stays known, marks stay the same, and the one that was asked learns nothing."""
+    first = Redactor(["first-secret"], KEY)
+    both = first.knowing(["second-secret"])
+    text = "first-secret second-secret"
+    assert both.text(text) == f"{first.mark('first-secret')} {first.mark('second-secret')}"
+    assert first.text(text).endswith(" second-secret")
