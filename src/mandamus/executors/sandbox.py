@@ -33,8 +33,19 @@ _NAMESPACES = (
     "--unshare-cgroup-try",
 )
 # Nothing else of /etc is visible: how names resolve, which certificates are trusted, where libraries and the Debian
-# alternatives are.
-_ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "ssl", "pki", "ca-certificates", "localtime")
+# alternatives are. Never /etc/ssl or /etc/pki whole: private keys are below them.
+_ETC_LIBRARIES = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime")
+_ETC_TRUST = (
+    "ssl/certs",
+    "ssl/cert.pem",
+    "ssl/ca-bundle.pem",
+    "ssl/openssl.cnf",
+    "pki/ca-trust",
+    "pki/tls/certs",
+    "pki/tls/cert.pem",
+    "pki/tls/openssl.cnf",
+    "ca-certificates",
+)
 _ETC_NETWORK = ("resolv.conf", "hosts", "nsswitch.conf", "host.conf", "gai.conf", "services", "protocols")
 _ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
@@ -63,7 +74,9 @@ class Bubblewrap:
             words.append("--unshare-net")
         words += _system(network=policy.network)
         words += ["--ro-bind-data", str(passwd_fd), "/etc/passwd", "--ro-bind-data", str(group_fd), "/etc/group"]
-        words += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
+        # Where we run as root the step is root to the files of /proc/sys, and core_pattern there is code of the host.
+        words += ["--proc", "/proc", "--remount-ro", "/proc"]
+        words += ["--dev", "/dev", "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
         words += [*self._if_known("--size", str(policy.limits.tmp_bytes)), "--tmpfs", "/tmp"]  # noqa: S108
         words += _binds(command, policy)
         words += ["--remount-ro", "/", "--chdir", str(command.cwd), "--clearenv"]
@@ -114,7 +127,7 @@ def _system(*, network: bool) -> Iterator[str]:
             yield from ("--symlink", str(path.readlink()), str(path))
         elif path.is_dir():
             yield from ("--ro-bind", str(path), str(path))
-    for name in (*_ETC, *(_ETC_NETWORK if network else ())):
+    for name in (*_ETC_LIBRARIES, *_ETC_TRUST, *(_ETC_NETWORK if network else ())):
         yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
 
 
