@@ -14,9 +14,12 @@ import yaml
 
 from mandamus.cli.main import root
 from mandamus.kernel.document import parse
+from mandamus.kernel.errors import MandamusError
 
 LANGUAGES = {"console", "hcl", "json", "mermaid", "python", "rego", "sh", "text", "yaml"}
 PLATFORM = {"users", "groups", "environments"}
+RUN = "run_01m890j829ef8t0cdbrb4gwr65"
+"""Stands where a page leaves the id to the reader."""
 POLICY = 'package mandamus.plan\n\ndeny contains "no" if input.never\n'
 
 
@@ -105,8 +108,8 @@ def test_commands_can_be_parsed(blocks):
         for words in _commands(block):
             try:
                 _parse(words)
-            except click.ClickException as error:
-                wrong.append(f"{block.at}: {shlex.join(words)}: {error.format_message()}")
+            except (click.ClickException, MandamusError) as error:
+                wrong.append(f"{block.at}: {shlex.join(words)}: {error}")
     assert not wrong, "\n".join(wrong)
 
 
@@ -139,18 +142,22 @@ def test_the_short_verifier_agrees_with_ours(page, tmp_path, log_of):
 
 
 def _commands(block):
-    """The words of each `mandamus` command of a block; what a shell makes of pipes and variables is cut off."""
+    """The words of each `mandamus` command of a block, without what a shell makes of redirections."""
     text = block.text.replace("\\\n", " ")
-    for line in text.splitlines():
-        if block.language == "console" and not line.startswith("$ "):
+    if block.language == "console":
+        text = "\n".join(line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ "))
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="();<>|&\n")
+    lexer.whitespace, lexer.whitespace_split = " \t", True
+    words = []
+    for word in [*lexer, "\n"]:
+        if not set(word) <= set("();<>|&\n"):
+            words.append(RUN if word in {"RUN", "$RUN"} else word)
             continue
-        for part in line.removeprefix("$ ").replace("&&", "|").replace(";", "|").replace("$(", "|").split("|"):
-            words = shlex.split(part.strip().rstrip(")"), comments=True) if part.strip() else []
-            while words and ("=" in words[0] or words[0] == "sudo"):
-                words = words[1:]
-            if words and Path(words[0]).name == "mandamus":
-                redirected = [at for at, word in enumerate(words) if word.startswith((">", "<", "2>"))]
-                yield words[: redirected[0]] if redirected else words
+        while words and ("=" in words[0] or words[0] == "sudo"):
+            words = words[1:]
+        if words and Path(words[0]).name == "mandamus":
+            yield words
+        words = []
 
 
 def _parse(words, command=root, parent=None):
