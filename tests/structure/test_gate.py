@@ -14,6 +14,7 @@ MAKERS = {
 MODEL = "mandamus.runs.model"
 
 INTERNAL = {
+    "mandamus.policy.service.Policy.record": "the stage that asked writes the answer down; who may ask is its matter",
     "mandamus.audit.service.Audit.open": "bootstrap calls it at every start; no door reaches it",
     "mandamus.evidence.service.Evidence.seal": "every run that ends is sealed by the platform; no door reaches it",
 }
@@ -73,7 +74,7 @@ def test_no_gate_value_is_altered(src):
 
 
 def _verbs(src):
-    """Public methods whose first parameter is ``who``, by their full name."""
+    """Public methods whose first parameter is ``who``, also behind a transaction, by their full name."""
     for source in src:
         parts = source.path.relative_to(source.root / "src").with_suffix("").parts
         if parts[-1] != "service" and (len(parts) != 3 or parts[1] not in {"operations", "runs"}):
@@ -83,15 +84,20 @@ def _verbs(src):
                 continue
             for member in owner.body:
                 if isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
-                    arguments = [*member.args.posonlyargs, *member.args.args]
-                    if len(arguments) > 1 and arguments[1].arg == "who":
+                    names = [argument.arg for argument in [*member.args.posonlyargs, *member.args.args]]
+                    if names[1:2] == ["who"] or names[1:3] == ["tx", "who"]:
                         yield ".".join([*parts, owner.name, member.name]), member
 
 
 def _permission(verb: ast.FunctionDef) -> str:
-    """What ``@requires`` names; it must be the outermost decorator, so that nothing runs before it."""
-    first = verb.decorator_list[0] if verb.decorator_list else None
-    return ast.unparse(first.args[0]) if isinstance(first, ast.Call) and ast.unparse(first.func) == "requires" else ""
+    """What is asked for before anything runs: by the outermost decorator, or in a transaction by the first line."""
+    asks = verb.decorator_list[0] if verb.decorator_list else None
+    if asks is None and verb.args.args[1].arg == "tx":
+        first = verb.body[1] if len(verb.body) > 1 else None
+        asks = first.value if isinstance(first, ast.Expr) else None
+    if isinstance(asks, ast.Call) and ast.unparse(asks.func) in {"requires", "check", "access.check"}:
+        return ast.unparse(asks.args[-1])
+    return ""
 
 
 def test_every_verb_has_a_permission(src):

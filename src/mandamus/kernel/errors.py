@@ -11,7 +11,7 @@ Context = Mapping[str, object]
 
 
 class Exit(IntEnum):
-    """Exit codes of every command; DESIGN section 8."""
+    """Exit codes of every command; the same code means the same everywhere."""
 
     OK = 0
     FAILED = 1
