@@ -1,0 +1,378 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mandamus.executors import marks
+from mandamus.executors.model import Cancel, Command, Exit, Marks, SandboxPolicy
+from mandamus.executors.process import CHUNK_BYTES
+from mandamus.kernel.errors import Code, MandamusError
+
+ENV = {"PATH": "/usr/bin:/bin"}
+MODES = ("required", "none")
+SECRET = "correct-horse-battery-staple"
+
+# Forks twice, leaves its session, and shrugs off every signal that can be shrugged off.
+STUBBORN = """
+import os, signal, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        for fd in range(3):
+            os.close(fd)
+        open(sys.argv[1], "w").write("here")
+        time.sleep(300)
+    os._exit(0)
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.01)
+print("parent ends")
+sys.stdout.flush()
+if len(sys.argv) > 2:
+    time.sleep(300)
+"""
+
+
+@pytest.fixture(params=MODES)
+def mode(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def run(runner, make_task):
+    """Runs a program in either mode and gives the task and how it ended."""
+
+    def go(*argv: str, env=None, stdin=b"", task=None, mode="required", options=None, **fields):
+        task = task or make_task(sandbox=SandboxPolicy(mode=mode), **fields)
+        command = Command(argv, task.box, {**ENV, **(env or {})}, stdin, (task.box,))
+        return task, runner.run(task, command, **(options or {}))
+
+    return go
+
+
+def shell(text: str) -> tuple[str, ...]:
+    return ("/bin/sh", "-c", text)
+
+
+def python(text: str, *arguments: str) -> tuple[str, ...]:
+    return ("/usr/bin/python3", "-c", text, *arguments)
+
+
+def processes_with(token: str) -> list[int]:
+    """Pids of this machine whose command line holds the token."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if token.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def gone(token: str, within_s: float = 3.0) -> bool:
+    end_s = time.monotonic() + within_s
+    while processes_with(token):
+        if time.monotonic() > end_s:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_exit_codes_and_output_are_those_of_the_command(run, mode):
+    """The code is the command's own or 128 + signal; output and error arrive in the order they were written."""
+    for text, code in [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -TERM $$", 143)]:
+        _, done = run(*shell(text), mode=mode)
+        assert (done.code, done.timed_out, done.cancelled) == (code, False, False)
+        assert done.ok == (code == 0)
+    assert done.signal == 15
+    task, done = run(*shell("echo one; echo two >&2; echo three; cat"), stdin=b"four\n", mode=mode)
+    assert task.output.text == "one\ntwo\nthree\nfour\n"
+    assert done.tail == task.output.text
+
+
+def test_the_environment_is_exactly_what_was_given(run, mode, monkeypatch):
+    """Nothing is added to it and nothing of ours is in it."""
+    monkeypatch.setenv("PLANTED", "canary")
+    task, _ = run("/usr/bin/env", env={"A": "1", "B": "two words"}, mode=mode)
+    lines = {line for line in task.output.text.splitlines() if not line.startswith(("PWD=", "_=", "SHLVL="))}
+    assert lines == {"A=1", "B=two words", "PATH=/usr/bin:/bin"}
+
+
+def test_nothing_survives_the_end_of_its_command(run, mode, tmp_path):
+    """What forks twice, leaves its session and ignores signals dies with the step that started it."""
+    task, done = run(*python(STUBBORN, str(tmp_path / "work" / "box" / "stubborn-a")), mode=mode)
+    assert done.code == 0
+    assert (task.box / "stubborn-a").read_text() == "here"
+    assert not processes_with("stubborn-a")
+
+
+def test_nothing_survives_a_cancel(runner, make_task, mode, tmp_path):
+    """A cancel interrupts, waits out the grace, interrupts again, and then ends every process of the tree."""
+    cancel = Cancel()
+    task = make_task(sandbox=SandboxPolicy(mode=mode), cancel=cancel)
+    here = task.box / "stubborn-b"
+    program = "import signal; signal.signal(signal.SIGINT, lambda *_: print('told', flush=True))\n" + STUBBORN
+    command = Command(python(program, str(here), "stay"), task.box, ENV, b"", (task.box,))
+    results: list[Exit] = []
+    thread = threading.Thread(target=lambda: results.append(runner.run(task, command, grace_s=0.3)))
+    thread.start()
+    while not here.exists():
+        time.sleep(0.01)
+    time.sleep(0.2)
+    begun_s = time.monotonic()
+    cancel.set()
+    thread.join(20)
+    took_s = time.monotonic() - begun_s
+    assert results[0].cancelled
+    assert not results[0].ok
+    assert not results[0].timed_out
+    assert task.output.text.count("told") >= 1
+    assert 0.5 < took_s < 3
+    assert not processes_with("stubborn-b")
+
+
+def test_a_tool_that_stops_when_told_is_not_killed(runner, make_task, mode):
+    """After the first interrupt the tool has the whole grace to finish; its own exit code is kept."""
+    cancel = Cancel()
+    task = make_task(sandbox=SandboxPolicy(mode=mode), cancel=cancel)
+    text = "trap 'echo saving; sleep 0.3; echo saved; exit 4' INT; echo up; while :; do sleep 0.05; done"
+    command = Command(shell(text), task.box, ENV, b"", (task.box,))
+    results: list[Exit] = []
+    thread = threading.Thread(target=lambda: results.append(runner.run(task, command, grace_s=20)))
+    thread.start()
+    while "up" not in task.output.text:
+        time.sleep(0.01)
+    cancel.set()
+    thread.join(10)
+    assert results[0].code == 4
+    assert results[0].cancelled
+    assert task.output.text == "up\nsaving\nsaved\n"
+
+
+def test_a_deadline_ends_the_step_and_says_so(run, mode):
+    """Past the deadline the same escalation runs; the end is told as a time-out, not as a cancel."""
+    begun_s = time.monotonic()
+    _, done = run(*shell("trap '' INT TERM; sleep 300"), mode=mode, options={"deadline_s": 0.3, "grace_s": 0.2})
+    assert done.timed_out
+    assert not done.cancelled
+    assert done.code == 137
+    assert 0.6 < time.monotonic() - begun_s < 5
+    _, done = run(*shell("sleep 300"), mode=mode, deadline_s=0.3, options={"grace_s": 0.2})
+    assert done.timed_out
+
+
+def test_cancelled_before_it_began_nothing_is_started(run, tmp_path, mode):
+    """A cancel that came first starts no process and leaves no mark."""
+    cancel = Cancel()
+    cancel.set()
+    mark = Marks(tmp_path, "apply")
+    _, done = run("/bin/sh", "-c", ": > started", mode=mode, cancel=cancel, options={"marks": mark})
+    assert done.cancelled
+    assert not (tmp_path / "work" / "box" / "started").exists()
+    assert not marks.read(mark).started
+
+
+def test_a_cancel_right_at_the_start_leaves_nothing(runner, make_task, mode):
+    """Whenever the cancel falls, from before the fork to after the end, the run returns soon and nothing is left."""
+    for step in range(12):
+        cancel = Cancel()
+        task = make_task(sandbox=SandboxPolicy(mode=mode), cancel=cancel)
+        timer = threading.Timer(step * 0.004, cancel.set)
+        timer.start()
+        begun_s = time.monotonic()
+        command = Command(("/bin/sleep", "97.5131"), task.box, ENV, b"", (task.box,))
+        done = runner.run(task, command, grace_s=0.5)
+        assert done.cancelled
+        assert time.monotonic() - begun_s < 4
+        timer.join()
+    assert gone("97.5131")
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 4096, CHUNK_BYTES])
+def test_a_secret_is_scrubbed_wherever_output_is_cut(run, size):
+    """Output that arrives in any pieces, with a secret across their borders, is stored without the secret."""
+    program = (
+        "import os, sys, time\ndata = sys.stdin.buffer.read()\nsize = int(sys.argv[1])\n"
+        "for at in range(0, len(data), size):\n    os.write(1, data[at:at + size])\n"
+        "    if size < 64: time.sleep(0.001)\n"
+    )
+    padding = b"x" * (200 if size < 64 else CHUNK_BYTES - 11)
+    data = padding + SECRET.encode() + b" middle " + SECRET.encode() + padding + SECRET.encode()
+    task, done = run(*python(program, str(size)), stdin=data, secrets={"A": SECRET})
+    mark = task.redactor.mark(SECRET).encode()
+    assert task.output.data == data.replace(SECRET.encode(), mark)
+    assert SECRET not in done.tail
+    assert done.ok
+
+
+def test_a_secret_at_the_very_end_is_not_lost(run):
+    """What the scrubber holds back until it is sure is stored when the output ends."""
+    task, _ = run(*shell(f"printf '%s' '{SECRET[:-1]}'"), secrets={"A": SECRET})
+    assert task.output.text == SECRET[:-1]
+
+
+def test_whoever_listens_gets_standard_output_raw_and_the_log_gets_it_scrubbed(run):
+    """``on_stdout`` sees every byte; with ``log_stdout=False`` only errors are logged."""
+    heard: list[bytes] = []
+    text = f"echo {SECRET}; echo error {SECRET} >&2"
+    task, _ = run(*shell(text), secrets={"A": SECRET}, options={"on_stdout": heard.append, "log_stdout": False})
+    assert b"".join(heard) == f"{SECRET}\n".encode()
+    assert SECRET not in task.output.text
+    assert task.output.text.startswith("error redacted:")
+
+
+def test_output_is_stored_while_the_step_runs(runner, make_task):
+    """A line is there for whoever follows the run long before the step ends."""
+    task = make_task()
+    command = Command(shell("echo early; sleep 2; echo late"), task.box, ENV, b"", (task.box,))
+    thread = threading.Thread(target=runner.run, args=(task, command))
+    thread.start()
+    begun_s = time.monotonic()
+    while "early" not in task.output.text and time.monotonic() < begun_s + 5:
+        time.sleep(0.01)
+    assert time.monotonic() - begun_s < 1.5
+    assert "late" not in task.output.text
+    thread.join()
+    assert task.output.text == "early\nlate\n"
+
+
+def test_a_hundred_megabytes_of_output_pass_in_bounded_memory(run, mode):
+    """Output goes through in pieces of 64 KiB; neither memory nor the number of writes grows with it."""
+    sizes: list[int] = []
+
+    class Counted:
+        pending = False
+        total = 0
+
+        def append(self, data: bytes) -> None:
+            sizes.append(len(data))
+            self.total += len(data)
+
+        def flush(self) -> None:
+            """Nothing waits."""
+
+        def close(self) -> None:
+            """Nothing to end."""
+
+    counted = Counted()
+    task, done = run(*shell("head -c 100000000 /dev/zero | tr '\\0' 'x'; echo end"), mode=mode, output=counted)
+    assert done.ok
+    assert task.output.total == 100_000_004
+    assert max(sizes) <= CHUNK_BYTES
+    assert len(done.tail) <= 4096
+    assert done.tail.endswith("xend\n")
+
+
+def test_a_command_that_cannot_be_started_is_a_missing_tool(run, tmp_path, mode):
+    """Not found, not executable, no program: the error names the command, and the mark of the start is taken back."""
+    (tmp_path / "work" / "box").mkdir(parents=True)
+    plain = tmp_path / "work" / "box" / "plain"
+    plain.write_text("no program")
+    for argv0 in ("no-such-tool-4711", "/no/such/path", str(plain), str(plain.parent)):
+        mark = Marks(tmp_path, "apply")
+        with pytest.raises(MandamusError) as error:
+            run(argv0, mode=mode, options={"marks": mark})
+        assert error.value.code is Code.TOOL_MISSING
+        assert argv0 in error.value.message
+        assert not marks.read(mark).started
+
+
+def test_start_and_end_are_marked(run, tmp_path, mode):
+    """After a run the marks tell its code and whether it was stopped."""
+    mark = Marks(tmp_path, "apply")
+    run(*shell("exit 3"), mode=mode, options={"marks": mark})
+    assert marks.read(mark) == marks.Trace(started=True, code=3)
+    run(*shell("sleep 60"), mode=mode, options={"marks": mark, "deadline_s": 0.2, "grace_s": 0.1})
+    found = marks.read(mark)
+    assert found.started
+    assert found.stopped
+
+
+def test_the_start_is_marked_before_the_command_begins(runner, make_task, tmp_path, mode, monkeypatch):
+    """When the mark cannot be written the command never runs."""
+    task = make_task(sandbox=SandboxPolicy(mode=mode))
+    ran = task.box / "ran"
+    command = Command(shell(f": > {ran}"), task.box, ENV, b"", (task.box,))
+    blocked = Marks(tmp_path / "missing", "apply")
+    with pytest.raises(MandamusError) as error:
+        runner.run(task, command, marks=blocked)
+    assert error.value.code is Code.STORAGE_FULL
+    assert error.value.retryable
+    assert not ran.exists()
+    assert gone(str(ran))
+
+
+def test_no_descriptor_and_no_thread_is_left_behind(run, mode):
+    """A thousand steps cost no more than one: what a run opens it closes, also when it fails."""
+    run("/bin/true", mode=mode)
+    before = sorted(Path("/proc/self/fd").iterdir()), threading.active_count()
+    for _ in range(3):
+        run("/bin/true", mode=mode)
+        with pytest.raises(MandamusError):
+            run("no-such-tool-4711", mode=mode)
+        with pytest.raises(MandamusError):
+            run("/bin/true", env={"A": "\0"}, mode=mode)
+    assert (sorted(Path("/proc/self/fd").iterdir()), threading.active_count()) == before
+
+
+def test_side_by_side_runs_do_not_hold_each_other_up(runner, make_task):
+    """Descriptors of one step are not inherited by another: each ends when its own command does."""
+    took: list[float] = []
+
+    def one(seconds: float, tasks=make_task) -> None:
+        task = dataclasses.replace(tasks(), workdir=tasks().workdir / str(seconds))
+        begun_s = time.monotonic()
+        runner.run(task, Command(("/bin/sleep", str(seconds)), task.box, ENV, b"", (task.box,)))
+        took.append(time.monotonic() - begun_s - seconds)
+
+    threads = [threading.Thread(target=one, args=(0.1 + 0.3 * index,)) for index in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(took) < 1.0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_tree_dies_with_us(tmp_path, mode):
+    """When this process is killed outright, every process of its steps is gone soon after."""
+    tests = Path(__file__).parent
+    token = f"stubborn-c-{mode}"
+    box = tmp_path / "work" / "box"
+    program = f"""
+import os, sys, time
+from pathlib import Path
+sys.path.insert(0, {str(tests)!r})
+from mandamus.executors.model import Cancel, Command, SandboxPolicy, Task
+from mandamus.executors.process import build_runner
+from mandamus.kernel.redact import Redactor
+from conftest import KEY, Kept, RealClock
+runner = build_runner(RealClock(), dict(os.environ), Path(sys.executable))
+root = Path({str(tmp_path)!r})
+task = Task("r", "s", 1, "apply", {{}}, root, root / "work", {{}}, SandboxPolicy(mode={mode!r}), Kept(),
+            lambda p: None, Redactor([], KEY), 60.0, Cancel())
+argv = ("/usr/bin/python3", "-c", {STUBBORN!r}, str(task.box / {token!r}), "stay")
+runner.run(task, Command(argv, task.box, {ENV!r}, b"", (task.box,)))
+"""
+    owner = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        end_s = time.monotonic() + 20
+        while not (box / token).exists() and time.monotonic() < end_s:
+            time.sleep(0.02)
+        assert (box / token).exists()
+        assert len(processes_with(token)) > 1
+    finally:
+        os.kill(owner.pid, signal.SIGKILL)
+        owner.wait()
+    assert gone(f"{box}/{token}")
