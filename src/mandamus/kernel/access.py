@@ -16,7 +16,6 @@ class Permission(Enum):
 
     RUN_REQUEST = "run:request"
     RUN_READ = "run:read"
-    RUN_PLAN = "run:plan"
     RUN_CANCEL = "run:cancel"
     RUN_RETRY = "run:retry"
     RUN_SETTLE = "run:settle"
@@ -26,8 +25,6 @@ class Permission(Enum):
     ENVIRONMENT_WRITE = "environment:write"
     POLICY_READ = "policy:read"
     POLICY_WRITE = "policy:write"
-    STATE_READ = "state:read"
-    AUDIT_READ = "audit:read"
     AUDIT_VERIFY = "audit:verify"
     EVIDENCE_READ = "evidence:read"
     IDENTITY_READ = "identity:read"
@@ -42,14 +39,12 @@ MEMBER = frozenset(
     {
         Permission.RUN_REQUEST,
         Permission.RUN_READ,
-        Permission.RUN_PLAN,
         Permission.RUN_CANCEL,
         Permission.RUN_RETRY,
         Permission.RUN_DECIDE,
         Permission.WORKFLOW_READ,
         Permission.ENVIRONMENT_READ,
         Permission.POLICY_READ,
-        Permission.AUDIT_READ,
         Permission.AUDIT_VERIFY,
         Permission.EVIDENCE_READ,
         Permission.IDENTITY_READ,
