@@ -98,7 +98,7 @@ class Folder:
     @property
     def read_only(self) -> tuple[Path, ...]:
         """What terraform may read beside that."""
-        return (self.base / "tree", self.given, *((self.source,) if self.linked else ()))
+        return self.base / "tree", self.given
 
     @property
     def lock(self) -> bytes | None:
@@ -162,19 +162,17 @@ def at(task: Task, base: Path) -> Folder:
 def lay_out(folder: Folder, state: bytes | None) -> None:
     """Make the folder afresh.
 
-    Inside ``base/tree`` the project keeps its shape, so that ``../other`` in a module leads where it should: the
-    module itself is copied, its neighbours are links into the read-only source. Without a sandbox nothing protects
-    the source, so the whole is copied.
+    Inside ``base/tree`` the project keeps its shape, so that ``../other`` in a module leads where it should. The
+    module itself is copied; all else are hard links to the source's files, on a mount that is read-only inside
+    (terraform follows symbolic links and would take the source's own path for ``path.module``). Without a sandbox
+    nothing is read-only, so the whole is copied.
     """
     base = folder.base
     _clear(base)
     with _writing("the module's copy"):
         for made in (folder.given, folder.out, folder.home):
             made.mkdir(mode=0o700, parents=True)
-        if folder.linked:
-            _link_neighbours(folder)
-        else:
-            shutil.copytree(folder.source, base / "tree", symlinks=True)
+        _copy_project(folder)
         if state is not None:
             _write(folder.state, state, 0o600)
 
@@ -202,15 +200,26 @@ def _clear(base: Path) -> None:
         )
 
 
-def _link_neighbours(folder: Folder) -> None:
-    level, source = folder.base / "tree", folder.source
-    for part in folder.dir.parts:
-        level.mkdir(mode=0o700, parents=True)
-        for entry in os.scandir(source):
-            if entry.name != part:
-                (level / entry.name).symlink_to(entry.path)
-        level, source = level / part, source / part
-    shutil.copytree(source, level, symlinks=True)
+def _copy_project(folder: Folder) -> None:
+    module = folder.source / folder.dir
+    if folder.linked and module != folder.source:
+
+        def without_module(parent: str, _names: list[str]) -> list[str]:
+            return [module.name] if Path(parent) == module.parent else []
+
+        tree = folder.base / "tree"
+        shutil.copytree(folder.source, tree, symlinks=True, copy_function=_link, ignore=without_module)
+        shutil.copytree(module, folder.module, symlinks=True)
+    else:
+        shutil.copytree(folder.source, folder.base / "tree", symlinks=True)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # Another file system, or one without hard links.
+        shutil.copy2(source, target)
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:

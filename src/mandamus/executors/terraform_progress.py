@@ -49,7 +49,7 @@ class Diagnostic:
 class Narrator:
     """Takes standard output in chunks; writes text to the task's output and progress, both redacted.
 
-    ``folder`` is the module's path inside the project. ``total`` is how many steps an apply will tell of; None for a plan.
+    ``folder`` is the module's path in the project. ``total`` is how many steps an apply will tell of; None for a plan.
     """
 
     def __init__(self, task: Task, folder: str, total: int | None = None) -> None:

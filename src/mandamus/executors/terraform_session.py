@@ -85,6 +85,8 @@ class Session:
     def init(self) -> None:
         """Install modules and providers exactly as locked; raises ``source_invalid`` when nothing is locked."""
         self.task.progress(Progress("initialising"))
+        if terraform_module.has_own_backend(self.folder):
+            self.task.output.append(b"the module's own backend is not used: the state is kept by the platform\n")
         self.folder.override_backend()
         done = self.run("init", "-input=false", "-no-color", "-lockfile=readonly")
         if not done.ok and self.folder.lock is None and "read-only" in done.tail:
