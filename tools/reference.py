@@ -34,6 +34,8 @@ from mandamus.settings import PREFIX, Settings
 PAGES = Path(__file__).parents[1] / "docs" / "reference"
 BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(\n<!-- end: (?P=name) -->)", re.DOTALL)
 
+CHECKED = re.compile(r"\bcheck\(who, Permission\.(\w+)\)")
+
 COMMON = ("home", "as", "output", "debug")
 """Options every command has; the page lists them once."""
 
@@ -71,8 +73,7 @@ def permissions() -> str:
     """Every permission, who has it, and the verbs that ask for it."""
     verbs: dict[Permission, list[str]] = {permission: [] for permission in Permission}
     for name, verb in _verbs():
-        needed = permission_of(verb)
-        if needed is not None:
+        for needed in _needed(verb):
             verbs[needed].append(f"`{name}`: {_first_line(verb)}")
     rows = [
         (f"`{each.value}`", "yes" if each in OWNER else "no", "yes" if each in MEMBER else "no", "<br>".join(found))
@@ -185,7 +186,16 @@ def _verbs() -> Iterator[tuple[str, Callable[..., Any]]]:
         module = importlib.import_module(found.name)
         for name, made in vars(module).items():
             if inspect.isclass(made) and made.__module__ == module.__name__:
-                yield from ((f"{name}.{verb}", each) for verb, each in vars(made).items() if callable(each))
+                verbs = ((verb, each) for verb, each in vars(made).items() if inspect.isfunction(each))
+                yield from ((f"{name}.{verb}", each) for verb, each in verbs if not verb.startswith("_"))
+
+
+def _needed(verb: Callable[..., Any]) -> list[Permission]:
+    """The permission a verb is bound to, or the one it checks itself because a transaction comes before ``who``."""
+    bound = permission_of(verb)
+    if bound is not None:
+        return [bound]
+    return [Permission[name] for name in CHECKED.findall(inspect.getsource(verb))]
 
 
 def _first_line(verb: Callable[..., Any]) -> str:
