@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mandamus.audit.model import Finding, Verdict
+from mandamus.evidence.model import finding
 from mandamus.kernel import canonical
 from mandamus.kernel.ids import Digest
 
@@ -70,11 +71,11 @@ def read(path: Path, problems: list[Finding]) -> Archive | None:
     """
     try:
         if path.stat().st_size > ARCHIVE_BYTES_MAX:
-            problems.append(Finding(Verdict.TAMPERED, f"it is larger than {ARCHIVE_BYTES_MAX} bytes", path.name))
+            problems.append(finding(Verdict.TAMPERED, f"it is larger than {ARCHIVE_BYTES_MAX} bytes", path.name))
             return None
         data = path.read_bytes()
     except OSError as error:
-        problems.append(Finding(Verdict.INCOMPLETE, f"it cannot be read: {error.strerror}", path.name))
+        problems.append(finding(Verdict.INCOMPLETE, f"it cannot be read: {error.strerror}", path.name))
         return None
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as found:
@@ -83,7 +84,7 @@ def read(path: Path, problems: list[Finding]) -> Archive | None:
         # A zip begins with an entry and ends with its directory: with the one and not the other, it was cut short.
         cut = data.startswith(b"PK\3\4") and b"PK\5\6" not in data
         why = "it is cut short" if cut else f"it is no zip archive: {error}"
-        problems.append(Finding(Verdict.INCOMPLETE if cut else Verdict.TAMPERED, why, path.name))
+        problems.append(finding(Verdict.INCOMPLETE if cut else Verdict.TAMPERED, why, path.name))
         return None
 
 
@@ -102,22 +103,22 @@ def _read(found: zipfile.ZipFile, data: bytes, problems: list[Finding]) -> Archi
         why = _refused(info, archive) or _unpack(found, info, archive)
         if why:
             archive.unreadable.add(name)
-            problems.append(Finding(Verdict.TAMPERED, why, name))
+            problems.append(finding(Verdict.TAMPERED, why, name))
     return archive
 
 
 def _too_much(infos: list[zipfile.ZipInfo], size: int) -> Finding | None:
     """Sizes are what the directory claims; reading stops there, whatever the data holds."""
     if len(infos) > FILES_MAX:
-        return Finding(Verdict.TAMPERED, f"the archive has more than {FILES_MAX} files")
+        return finding(Verdict.TAMPERED, f"the archive has more than {FILES_MAX} files", "")
     total = packed = 0
     for info in infos:
         total, packed = total + info.file_size, packed + info.compress_size
         if total > UNPACKED_BYTES_MAX:
             why = f"with it the archive would unpack to more than {UNPACKED_BYTES_MAX} bytes"
-            return Finding(Verdict.TAMPERED, why, info.orig_filename)
+            return finding(Verdict.TAMPERED, why, info.orig_filename)
         if packed > size:
-            return Finding(Verdict.TAMPERED, "it overlaps other files of the archive", info.orig_filename)
+            return finding(Verdict.TAMPERED, "it overlaps other files of the archive", info.orig_filename)
     return None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mandamus.audit.model import Finding, Verdict
 from mandamus.audit.signer import Verifier
-from mandamus.evidence.model import Document, documents, leaf_file
+from mandamus.evidence.model import Document, leaf_file, named_by
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import MandamusError
 
@@ -121,9 +121,12 @@ class Case:
     @cached_property
     def documents(self) -> Sequence[Document]:
         """The documents that the leaves name."""
-        with self.reading(None, leaf_file(self.requested.index)):
-            return documents((record.index, record.fields) for record in self.records)
-        return ()
+        found: list[Document] = []
+        taken: dict[str, str] = {}
+        for record in self.records:
+            with self.reading(record):
+                found += named_by(record.index, record.fields, taken)
+        return found
 
     def document(self, file: str) -> Any:
         """A JSON document of the bundle; raises ``ValueError`` where there is none, for ``reading`` to report."""

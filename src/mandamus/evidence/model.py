@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from mandamus.audit.model import Report
+from mandamus.audit.model import Finding, Report, Verdict
 from mandamus.kernel.ids import Digest, RunId
 
 FORMAT = "evidence/1"
@@ -22,6 +23,7 @@ OPENED = 0
 FIXED = frozenset({SUMMARY, WORKFLOW, README, CHECKPOINT})
 """Files that every bundle has, beside the manifest, the leaves and what the leaves name."""
 
+_OF_LEAF = re.compile(r"log/(0|[1-9][0-9]{0,18})\.(?:json|tlog-proof)")
 _NAMED: Mapping[str, tuple[str, ...]] = {
     "step.planned": ("binding", "change_set", "plan"),
     "step.waiting": ("binding",),
@@ -67,19 +69,24 @@ def documents(leaves: Iterable[tuple[int, Mapping[str, Any]]]) -> list[Document]
     Whoever gathers a bundle and whoever verifies it ask here, so that a file can be under no other name. When a step is
     planned several times in one attempt, later documents are numbered: ``steps/build.1/binding.2.json``.
     """
-    found: list[Document] = []
     taken: dict[str, str] = {}
-    for index, leaf in leaves:
-        data = leaf["data"]
-        if leaf["kind"] == "decision.recorded":
-            file = f"decisions/{data['decision']}"
-            found.append(Document(f"{file}.json", Digest(data["document"]), index, "decision"))
-            found.append(Document(f"{file}.input.json", Digest(data["input"]), index, "input"))
-        for what in _NAMED.get(leaf["kind"], ()):
-            if data.get(what) is not None:
-                file = _free(f"steps/{leaf['step']}.{data['attempt']}/{what}", data[what], taken)
-                found.append(Document(file, Digest(data[what]), index, what))
-    return found
+    return [document for index, leaf in leaves for document in named_by(index, leaf, taken)]
+
+
+def named_by(index: int, leaf: Mapping[str, Any], taken: dict[str, str]) -> list[Document]:
+    """The documents of one leaf; ``taken`` holds the names that leaves before it took, and takes its own."""
+    data = leaf["data"]
+    if leaf["kind"] == "decision.recorded":
+        file = f"decisions/{data['decision']}"
+        return [
+            Document(f"{file}.json", Digest(data["document"]), index, "decision"),
+            Document(f"{file}.input.json", Digest(data["input"]), index, "input"),
+        ]
+    return [
+        Document(_free(f"steps/{leaf['step']}.{data['attempt']}/{what}", data[what], taken), data[what], index, what)
+        for what in _NAMED.get(leaf["kind"], ())
+        if what != "plan" or data[what] is not None
+    ]
 
 
 def approval_file(approval: str) -> str:
@@ -95,6 +102,17 @@ def leaf_file(index: int) -> str:
 def proof_file(index: int) -> str:
     """Where its inclusion proof is (C2SP tlog-proof)."""
     return f"log/{index}.tlog-proof"
+
+
+def leaf_of(file: str) -> int | None:
+    """The index of the leaf that a file holds or proves, None for any other file."""
+    found = _OF_LEAF.fullmatch(file)
+    return None if found is None else int(found[1])
+
+
+def finding(verdict: Verdict, message: str, file: str) -> Finding:
+    """What is wrong with a file; of a leaf's file the leaf is named, too."""
+    return Finding(verdict, message, file, leaf_of(file))
 
 
 def _free(file: str, digest: str, taken: dict[str, str]) -> str:

@@ -7,7 +7,6 @@ by others than its makers, and promised before? Within each half every problem i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,14 +22,11 @@ from mandamus.evidence import effects, manifest, people, story
 from mandamus.evidence.archive import Archive
 from mandamus.evidence.case import Case, Record, well_formed
 from mandamus.evidence.manifest import MANIFEST, SIGNATURE
-from mandamus.evidence.model import CHECKPOINT, OPENED, SUMMARY, BundleReport, leaf_file, proof_file
+from mandamus.evidence.model import CHECKPOINT, OPENED, SUMMARY, BundleReport, finding, leaf_file, leaf_of, proof_file
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import MandamusError
 
 CLOSING = "run.closed"
-
-_LEAF = re.compile(r"log/(0|[1-9][0-9]{0,18})\.json")
-_OF_LEAF = re.compile(r"log/(0|[1-9][0-9]{0,18})\.(?:json|tlog-proof)")
 
 
 def verify(bundle: Path, trust: str) -> BundleReport:
@@ -160,10 +156,10 @@ class _Pages:
             return ()
         if self.archive.files.get(CHECKPOINT, checkpoint.note) != checkpoint.note and CHECKPOINT not in self.reported:
             self._add(Verdict.TAMPERED, "it is not the checkpoint of the proofs", CHECKPOINT)
-        indices = sorted(int(found[1]) for name in self.archive.files if (found := _LEAF.fullmatch(name)))
+        named = {leaf_of(name) for name in self.archive.files} - {None, OPENED}
         records = []
-        for index in indices:
-            fields = None if index == OPENED else self._leaf(index, checkpoint)
+        for index in sorted(index for index in named if index is not None):
+            fields = self._leaf(index, checkpoint)
             if fields is not None:
                 records.append(Record(index, fields))
         if not self.run and records:
@@ -254,6 +250,5 @@ class _Pages:
         return data
 
     def _add(self, verdict: Verdict, message: str, file: str) -> None:
-        found = _OF_LEAF.fullmatch(file)
-        self.problems.append(Finding(verdict, message, file, int(found[1]) if found else None))
+        self.problems.append(finding(verdict, message, file))
         self.reported.add(file)
