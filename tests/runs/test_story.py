@@ -182,6 +182,16 @@ def test_a_step_is_tried_again(stage):
     assert stage.act.applied == [("one", 1), ("one", 2), ("one", 3)]
 
 
+def test_another_attempt_at_the_same_plan_needs_no_new_yes(stage):
+    """Approvals are bound to the plan: whoever said yes to it is not asked again, and nobody waits for them."""
+    stage.policy(ASK)
+    stage.act.script["one"] = lambda task: failing()(task) if task.attempt < 2 else Applied(ok=True)
+    stage.workflow("one: {retry: {attempts: 2, backoff: 0s}, act: {}}")
+    run = stage.decide("grace", stage.ask("ada"))
+    assert run.state is RunState.SUCCEEDED
+    assert stage.act.applied == [("one", 1), ("one", 2)]
+
+
 def test_retry_of_a_run_keeps_what_succeeded(stage):
     """``runs retry`` goes on from the failed step; the run is closed and sealed again."""
     stage.act.script["two"] = failing()

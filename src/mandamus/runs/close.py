@@ -88,11 +88,11 @@ def _first_error(tx: Tx, run: Run) -> dict[str, object] | None:
 
 def _seal(rooms: Rooms, run: Run) -> Run:
     digest = rooms.evidence.seal(acting_for(run.requester), bundle.gather(rooms, run))
+    # Before the commit after which nobody looks at this run again: the folder holds what steps worked with.
+    shutil.rmtree(rooms.work / run.id, ignore_errors=True)
     with rooms.db.begin("sealed") as tx:
         store.update_run(tx.conn, run.id, evidence=digest)
-        sealed = store.get_run(tx.conn, run.id)
-    shutil.rmtree(rooms.work / run.id, ignore_errors=True)
-    return sealed
+        return store.get_run(tx.conn, run.id)
 
 
 def _why(run: Run) -> str:

@@ -75,8 +75,12 @@ def _begin(rooms: Rooms, work: Work) -> bool:
     except BaseException:
         _unlock(rooms, work)
         raise
-    if judgement.denied or work.run.plan_only or judgement.requires:
+    if judgement.denied or work.run.plan_only:
         _stop_here(rooms, work, draft, judgement)
+    elif judgement.requires:
+        _stop_here(rooms, work, draft, judgement)
+        # An attempt before this one may have had every yes to the very same plan.
+        return _after_wait(rooms, _afresh(rooms, work))
     else:
         apply.apply(rooms, work, lambda tx: approval.nobody(_through(rooms, tx, work, draft, judgement)))
     return True
