@@ -74,6 +74,10 @@ class Integrator:
         leaves = tuple(leaf for _, leaf in taken)
         return Integrated(checkpoint, size, leaves, tuple(done), more=len(taken) == BATCH_MAX)
 
+    def agree(self, published: Checkpoint) -> None:
+        """Take note of a checkpoint that this process signed and published itself."""
+        self._agreed = published
+
     def _refuse_foreign(self, conn: sa.Connection, size: int, published: Checkpoint | None) -> None:
         if published is None or published == self._agreed:
             return

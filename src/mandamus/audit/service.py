@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from mandamus.store.database import Database, Tx
 CADENCE_S = 0.2
 CADENCE_EVENTS = 1_000
 HEARTBEAT_S = 60.0
+PLACED_MAX = 8_192
+"""Newest leaves whose index is remembered, so that whoever waits for theirs reads nothing back."""
 RETRY_S = 1.0
 STOP_TIMEOUT_S = 10.0
 
@@ -52,6 +55,7 @@ class Audit:
         self._rounds_begun = 0
         self._round_done = 0
         self._published: Checkpoint | None = None
+        self._placed: OrderedDict[bytes, int] = OrderedDict()
         self._wake = threading.Condition()
         self._pending = 0
         self._stopping = False
@@ -132,9 +136,8 @@ class Audit:
         if self._database.in_transaction:
             raise AssertionError("wait_checkpointed inside a transaction: the leaf is not committed yet")
         checkpoint = self._covered(timeout_s)
-        with self._database.read() as conn:
-            found = store.index_of(conn, leaf.stream, leaf.seq)
-        if found is None or found[0] >= checkpoint.size or found[1] != leaf.hash:
+        index = self._index_of(leaf)
+        if index is None or index >= checkpoint.size:
             raise MandamusError(
                 Code.AUDIT_UNAVAILABLE,
                 f"event {leaf.seq} of {leaf.stream} is not in the log although the log is up to date",
@@ -143,6 +146,15 @@ class Audit:
                 retryable=True,
             )
         return checkpoint
+
+    def _index_of(self, leaf: Leaf) -> int | None:
+        """The leaf's place: from memory when this process gave it, else from the rows."""
+        known = self._placed.get(leaf.hash)
+        if known is not None:
+            return known
+        with self._database.read() as conn:
+            found = store.index_of(conn, leaf.stream, leaf.seq)
+        return found[0] if found is not None and found[1] == leaf.hash else None
 
     def _covered(self, timeout_s: float) -> Checkpoint:
         begun = self._rounds_begun
@@ -178,6 +190,8 @@ class Audit:
                 )
             # Nothing of the new tree was shown to anyone before this line: the commit above made it the only one.
             self._published = self._publisher.publish(done.checkpoint)
+            if self._published == done.checkpoint:
+                self._integrator.agree(done.checkpoint)
             if not done.more:
                 self._round_done = self._rounds_begun
                 return self._published
@@ -186,6 +200,10 @@ class Audit:
         self._edge.extend(tiles.ENTRIES, done.first, done.leaves)
         for level, index, hashed in done.nodes:
             self._edge.extend(level, index, (hashed,))
+            if level == 0:
+                self._placed[hashed] = index
+        while len(self._placed) > PLACED_MAX:
+            self._placed.popitem(last=False)
 
     def _check_vkey(self) -> None:
         path = self._folder / VKEY_FILE

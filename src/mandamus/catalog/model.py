@@ -19,6 +19,8 @@ from mandamus.secrets.model import SecretRef
 
 ENVIRONMENT_FORMAT = "environment/1"
 
+_JUDGES = frozenset({"policies", "approvers", "approval_ttl_s"})
+
 
 @dataclass(frozen=True)
 class Retry:
@@ -144,6 +146,16 @@ class Environment:
     def scope(self) -> dict[str, Any]:
         """What expressions see as ``env``."""
         return {"name": self.name, "vars": dict(self.vars)}
+
+    @functools.cached_property
+    def target(self) -> Digest:
+        """Digest of what it gives to a plan: all of it but who judges and who approves."""
+        return canonical.digest_of({name: part for name, part in self.to_json().items() if name not in _JUDGES})
+
+    @functools.cached_property
+    def judges(self) -> Digest:
+        """Digest of the other half: the policy sets, and whom they mean by the environment's own approvers."""
+        return canonical.digest_of({name: part for name, part in self.to_json().items() if name in _JUDGES})
 
     @functools.cached_property
     def digest(self) -> Digest:

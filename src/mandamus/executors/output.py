@@ -114,7 +114,8 @@ class OutputSink:
         self._lost += len(data[room:])
 
     def _store(self, *, final: bool) -> None:
-        if not self._waiting and not final:
+        if not self._waiting and not (final and self._end is not None):
+            # A phase that printed nothing leaves no row; that it is over shows in its step.
             return
         data = self._waiting
         if self._lost:

@@ -86,15 +86,18 @@ def _has_float(value: object) -> bool:
     stack = [value]
     while stack:
         item = stack.pop()
-        if isinstance(item, float):
-            return True
         if isinstance(item, dict):
-            if not all(isinstance(key, str) for key in item):
+            if not all(type(key) is str or isinstance(key, str) for key in item):
                 raise ValueError("every key is a string")
-            stack.extend(item.values())
+            stack.extend(part for part in item.values() if type(part) not in _PLAIN)
         elif isinstance(item, (list, tuple)):
-            stack.extend(item)
+            stack.extend(part for part in item if type(part) not in _PLAIN)
+        elif isinstance(item, float):
+            return True
     return False
+
+
+_PLAIN = frozenset({str, int, bool, type(None)})
 
 
 def _encode(value: object, out: list[str], depth: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -93,7 +93,8 @@ class ChangeSet:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready data in the schema's field names."""
-        return asdict(self)
+        changes = {name: [vars(change) for change in getattr(self, name)] for name in ("changes", "drift")}
+        return {**vars(self), **changes}
 
     def to_bytes(self) -> bytes:
         """Canonical bytes: what is stored, digested, judged and shown."""

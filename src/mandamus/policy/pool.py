@@ -328,6 +328,7 @@ def worker_command(limits: Limits) -> Callable[[], Sequence[str]]:
     return command
 
 
+@functools.cache
 def engine_name() -> str:
     """``opa-<version>+bridge-<version>``, read from the files that are installed."""
     library = find_library()

@@ -155,7 +155,7 @@ class Policy:
         made = Decision(self._ids.decision(), run, step, verdict)
         if len(verdict.input) > store.INLINE_BYTES_MAX:
             self._blobs.put(verdict.input)
-        store.add_decision(tx, made)
+        self._pending(tx).append(made)
         self._audit.record(
             tx,
             Event(
@@ -177,6 +177,14 @@ class Policy:
             ),
         )
         return made.id
+
+    def _pending(self, tx: Tx) -> list[Decision]:
+        """The decisions of a transaction, which are written together at its end."""
+        if Decision not in tx.kept:
+            made = tx.kept[Decision] = []
+            tx.before_commit(lambda: store.add_decisions(tx, made))
+        found: list[Decision] = tx.kept[Decision]
+        return found
 
     @requires(Permission.POLICY_READ)
     def get(self, who: Subject, id_: DecisionId) -> Decision:

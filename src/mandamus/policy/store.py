@@ -17,6 +17,8 @@ from mandamus.store.tables.policy import decision, policy_set
 
 INLINE_BYTES_MAX = 64 << 10
 
+_INSERT = sa.insert(decision)
+
 
 def add_set(tx: Tx, digest: Digest, files: Sequence[str], at_us: int) -> bool:
     """Insert the set; False when it is there already."""
@@ -25,27 +27,30 @@ def add_set(tx: Tx, digest: Digest, files: Sequence[str], at_us: int) -> bool:
     return tx.conn.execute(row.on_conflict_do_nothing()).rowcount == 1
 
 
-def add_decision(tx: Tx, made: Decision) -> None:
-    """Insert the decision; a large input must be in the blob store already."""
+def add_decisions(tx: Tx, made: Sequence[Decision]) -> None:
+    """Insert decisions; large inputs must be in the blob store already."""
+    if made:
+        tx.conn.execute(_INSERT, [_columns(each) for each in made])
+
+
+def _columns(made: Decision) -> dict[str, Any]:
     verdict = made.verdict
     inline = len(verdict.input) <= INLINE_BYTES_MAX
-    tx.conn.execute(
-        sa.insert(decision).values(
-            id=made.id,
-            run=made.run,
-            step=made.step,
-            point=verdict.point.value,
-            outcome=verdict.outcome.value,
-            sets=canonical.dumps(list(verdict.sets)),
-            input=verdict.input if inline else None,
-            input_digest=verdict.input_digest,
-            engine=verdict.engine,
-            duration_us=verdict.duration_us,
-            result=_result(verdict),
-            error=verdict.error,
-            at_us=verdict.at_us,
-        )
-    )
+    return {
+        "id": made.id,
+        "run": made.run,
+        "step": made.step,
+        "point": verdict.point.value,
+        "outcome": verdict.outcome.value,
+        "sets": canonical.dumps(list(verdict.sets)),
+        "input": verdict.input if inline else None,
+        "input_digest": verdict.input_digest,
+        "engine": verdict.engine,
+        "duration_us": verdict.duration_us,
+        "result": _result(verdict),
+        "error": verdict.error,
+        "at_us": verdict.at_us,
+    }
 
 
 def find(conn: sa.Connection, blobs: Blobs, id_: DecisionId) -> Decision | None:

@@ -111,7 +111,7 @@ def _check_binding(rooms: Rooms, work: Work, approved: Approved) -> None:
         "source": (binding.source, work.run.source),
         "workflow": (binding.workflow, work.run.workflow_digest),
         "inputs": (binding.inputs, canonical.digest_of(work.run.inputs)),
-        "environment": (binding.environment, plan.target_digest(work.environment)),
+        "environment": (binding.environment, work.environment.target),
         "sandbox": (binding.sandbox, work.environment.pool.sandbox),
         "state": (binding.state, state),
     }

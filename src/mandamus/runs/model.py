@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +93,7 @@ class PlanRecord:
 
     def to_json(self) -> dict[str, Any]:
         """As stored in the step's row."""
-        return dataclasses.asdict(self)
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -139,16 +140,19 @@ class Binding:
 
     def to_json(self) -> dict[str, Any]:
         """The canonical form that is digested and kept in evidence."""
-        return {"format": BINDING_FORMAT, **dataclasses.asdict(self)}
+        return {"format": BINDING_FORMAT, **{field: getattr(self, field) for field in _BINDING_FIELDS}}
 
     def to_bytes(self) -> bytes:
         """Canonical bytes."""
         return canonical.dumps(self.to_json())
 
-    @property
+    @functools.cached_property
     def digest(self) -> Digest:
         """The bound digest."""
         return canonical.digest(self.to_bytes())
+
+
+_BINDING_FIELDS = tuple(field.name for field in dataclasses.fields(Binding))
 
 
 def binding_from(data: bytes) -> Binding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import posixpath
 import shutil
 import threading
@@ -143,19 +144,6 @@ def step_document(work: Work) -> dict[str, Any]:
     return {"name": work.row.name, "executor": work.step.executor, "attempt": work.row.attempt}
 
 
-_JUDGES = ("policies", "approvers", "approval_ttl_s")
-
-
-def target_digest(environment: Environment) -> Digest:
-    """Digest of what an environment gives to a plan: all of it but who judges and who approves."""
-    return canonical.digest_of({name: part for name, part in environment.to_json().items() if name not in _JUDGES})
-
-
-def judges_digest(environment: Environment) -> Digest:
-    """Digest of the other half: the policy sets, and whom they mean by the environment's own approvers."""
-    return canonical.digest_of({name: part for name, part in environment.to_json().items() if name in _JUDGES})
-
-
 def state_reference(rooms: Rooms, work: Work) -> Mapping[str, Any] | None:
     """Lineage and serial of the step's state as it is now, in the binding's form."""
     found = None if work.state_name is None else rooms.states.ref(work.environment.name, work.state_name)
@@ -180,7 +168,7 @@ def _bind(rooms: Rooms, work: Work, planned: Planned, record: PlanRecord) -> Bin
         source=work.run.source,
         workflow=work.run.workflow_digest,
         inputs=canonical.digest_of(work.run.inputs),
-        environment=target_digest(work.environment),
+        environment=work.environment.target,
         tool_lock=canonical.digest_of(planned.lock),
         artifact=record.artifact,
         change_set=record.change_set,
@@ -193,7 +181,7 @@ def _bind(rooms: Rooms, work: Work, planned: Planned, record: PlanRecord) -> Bin
     if before is None or before.expires_us <= now_us:
         return made
     # A retry of the very same plan keeps its expiry, hence its digest, hence its approvals.
-    kept = Binding(**{**vars(made), "expires_us": before.expires_us})
+    kept = dataclasses.replace(made, expires_us=before.expires_us)
     return kept if kept == before else made
 
 

@@ -107,7 +107,7 @@ def _after_wait(rooms: Rooms, work: Work) -> bool:
 
 
 def _judged_by(row: StepRow, work: Work) -> bool:
-    return row.judges == plan.judges_digest(work.environment)
+    return row.judges == work.environment.judges
 
 
 def _apply_approved(rooms: Rooms, work: Work, binding: Binding, given: Sequence[Approval]) -> None:
@@ -169,7 +169,7 @@ def _through(rooms: Rooms, tx: Tx, work: Work, draft: Draft, judgement: gate.Jud
 def _planned(rooms: Rooms, tx: Tx, work: Work, draft: Draft, judgement: gate.Judgement) -> tuple[DecisionId, ...]:
     progress.planned(rooms, tx, work.run, work.row, draft)
     decisions = _record(rooms, tx, work, judgement.verdicts)
-    judges = plan.judges_digest(work.environment)
+    judges = work.environment.judges
     progress.judged(rooms, tx, work.row, judges, judgement.requires, decisions)
     return decisions
 
@@ -177,7 +177,7 @@ def _planned(rooms: Rooms, tx: Tx, work: Work, draft: Draft, judgement: gate.Jud
 def _moved(rooms: Rooms, work: Work) -> bool:
     """Whether something the binding covers is no longer so; then the step is back at its plan, its approvals void."""
     binding = work.row.binding
-    if binding is None or binding.environment != plan.target_digest(work.environment):
+    if binding is None or binding.environment != work.environment.target:
         what = "environment"
     elif plan.state_reference(rooms, work) != binding.state:
         what = "state"
@@ -199,7 +199,7 @@ def _judge_again(rooms: Rooms, work: Work) -> bool:
     with rooms.db.begin("judged again") as tx:
         progress.moved(rooms, tx, work.run, row, "policy", "judge")
         decisions = _record(rooms, tx, work, judgement.verdicts)
-        progress.judged(rooms, tx, row, plan.judges_digest(work.environment), judgement.requires, decisions)
+        progress.judged(rooms, tx, row, work.environment.judges, judgement.requires, decisions)
         if judgement.denied:
             error = judgement.error().to_json()
             progress.finished(rooms, tx, work.run, row, StepState.DENIED, error=error, decisions=decisions)
@@ -216,7 +216,7 @@ def _asks_for_more(rooms: Rooms, work: Work, last: gate.Judgement, given: Sequen
         return False
     with rooms.db.begin("asked for more") as tx:
         decisions = (*row.decisions, *_record(rooms, tx, work, last.verdicts))
-        progress.judged(rooms, tx, row, plan.judges_digest(work.environment), asked.requires, decisions)
+        progress.judged(rooms, tx, row, work.environment.judges, asked.requires, decisions)
         if row.binding is not None:
             progress.waiting(rooms, tx, work.run, gate.passed(row, row.binding, asked, decisions))
         _unlock_in(rooms, tx, work)

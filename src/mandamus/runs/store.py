@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,40 @@ from mandamus.runs.model import (
     binding_from,
 )
 from mandamus.store.tables.runs import approval, lock_waiter, run, step, step_edge
+
+
+# Statements of the path of a step are built once: building them again would cost more than running them.
+_OF_RUN: sa.BindParameter[str] = sa.bindparam("of_run")
+_OF_STEP: sa.BindParameter[str] = sa.bindparam("of_step")
+_THIS_STEP = sa.and_(step.c.run == _OF_RUN, step.c.name == _OF_STEP)
+_GET_RUN = run.select().where(run.c.id == _OF_RUN)
+_GET_STEP = step.select().where(_THIS_STEP)
+_LOCK_STEP = _GET_STEP.with_for_update()
+_READY_STEPS = (
+    step.select()
+    .where(step.c.run == _OF_RUN, step.c.state == StepState.PENDING.value, step.c.needs_left == 0)
+    .order_by(step.c.ordinal)
+)
+_NEXT_WAKE = run.update().where(run.c.id == _OF_RUN).values(wakes=run.c.wakes + 1).returning(run.c.wakes)
+_FOLLOWERS = sa.select(step_edge.c.after).where(step_edge.c.run == _OF_RUN, step_edge.c.before == _OF_STEP)
+_RELEASE_FOLLOWERS = (
+    step.update()
+    .where(step.c.run == _OF_RUN, step.c.name.in_(_FOLLOWERS))
+    .values(needs_left=step.c.needs_left - 1)
+)
+_COUNT_DOWN = (
+    run.update().where(run.c.id == _OF_RUN).values(steps_left=run.c.steps_left - 1).returning(run.c.steps_left)
+)
+
+
+@functools.cache
+def _run_update(columns: tuple[str, ...]) -> sa.Update:
+    return run.update().where(run.c.id == _OF_RUN).values({name: sa.bindparam(name) for name in columns})
+
+
+@functools.cache
+def _step_update(columns: tuple[str, ...]) -> sa.Update:
+    return step.update().where(_THIS_STEP).values({name: sa.bindparam(name) for name in ("changed_us", *columns)})
 
 
 def insert_run(conn: sa.Connection, made: Run) -> None:
@@ -76,7 +111,7 @@ def insert_steps(conn: sa.Connection, run_id: RunId, rows: Sequence[Mapping[str,
 
 def get_run(conn: sa.Connection, run_id: RunId) -> Run:
     """One run; raises ``not_found``."""
-    row = conn.execute(run.select().where(run.c.id == run_id)).one_or_none()
+    row = conn.execute(_GET_RUN, {"of_run": run_id}).one_or_none()
     if row is None:
         raise MandamusError(
             Code.NOT_FOUND, f"there is no run {run_id}", remedy="list the runs with `mandamus runs list`"
@@ -96,21 +131,17 @@ def list_runs(conn: sa.Connection, *, state: str | None, before: RunId | None, l
 
 def update_run(conn: sa.Connection, run_id: RunId, **values: object) -> None:
     """Set columns of a run."""
-    conn.execute(run.update().where(run.c.id == run_id).values(**values))
+    conn.execute(_run_update(tuple(values)), {"of_run": run_id, **values})
 
 
 def next_wake(conn: sa.Connection, run_id: RunId) -> str:
     """Count one more continuation of the run and return its number: the name of the job to enqueue."""
-    wakes = conn.execute(
-        run.update().where(run.c.id == run_id).values(wakes=run.c.wakes + 1).returning(run.c.wakes)
-    ).scalar_one()
-    return str(wakes)
+    return str(conn.execute(_NEXT_WAKE, {"of_run": run_id}).scalar_one())
 
 
 def get_step(conn: sa.Connection, run_id: RunId, name: str, *, lock: bool = False) -> StepRow:
     """One step, with ``lock`` until the transaction ends; raises ``not_found``."""
-    query = step.select().where(step.c.run == run_id, step.c.name == name)
-    row = conn.execute(query.with_for_update() if lock else query).one_or_none()
+    row = conn.execute(_LOCK_STEP if lock else _GET_STEP, {"of_run": run_id, "of_step": name}).one_or_none()
     if row is None:
         raise MandamusError(
             Code.NOT_FOUND,
@@ -131,12 +162,7 @@ def list_steps(conn: sa.Connection, run_id: RunId, states: Iterable[StepState] =
 
 def ready_steps(conn: sa.Connection, run_id: RunId) -> list[StepRow]:
     """Pending steps whose needs are all done."""
-    query = (
-        step.select()
-        .where(step.c.run == run_id, step.c.state == StepState.PENDING.value, step.c.needs_left == 0)
-        .order_by(step.c.ordinal)
-    )
-    return [_step(row) for row in conn.execute(query)]
+    return [_step(row) for row in conn.execute(_READY_STEPS, {"of_run": run_id})]
 
 
 def outputs_of(conn: sa.Connection, run_id: RunId, names: Iterable[str]) -> dict[str, Any]:
@@ -147,21 +173,15 @@ def outputs_of(conn: sa.Connection, run_id: RunId, names: Iterable[str]) -> dict
 
 def update_step(conn: sa.Connection, run_id: RunId, name: str, now_us: int, **values: object) -> None:
     """Set columns of a step."""
-    conn.execute(step.update().where(step.c.run == run_id, step.c.name == name).values(changed_us=now_us, **values))
+    parameters = {"of_run": run_id, "of_step": name, "changed_us": now_us, **values}
+    conn.execute(_step_update(tuple(values)), parameters)
 
 
 def finish_step(conn: sa.Connection, run_id: RunId, name: str, *, passes: bool) -> int:
     """Count a closed step down: the run's steps left and, when it passes, its followers' needs; gives steps left."""
     if passes:
-        followers = sa.select(step_edge.c.after).where(step_edge.c.run == run_id, step_edge.c.before == name)
-        conn.execute(
-            step.update()
-            .where(step.c.run == run_id, step.c.name.in_(followers))
-            .values(needs_left=step.c.needs_left - 1)
-        )
-    left: int = conn.execute(
-        run.update().where(run.c.id == run_id).values(steps_left=run.c.steps_left - 1).returning(run.c.steps_left)
-    ).scalar_one()
+        conn.execute(_RELEASE_FOLLOWERS, {"of_run": run_id, "of_step": name})
+    left: int = conn.execute(_COUNT_DOWN, {"of_run": run_id}).scalar_one()
     return left
 
 
@@ -178,19 +198,20 @@ def reopen_steps(conn: sa.Connection, run_id: RunId, names: Sequence[str], now_u
                 sa.or_(step.c.name.in_(names), step.c.state != StepState.SUCCEEDED.value),
             )
         )
-        update_step(
-            conn,
-            run_id,
-            name,
-            now_us,
-            state=StepState.PENDING.value,
-            attempt=step.c.attempt + 1,
-            needs_left=unmet,
-            not_before_us=0,
-            error=None,
-            requires=None,
+        conn.execute(
+            step.update()
+            .where(step.c.run == run_id, step.c.name == name)
+            .values(
+                state=StepState.PENDING.value,
+                attempt=step.c.attempt + 1,
+                needs_left=unmet,
+                not_before_us=0,
+                error=None,
+                requires=None,
+                changed_us=now_us,
+            )
         )
-    update_run(conn, run_id, steps_left=run.c.steps_left + len(names))
+    conn.execute(run.update().where(run.c.id == run_id).values(steps_left=run.c.steps_left + len(names)))
 
 
 def followers_of(conn: sa.Connection, run_id: RunId, names: Iterable[str]) -> set[str]:
