@@ -22,6 +22,8 @@ from mandamus.runs.model import Binding, Notice, PlanRecord, Run, StepRow
 from mandamus.runs.rooms import Rooms
 from mandamus.secrets.model import SecretRef
 
+PHASE = "plan"
+
 
 @dataclass(frozen=True)
 class Work:
@@ -69,7 +71,7 @@ def awaited(work: Work) -> tuple[str, ...]:
 def draft(rooms: Rooms, work: Work) -> Draft:
     """Run the tool's plan and bind what came out; raises what the executor raises."""
     executor = rooms.executors.get(work.step.executor)
-    given = task(rooms, work, "plan")
+    given = task(rooms, work, PHASE)
     try:
         planned = executor.plan(given)
     finally:
@@ -106,7 +108,7 @@ def task(rooms: Rooms, work: Work, phase: str) -> Task:
         secrets=secrets,
         sandbox=_sandbox(work.environment),
         output=rooms.outputs.open(row.run, row.name, row.attempt, phase),
-        progress=lambda progress: _tell(rooms, work, progress),
+        progress=lambda progress: _tell(rooms, work, phase, progress),
         redactor=redactor,
         deadline_s=work.step.timeout_s,
         cancel=work.cancel,
@@ -225,5 +227,6 @@ def _state(rooms: Rooms, work: Work) -> State | None:
     return None if work.state_name is None else rooms.states.latest(work.environment.name, work.state_name)
 
 
-def _tell(rooms: Rooms, work: Work, progress: Progress) -> None:
-    rooms.tell(Notice(run=work.run.id, step=work.row.name, state=work.row.state.value, text=progress.text))
+def _tell(rooms: Rooms, work: Work, phase: str, progress: Progress) -> None:
+    state = "planning" if phase == PHASE else "applying"
+    rooms.tell(Notice(run=work.run.id, step=work.row.name, state=state, text=progress.text))

@@ -23,7 +23,6 @@ from mandamus.runs.model import (
 )
 from mandamus.store.tables.runs import approval, lock_waiter, run, step, step_edge
 
-
 # Statements of the path of a step are built once: building them again would cost more than running them.
 _OF_RUN: sa.BindParameter[str] = sa.bindparam("of_run")
 _OF_STEP: sa.BindParameter[str] = sa.bindparam("of_step")
@@ -39,9 +38,7 @@ _READY_STEPS = (
 _NEXT_WAKE = run.update().where(run.c.id == _OF_RUN).values(wakes=run.c.wakes + 1).returning(run.c.wakes)
 _FOLLOWERS = sa.select(step_edge.c.after).where(step_edge.c.run == _OF_RUN, step_edge.c.before == _OF_STEP)
 _RELEASE_FOLLOWERS = (
-    step.update()
-    .where(step.c.run == _OF_RUN, step.c.name.in_(_FOLLOWERS))
-    .values(needs_left=step.c.needs_left - 1)
+    step.update().where(step.c.run == _OF_RUN, step.c.name.in_(_FOLLOWERS)).values(needs_left=step.c.needs_left - 1)
 )
 _COUNT_DOWN = (
     run.update().where(run.c.id == _OF_RUN).values(steps_left=run.c.steps_left - 1).returning(run.c.steps_left)
