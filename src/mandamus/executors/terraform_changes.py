@@ -144,7 +144,7 @@ def _recognised(value: Any, path: str = "") -> Iterator[str]:
 
 def _diff(before: Any, after: Any, unknown: Any, replace_paths: Any) -> Iterator[Mapping[str, Any]]:
     forcing = ["".join(f"/{_escaped(str(part))}" for part in path) for path in replace_paths]
-    for path, old, new, is_unknown in _differences(before, after, unknown, ""):
+    for path, old, new, is_unknown in differences(before, after, unknown):
         part: dict[str, Any] = {"path": path, "before": old, "after": new}
         if is_unknown:
             part["unknown"] = True
@@ -153,18 +153,19 @@ def _diff(before: Any, after: Any, unknown: Any, replace_paths: Any) -> Iterator
         yield part
 
 
-def _differences(before: Any, after: Any, unknown: Any, path: str) -> Iterator[tuple[str, Any, Any, bool]]:
+def differences(before: Any, after: Any, unknown: Any, path: str = "") -> Iterator[tuple[str, Any, Any, bool]]:
+    """Every part that differs: its JSON pointer, before, after, and whether the latter is not known yet."""
     if unknown is True:
         yield path, before, None, True
     elif isinstance(before, dict) and isinstance(after, dict):
         below = unknown if isinstance(unknown, dict) else {}
         for key in sorted({*before, *after, *(name for name, mark in below.items() if mark)}):
-            yield from _differences(before.get(key), after.get(key), below.get(key), f"{path}/{_escaped(key)}")
+            yield from differences(before.get(key), after.get(key), below.get(key), f"{path}/{_escaped(key)}")
     elif isinstance(before, list) and isinstance(after, list):
         marks = unknown if isinstance(unknown, list) else []
         for index in range(max(len(before), len(after))):
             old, new, mark = (side[index] if index < len(side) else None for side in (before, after, marks))
-            yield from _differences(old, new, mark, f"{path}/{index}")
+            yield from differences(old, new, mark, f"{path}/{index}")
     elif before != after:
         yield path, before, after, False
 
@@ -173,8 +174,8 @@ def _really_differs(change: Change) -> bool:
     """Whether drift is more than noise: terraform reports ``null`` that became ``{}`` as a change."""
     if change.action is Action.DELETE:
         return True
-    differences = _differences(change.before, change.after, None, "")
-    return any(not (_is_empty(old) and _is_empty(new)) for _, old, new, _ in differences)
+    parts = differences(change.before, change.after, None)
+    return any(not (_is_empty(old) and _is_empty(new)) for _, old, new, _ in parts)
 
 
 def _is_empty(value: Any) -> bool:

@@ -29,6 +29,8 @@ FILE_BYTES_MAX = 256 * 1024 * 1024
 MADE_BYTES_MAX = 64 * 1024 * 1024
 MADE_FILES_MAX = 10_000
 
+# What another terraform may have left in the module: its state is not ours, nor are its downloads.
+_LEFTOVERS = shutil.ignore_patterns(DATA, STATE, f"{STATE}.*", ERRORED)
 # The state is ours, whatever backend or cloud block the module has.
 _BACKEND = canonical.dumps({"terraform": {"backend": {"local": {}}}})
 
@@ -209,9 +211,9 @@ def _copy_project(folder: Folder) -> None:
 
         tree = folder.base / "tree"
         shutil.copytree(folder.source, tree, symlinks=True, copy_function=_link, ignore=without_module)
-        shutil.copytree(module, folder.module, symlinks=True)
+        shutil.copytree(module, folder.module, symlinks=True, ignore=_LEFTOVERS)
     else:
-        shutil.copytree(folder.source, folder.base / "tree", symlinks=True)
+        shutil.copytree(folder.source, folder.base / "tree", symlinks=True, ignore=_LEFTOVERS)
 
 
 def _link(source: str, target: str) -> None:

@@ -6,9 +6,9 @@ its folder is the truth about all but what was under way at that moment. What ca
 1. A new plan against that state, with a refresh, has nothing left to do: everything that was planned is there.
 2. The apply was contained: nothing but built-in resources and no provisioner, so that all it could ever change was the
    state file in its own folder. That file is dropped; outside, nothing has begun.
-3. What is left are only updates and deletions of objects that the killed apply has not touched in its state. Both are
-   of objects whose identity is known; the next plan reads them again, so nothing is lost and nothing made twice. The
-   apply did not finish.
+3. What is left are only updates and deletions that were planned to make a known difference, of objects which the
+   state shows as before the apply. So the apply did not finish; and since the identity of these objects is known, the
+   next plan reads them again: nothing is lost and nothing made twice.
 4. Something is left to be created: terraform may have been waiting for the answer, and the object may exist without
    being in the state. Nobody here can know.
 """
@@ -25,14 +25,16 @@ from mandamus.executors import terraform_state
 from mandamus.executors.marks import Trace
 from mandamus.executors.model import Probed, Verdict
 from mandamus.executors.terraform_artifact import Saved
+from mandamus.executors.terraform_changes import differences
 from mandamus.executors.terraform_folder import Folder, read
 from mandamus.executors.terraform_redact import Scrub
 from mandamus.executors.terraform_session import Session
-from mandamus.executors.terraform_state import Key, StateFile
+from mandamus.executors.terraform_state import StateFile
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.redact import Redactor
 
 _IDLE = (["no-op"], ["read"])
+_OUTPUT = "output"
 _SHOWN = 3
 
 
@@ -51,11 +53,16 @@ class Aftermath:
         """The state, when it is another than before."""
         return None if self.found is None or self.found.data == self.before else self.found.data
 
+    @property
+    def is_torn(self) -> bool:
+        """Whether there is a state file that cannot be read."""
+        return self.found is None and bool(read(self.folder.state))
+
 
 def ended(trace: Trace, after: Aftermath) -> Probed:
     """The verdict when the end was seen and only its result was not recorded."""
     if trace.code == 0:
-        if after.found is None and read(after.folder.state):
+        if after.is_torn:
             return Probed(Verdict.UNKNOWN, "terraform apply ended well, but the state it left cannot be read")
         return _succeeded(after, "terraform apply ended with exit code 0")
     how = "was stopped and " if trace.stopped else ""
@@ -64,6 +71,8 @@ def ended(trace: Trace, after: Aftermath) -> Probed:
 
 def unseen(after: Aftermath, look: Callable[[], Session]) -> Probed:
     """The verdict when nobody saw it end; ``look`` gives a session in another folder with the state that was left."""
+    if after.is_torn:
+        return _unclear(after, "the state it left cannot be read")
     try:
         session = look()
         left_over = _left_over(session)
@@ -79,12 +88,13 @@ def unseen(after: Aftermath, look: Callable[[], Session]) -> Probed:
 
 
 def _with_left_over(after: Aftermath, left_over: Mapping[Any, Mapping[str, Any]], session: Session) -> Probed:
-    created = [entry["address"] for entry in left_over.values() if "create" in entry["change"]["actions"]]
+    objects = {key: entry for key, entry in left_over.items() if key[0] != _OUTPUT}
+    created = [entry["address"] for entry in objects.values() if "create" in entry["change"]["actions"]]
     if created:
         return _unclear(after, f"these are not in its state and may exist: {_names(after, created)}")
     if not _is_untouched(after, left_over, session):
         return _unclear(after, "what it had begun cannot be told from what is left")
-    names = _names(after, [entry["address"] for entry in left_over.values()])
+    names = _names(after, [entry["address"] for entry in (objects or left_over).values()])
     return Probed(Verdict.FAILED, f"terraform apply was killed before it changed {names}", state=after.state)
 
 
@@ -108,17 +118,18 @@ def check_dead(left: Folder) -> None:
 
 
 def _left_over(session: Session) -> Mapping[Any, Mapping[str, Any]]:
-    """What a new plan would still do, by key; outputs by their name. Reads, and changes nothing."""
-    document = session.plan().document
-    return _changes(document) | {
-        ("output", name): {"address": f"output {name}", "change": change}
-        for name, change in (document.get("output_changes") or {}).items()
-        if change["actions"] not in _IDLE
-    }
+    """What a new plan would still do. Reads, and changes nothing."""
+    return _changes(session.plan().document)
 
 
 def _changes(document: Mapping[str, Any]) -> dict[Any, Mapping[str, Any]]:
-    return {_key(entry): entry for entry in document.get("resource_changes") or () if not _is_idle(entry)}
+    """What a plan does, by key; an output's key is two words."""
+    objects = {_key(entry): entry for entry in document.get("resource_changes") or () if not _is_idle(entry)}
+    return objects | {
+        (_OUTPUT, name): {"address": f"output {name}", "change": change}
+        for name, change in (document.get("output_changes") or {}).items()
+        if change["actions"] not in _IDLE
+    }
 
 
 def _is_idle(entry: Mapping[str, Any]) -> bool:
@@ -130,16 +141,27 @@ def _is_untouched(after: Aftermath, left_over: Mapping[Any, Mapping[str, Any]], 
     """Whether all that is left was planned before, and stands in the state as it did before the apply."""
     planned = _changes(session.show(session.folder.write_plan(after.saved.plan)))
     old = terraform_state.parse(after.before or b"")
-    was: Mapping[Key, Any] = {} if old is None else old.objects
-    now: Mapping[Key, Any] = {} if after.found is None else after.found.objects
+    was, now = _contents(old), _contents(after.found)
     return all(
-        key in planned and planned[key]["change"]["actions"] == entry["change"]["actions"] and _same(key, was, now)
+        key in planned
+        and planned[key]["change"]["actions"] == entry["change"]["actions"]
+        and _would_show(planned[key]["change"])
+        and was.get(key[:5]) == now.get(key[:5])
         for key, entry in left_over.items()
     )
 
 
-def _same(key: Any, was: Mapping[Key, Any], now: Mapping[Key, Any]) -> bool:
-    return key[:5] in was and was[key[:5]] == now.get(key[:5])
+def _contents(state: StateFile | None) -> Mapping[Any, Any]:
+    if state is None:
+        return {}
+    outputs = {(_OUTPUT, name): output for name, output in (state.document.get("outputs") or {}).items()}
+    return {**state.objects, **outputs}
+
+
+def _would_show(change: Mapping[str, Any]) -> bool:
+    """Whether the state must look different once the change is made: what was unknown may turn out as it was."""
+    parts = differences(change.get("before"), change.get("after"), change.get("after_unknown"))
+    return any(not unknown for _, _, _, unknown in parts)
 
 
 def _key(entry: Mapping[str, Any]) -> Any:
