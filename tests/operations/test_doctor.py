@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
+from mandamus.bootstrap.house import open_house
 from mandamus.kernel.access import Permission, Subject
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.operations import doctor
 from mandamus.operations.checkup import Level
 from mandamus.operations.doctor import Doctor
 from mandamus.policy.pool import Limits, WorkerPool, worker_command
+from mandamus.settings import Settings
 
 
 def test_a_sound_home_has_nothing_to_tell(lived, examined, wrong):
@@ -298,3 +304,36 @@ def test_a_check_that_breaks_is_a_finding_and_the_rest_follows(place, built):
     assert told["sandbox"].level is Level.FAILED
     assert told["sandbox"].message == "cannot be looked at: RuntimeError: boom"
     assert told["x"].level is Level.OK
+
+
+def test_the_terraform_that_steps_would_use_is_told(place, examined):
+    """Path and version, asked from the tool itself; one that cannot say is a warning with the command to try."""
+    (found,) = [each for each in examined(place) if each.check == "terraform"]
+    assert found.level is Level.OK
+    assert re.fullmatch(r"/\S+, \d+\.\d+\.\d+\S*", found.message)
+    tool = place.write("bin/terraform", "#!/bin/sh\nexit 3\n")
+    tool.chmod(0o700)
+    (found,) = [each for each in examined(place, PATH=str(tool.parent)) if each.check == "terraform"]
+    assert found.level is Level.WARNING
+    assert str(tool) in found.message
+    assert f"`{tool} version -json`" in found.remedy
+
+
+@pytest.mark.slow
+def test_a_home_on_postgres_is_examined_too(postgres_url, place, wrong):
+    """The same checks on the other database: nothing to tell of a sound one, and a dropped guard is found."""
+
+    def examine():
+        house = open_house(Settings(database_url=postgres_url), place.environ, place.home, None)
+        place.opened.append(house)
+        return house.doctor.examine(house.who)
+
+    shutil.rmtree(place.home)
+    findings = examine()
+    assert wrong(findings) == []
+    assert "postgresql, whole" in {each.message for each in findings}
+    place.close()
+    with closing(sa.create_engine(sa.make_url(postgres_url).set(drivername="postgresql+psycopg")).connect()) as conn:
+        conn.execute(sa.text("DROP TRIGGER audit_event_append_only ON audit_event"))
+        conn.commit()
+    assert wrong(examine()) == [("schema", "trigger audit_event_append_only is missing")]

@@ -7,6 +7,7 @@ import pwd
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Outcome, Resource
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
-from mandamus.bootstrap.tools import SystemClock, load_executors
+from mandamus.bootstrap.tools import SystemClock, load_executors, toolbox
 from mandamus.catalog.service import Catalog
 from mandamus.engine import dispatch
 from mandamus.engine.effect import Effects
@@ -32,6 +33,7 @@ from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Ids, RunId
 from mandamus.operations.configure import Configure
 from mandamus.operations.doctor import Doctor
+from mandamus.operations.tools import terraform
 from mandamus.policy.pool import Limits, WorkerPool, worker_command
 from mandamus.policy.service import Policy
 from mandamus.runs import drive
@@ -196,7 +198,7 @@ def _house(
         evaluator=pool,
         clock=clock,
         sandbox=Bubblewrap(environ).check,
-        tools={},
+        tools={"terraform": partial(terraform, toolbox(settings, environ))},
         named=(policy.named_blobs, rooms.states.named_blobs),
     )
     return House(home, who, rooms, Runs(rooms), Configure(db, identity, catalog, policy), doctor, pool)

@@ -28,9 +28,14 @@ class SystemClock:
 
 def load_executors(settings: Settings, environ: Mapping[str, str]) -> Executors:
     """The executors of this machine; needs no home."""
+    return executors.load(toolbox(settings, environ))
+
+
+def toolbox(settings: Settings, environ: Mapping[str, str]) -> Toolbox:
+    """What executors are built from."""
     options = {
         "terraform_path": settings.terraform_path,
         "terraform_cli_config": settings.terraform_cli_config,
     }
     runner = build_runner(SystemClock(), environ, Path(sys.executable))
-    return executors.load(Toolbox(runner, environ, options))
+    return Toolbox(runner, environ, options)
