@@ -25,6 +25,7 @@ from pydantic.fields import FieldInfo
 import mandamus
 from mandamus.audit.kinds import Kind
 from mandamus.cli.main import COMMANDS, root
+from mandamus.cli.outcome import EXITS
 from mandamus.kernel.access import MEMBER, OWNER, Permission, permission_of
 from mandamus.kernel.errors import Code, Exit
 from mandamus.policy.check import FORBIDDEN
@@ -58,6 +59,12 @@ def exit_codes() -> str:
         codes = [f"[`{code.text}`](errors.md#{code.text})" for code in Code if code.exit is exit_]
         rows.append((f"`{int(exit_)}`", exit_.name.lower(), ", ".join(codes) or "none"))
     return _table(("exit code", "name", "error codes that lead to it"), rows)
+
+
+def run_exits() -> str:
+    """The exit code of each state that a command leaves a run in."""
+    rows = [(f"`{state}`", f"`{int(exit_)}`") for state, exit_ in EXITS.items()]
+    return _table(("run state", "exit code"), rows)
 
 
 def settings() -> str:
@@ -129,6 +136,7 @@ def commands() -> str:
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "errors": errors,
     "exit-codes": exit_codes,
+    "run-exits": run_exits,
     "settings": settings,
     "permissions": permissions,
     "events": events,

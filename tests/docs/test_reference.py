@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 
 import click
@@ -17,6 +18,7 @@ from mandamus.kernel.changeset import Action, Change, ChangeSet, Confidence
 from mandamus.kernel.document import Finding
 from mandamus.kernel.errors import Code, Exit
 from mandamus.policy.model import RULES, Fault, Point
+from mandamus.runs import approval
 from mandamus.runs.lifecycle import RunState, StepEvent, StepState
 from mandamus.runs.model import Binding
 from mandamus.settings import PREFIX, Settings
@@ -83,6 +85,15 @@ def test_every_command_and_option_is_listed(page):
         options = [name for param in command.params for name in param.opts if name.startswith("--")]
         missing += [f"{path} {name}" for name in options if not re.search(rf"[` ]{name}\b", found.text)]
     assert not missing, ", ".join(missing)
+
+
+def test_refusals_are_those_of_the_program(page):
+    """The messages by which an approver finds what to do are those the program says."""
+    rows = [line for _, line in page("docs/how-to/approve.md").prose if line.startswith("| `")]
+    said = inspect.getsource(approval)
+    strange = [message for row in rows if (message := row.split("`")[1]) not in said]
+    assert rows
+    assert not strange, "nobody says " + ", ".join(strange)
 
 
 def _commands() -> list[tuple[str, click.Command]]:
