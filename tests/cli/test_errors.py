@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 import pytest
+import sqlalchemy as sa
 
 from mandamus.cli.errors import mapped, report
 from mandamus.cli.session import Session
@@ -88,6 +89,7 @@ def test_many_problems_are_counted(reported):
         (click.FileError("f", "gone"), Code.USAGE),
         (OSError(errno.ENOSPC, "No space left on device", "/x"), Code.STORAGE_FULL),
         (PermissionError(errno.EACCES, "Permission denied", "/x y"), Code.UNAVAILABLE),
+        (sa.exc.DatabaseError("SELECT 1", {}, ValueError("database disk image is malformed")), Code.HOME_INVALID),
         (ValueError("boom"), Code.INTERNAL),
         (RecursionError(), Code.INTERNAL),
         (MemoryError(), Code.INTERNAL),
@@ -114,6 +116,15 @@ def test_a_fault_of_ours_has_an_id_and_no_text_of_its_own(reported):
     assert "Traceback" not in said
     assert "ValueError" in said
     assert len(ids) == 1
+
+
+def test_a_statement_of_ours_is_in_no_error(reported):
+    """What the database says is shown, never the statement and the values in it."""
+    error = sa.exc.IntegrityError("INSERT INTO x", {"a": "hunter2-canary"}, ValueError("UNIQUE constraint failed"))
+    said = "".join(reported(error))
+    assert "UNIQUE constraint failed" in said
+    assert "hunter2-canary" not in said
+    assert "INSERT" not in said
 
 
 def test_a_traceback_is_shown_when_asked_for(reported):

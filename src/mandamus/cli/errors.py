@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from mandamus.cli.render import Painted, line, safe
+from mandamus.cli.render import Painted, first_line, line, safe
 from mandamus.cli.session import PROGRAM, Session
 from mandamus.kernel.errors import Code, MandamusError
 
@@ -44,6 +44,8 @@ def mapped(error: BaseException) -> MandamusError:
             return MandamusError(Code.USAGE, error.format_message(), remedy=f"see `{PROGRAM} --help`")
         case OSError(errno=int(), strerror=str()):
             return _machine(error)
+        case _ if isinstance(getattr(error, "orig", None), Exception):
+            return _database(error)
         case _:
             return _unexpected(error)
 
@@ -79,6 +81,18 @@ def _machine(error: OSError) -> MandamusError:
         if where
         else "try again with --debug",
         context={"errno": errno.errorcode.get(error.errno or 0, "")},
+    )
+
+
+def _database(error: Any) -> MandamusError:
+    """SQLAlchemy's error around a driver's, known by its shape: importing it would slow down every command.
+
+    Only the driver's own words are shown; SQLAlchemy's text has the statement and its values in it.
+    """
+    return MandamusError(
+        Code.HOME_INVALID,
+        f"the database cannot be used: {first_line(error.orig) or type(error.orig).__name__}",
+        remedy="`mandamus doctor` looks at it; restore the home from a backup when it is damaged",
     )
 
 
