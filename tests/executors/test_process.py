@@ -114,7 +114,7 @@ def test_nothing_survives_the_end_of_its_command(run, mode, tmp_path):
     task, done = run(*python(STUBBORN, str(tmp_path / "work" / "box" / "stubborn-a")), mode=mode)
     assert done.code == 0
     assert (task.box / "stubborn-a").read_text() == "here"
-    assert not processes_with("stubborn-a")
+    assert not processes_with(str(task.box))
 
 
 def test_nothing_survives_a_cancel(runner, make_task, mode, tmp_path):
@@ -139,7 +139,7 @@ def test_nothing_survives_a_cancel(runner, make_task, mode, tmp_path):
     assert not results[0].timed_out
     assert task.output.text.count("told") >= 1
     assert 0.5 < took_s < 3
-    assert not processes_with("stubborn-b")
+    assert not processes_with(str(task.box))
 
 
 def test_a_tool_that_stops_when_told_is_not_killed(runner, make_task, mode):
@@ -300,17 +300,35 @@ def test_start_and_end_are_marked(run, tmp_path, mode):
 
 
 def test_the_start_is_marked_before_the_command_begins(runner, make_task, tmp_path, mode, monkeypatch):
-    """When the mark cannot be written the command never runs."""
+    """While the mark is being written the command has not begun; when it cannot be written, it never does."""
     task = make_task(sandbox=SandboxPolicy(mode=mode))
     ran = task.box / "ran"
     command = Command(shell(f": > {ran}"), task.box, ENV, b"", (task.box,))
-    blocked = Marks(tmp_path / "missing", "apply")
+    begun: list[bool] = []
+    mark_start = marks.started
+
+    def slowly(mark: Marks) -> None:
+        time.sleep(0.2)
+        begun.append(ran.exists())
+        mark_start(mark)
+
+    monkeypatch.setattr(marks, "started", slowly)
     with pytest.raises(MandamusError) as error:
-        runner.run(task, command, marks=blocked)
+        runner.run(task, command, marks=Marks(tmp_path / "missing", "apply"))
     assert error.value.code is Code.STORAGE_FULL
     assert error.value.retryable
     assert not ran.exists()
-    assert gone(str(ran))
+    runner.run(task, command, marks=Marks(tmp_path, "apply"))
+    assert ran.exists()
+    assert begun == [False, False]
+
+
+def test_what_keeps_the_output_open_does_not_keep_the_step(run, mode):
+    """A process left in the background ends with the command at once, though it still holds standard output."""
+    task, done = run(*shell("echo one; sleep 300 & echo two"), mode=mode)
+    assert done.ok
+    assert done.duration_s < 1.5
+    assert task.output.text == "one\ntwo\n"
 
 
 def test_no_descriptor_and_no_thread_is_left_behind(run, mode):
@@ -371,7 +389,7 @@ runner.run(task, Command(argv, task.box, {ENV!r}, b"", (task.box,)))
         while not (box / token).exists() and time.monotonic() < end_s:
             time.sleep(0.02)
         assert (box / token).exists()
-        assert len(processes_with(token)) > 1
+        assert len(processes_with(f"{box}/{token}")) > 1
     finally:
         os.kill(owner.pid, signal.SIGKILL)
         owner.wait()
