@@ -89,7 +89,7 @@ class Terraform:
             given = task.spec.get("vars", {})
             folder.write_variables({name: given[name] for name in saved.ephemeral if name in given})
             words.append(f"-var-file={folder.variables}")
-        if saved.needs_providers:
+        if saved.needs_providers and not folder.link(saved.links):
             session.init()
         narrator = session.narrator(saved.steps)
         done = session.run(
@@ -222,6 +222,7 @@ def _planned(session: Session, fresh: Fresh) -> Planned:
         steps=_steps(document),
         contained=_is_contained(fresh, lock),
         made=folder.made(),
+        links=folder.links(),
     )
     blob = terraform_artifact.pack(saved)
     session.know(terraform_redact.searched(texts))

@@ -35,7 +35,8 @@ class Saved:
     ``lock`` names tool, version and providers; ``lock_file`` is the digest of the project's lock file, or None.
     ``state`` is what was planned against. ``secrets`` are values that terraform marks as sensitive, to be kept out of
     output. ``ephemeral`` are the variables terraform wants again at apply. ``steps`` counts what progress will count.
-    ``contained`` says that the apply can touch nothing but the state file.
+    ``contained`` says that the apply can touch nothing but the state file. ``links`` are the providers that were linked
+    from a mirror.
     """
 
     plan: bytes = field(repr=False)
@@ -46,6 +47,7 @@ class Saved:
     ephemeral: tuple[str, ...] = ()
     steps: int = 0
     contained: bool = False
+    links: Mapping[str, str] = field(default_factory=dict)
     made: tuple[Made, ...] = field(default=(), repr=False)
 
     @property

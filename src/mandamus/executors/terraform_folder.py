@@ -22,6 +22,7 @@ ERRORED = "errored.tfstate"
 LOCK = ".terraform.lock.hcl"
 DATA = ".terraform"
 MODULES = f"{DATA}/modules"
+PROVIDERS = f"{DATA}/providers"
 OVERRIDE = "zzzz_mandamus_override.tf.json"
 """Files that end so are merged last, in the order of their names, and win over the module's own blocks."""
 
@@ -148,6 +149,36 @@ class Folder:
             with _writing(file.name):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _write(path, file.data, 0o755 if file.executable else 0o644)
+
+    def links(self) -> dict[str, str]:
+        """The providers that terraform linked from a mirror: place below its folder of providers, and target.
+
+        Empty when any of them was unpacked instead.
+        """
+        top = self.module / PROVIDERS
+        found: dict[str, str] = {}
+        for parent, folders, names in os.walk(top):
+            if names:
+                return {}
+            for name in folders:
+                path = Path(parent) / name
+                if path.is_symlink():
+                    found[path.relative_to(top).as_posix()] = str(path.readlink())
+        return found
+
+    def link(self, links: Mapping[str, str]) -> bool:
+        """Link the same providers again, without ``init``; False when one of them is gone.
+
+        Terraform itself compares each with the checksums of the lock file whenever it loads them.
+        """
+        if not links or not all(Path(target).is_dir() for target in links.values()):
+            return False
+        with _writing("the links to providers"):
+            for name, target in links.items():
+                path = self.module / PROVIDERS / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.symlink_to(target)
+        return True
 
     def remove(self) -> None:
         """Delete everything: it holds secrets in plain text."""

@@ -96,7 +96,7 @@ def _marked(document: Mapping[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
     for change in (document.get("output_changes") or {}).values():
         yield from _sides(change)
     for invocation in document.get("action_invocations") or ():
-        if invocation.get("config_sensitive") and "config_values" in invocation:
+        if "config_values" in invocation and _is_set(invocation.get("config_sensitive")):
             yield invocation, "config_values", invocation["config_sensitive"]
 
 
@@ -117,15 +117,22 @@ def _values(values: Mapping[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
         module = modules.pop()
         modules += module.get("child_modules") or ()
         for found in module.get("resources") or ():
-            if found.get("sensitive_values") and found.get("values"):
+            if found.get("values") and _is_set(found.get("sensitive_values")):
                 yield found, "values", found["sensitive_values"]
 
 
 def _sides(change: Mapping[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
     for side in ("before", "after"):
         marks = change.get(f"{side}_sensitive")
-        if marks and change.get(side) is not None:
+        if change.get(side) is not None and _is_set(marks):
             yield change, side, marks
+
+
+def _is_set(marks: Any) -> bool:
+    """Whether anything is marked; terraform fills marks with empty maps and lists in the value's shape."""
+    if isinstance(marks, dict):
+        return any(map(_is_set, marks.values()))
+    return any(map(_is_set, marks)) if isinstance(marks, list) else marks is True
 
 
 def _gather(value: Any, marks: Any, found: set[str]) -> None:

@@ -371,3 +371,21 @@ def test_the_library_plans_as_the_binary_does(bench, engines, runner):
     assert applied.ok
     assert applied.outputs == {"n": "é"}
     assert bench.plan({"n": "é"}).change_set.summary() == {}
+
+
+def test_a_module_that_does_not_look_like_one_is_initialised_after_all(bench):
+    """Whether ``init`` is needed is guessed from the text; where the guess is wrong, terraform says so and is heard."""
+    bench.write("stack/main.tf", '/* first */ module "m" { source = "../part" }\n')
+    bench.write("part/main.tf", 'resource "terraform_data" "x" {}\n')
+    assert [change.address for change in bench.plan().change_set.changes] == ["module.m.terraform_data.x"]
+
+
+def test_leftovers_of_another_terraform_are_not_used(bench):
+    """A state file or a ``.terraform`` in the project's folder is neither read nor written."""
+    bench.write("stack/main.tf", 'resource "terraform_data" "x" {}\n')
+    bench.write(
+        "stack/terraform.tfstate", '{"version": 4, "lineage": "theirs", "serial": 7, "outputs": {}, "resources": []}'
+    )
+    bench.write("stack/.terraform/environment", "elsewhere")
+    assert bench.run().ok
+    assert bench.state.lineage != "theirs"

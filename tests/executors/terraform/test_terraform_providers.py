@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mandamus.executors import terraform, terraform_module
+from mandamus.executors import terraform, terraform_folder, terraform_module
+from mandamus.executors.terraform_artifact import Saved
 from mandamus.kernel.errors import Code, MandamusError
 
 PROVIDER = "registry.terraform.io/acme/fake"
@@ -91,6 +92,44 @@ def test_a_provider_that_is_not_the_locked_one_is_refused(mirrored, mirror, tmp_
         mirrored.plan()
     assert caught.value.code is Code.TOOL_FAILED
     assert "doesn't match any of the checksums" in caught.value.message
+
+
+def test_providers_of_a_mirror_are_linked_again_for_the_apply(mirrored, mirror, tmp_path):
+    """The apply needs no second ``init``; where the mirror is gone it runs one, and says what is missing."""
+    folder = terraform_folder.at(mirrored.make("plan"), tmp_path / "first")
+    terraform_folder.lay_out(folder, None)
+    (target,) = (mirror / PROVIDER / "1.0.0").iterdir()
+    place = folder.module / ".terraform/providers" / PROVIDER / "1.0.0"
+    place.mkdir(parents=True)
+    (place / target.name).symlink_to(target)
+    links = folder.links()
+    assert links == {f"{PROVIDER}/1.0.0/linux_amd64": str(target)}
+    again = terraform_folder.at(mirrored.make("apply"), tmp_path / "second")
+    terraform_folder.lay_out(again, None)
+    assert again.link(links)
+    assert again.links() == links
+    assert not again.link({**links, "x": "/nowhere"})
+    (place / "unpacked").mkdir()
+    (place / "unpacked/provider").touch()
+    assert folder.links() == {}
+
+
+def test_a_linked_provider_that_was_exchanged_is_refused(mirrored, mirror, tmp_path):
+    """Without ``init``, terraform itself compares what is linked with the lock before it runs any of it."""
+    write_lock(mirrored, tmp_path)
+    saved = Saved(plan=b"", lock={"providers": {PROVIDER: {}}, "version": ""}, lock_file=None, state=None)
+    task = mirrored.make("apply")
+    folder = terraform_folder.at(task, task.box)
+    terraform_folder.lay_out(folder, None)
+    (program,) = mirror.rglob("terraform-provider-fake*")
+    assert folder.link({f"{PROVIDER}/1.0.0/linux_amd64": str(program.parent)})
+    program.write_text("#!/bin/sh\ntouch ran\n")
+    _, session, _ = mirrored.executor._begin(task, task.box)
+    narrator = session.narrator(saved.steps)
+    done = session.run("plan", "-json", "-input=false", on_stdout=narrator.feed, log_stdout=False)
+    assert not done.ok
+    assert "does not match any of the checksums" in mirrored.log
+    assert not (folder.module / "ran").exists()
 
 
 def test_the_lock_names_every_provider():
