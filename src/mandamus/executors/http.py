@@ -202,7 +202,7 @@ def _outputs(answer: Mapping[str, Any]) -> dict[str, Any]:
     elif "json" in headers.get("content-type", ""):
         try:
             made = {**outputs, "json": canonical.loads(data)}
-            canonical.dumps(made)
+            request.storable(made)
         except MandamusError:
             pass
         else:

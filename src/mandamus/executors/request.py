@@ -6,7 +6,7 @@ secret. Opening fills these places with the values as they are now, and only if 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -18,6 +18,9 @@ from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.redact import Redactor
 
 FORMAT = "request/1"
+
+DEPTH_MAX = 50
+"""How deeply outputs may nest: whoever reads them later does so by recursion."""
 
 
 @dataclass
@@ -100,6 +103,19 @@ def text(task: Task, value: Any, what: str) -> str:
     )
 
 
+def storable(outputs: Mapping[str, Any]) -> None:
+    """Raise ``value_invalid`` for outputs that cannot be recorded once the act is done: too deep, or no exact JSON."""
+    level: list[Any] = [outputs]
+    for _ in range(DEPTH_MAX + 1):
+        level = [item for value in level for item in _children(value)]
+        if not level:
+            canonical.dumps(outputs)
+            return
+    raise MandamusError(
+        Code.VALUE_INVALID, f"it nests over {DEPTH_MAX} levels deep", remedy="give flatter data, or JSON as text"
+    )
+
+
 def line(text: str, chars_max: int) -> str:
     """Foreign text as one printable line, cut: nothing in it can steer a terminal."""
     shown = "".join(char if char.isprintable() else " " for char in text[: 4 * chars_max])
@@ -119,6 +135,12 @@ def _at(value: Any, names: list[str]) -> Any:
         else:
             return None
     return value
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _escaped(name: str) -> str:

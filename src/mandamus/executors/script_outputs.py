@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from mandamus.executors import request
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import Code, MandamusError
 
@@ -26,7 +27,7 @@ def read(path: Path, step: str) -> dict[str, Any]:
     """The outputs; none when the script wrote no file. Raises ``value_invalid`` and names the line."""
     try:
         outputs = parse(_bytes(path))
-        canonical.dumps(outputs)
+        request.storable(outputs)
     except FileNotFoundError:
         return {}
     except OSError as error:
