@@ -24,7 +24,7 @@ from mandamus.evidence.verify import verify
 from mandamus.kernel import canonical
 from mandamus.kernel.access import OWNER, Subject
 from mandamus.kernel.clock import Clock
-from mandamus.kernel.ids import Digest, Entropy, Ids, RunId
+from mandamus.kernel.ids import DecisionId, Digest, Entropy, Ids, RunId
 from mandamus.policy import model as policy
 from mandamus.runs.model import Binding
 from mandamus.store.blobs import Blobs
@@ -107,8 +107,9 @@ class Scribe:
         return self
 
     def decided(self, point: str, outcome: str = "allow", step: str | None = None, **document: Any) -> str:
-        """A decision with its exact input; gives its id."""
+        """A decision with its exact input; gives its id, which ``id`` may choose."""
         asked = document.pop("requires", ())
+        name = DecisionId(document.pop("id", self.room.ids.decision()))
         run = {"id": self.run, "makers": list(self.makers)}
         data = canonical.dumps({"point": point, "run": run, **document})
         verdict = policy.Verdict(
@@ -127,7 +128,7 @@ class Scribe:
             notes=(),
             at_us=self.room.clock.now_us(),
         )
-        decision = policy.Decision(self.room.ids.decision(), self.run, step, verdict)
+        decision = policy.Decision(name, self.run, step, verdict)
         told = {
             "decision": decision.id,
             "point": point,

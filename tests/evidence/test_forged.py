@@ -188,6 +188,45 @@ def test_a_document_that_says_other_than_its_event(waits, refused, person, field
     refused(_done(scribe), f"its {field} is", "approvals/")
 
 
+def test_neither_yes_nor_no(waits, refused, person):
+    """A word that is neither does not count, whoever signed it."""
+    scribe, decisions = waits
+    scribe.intended(decisions, (scribe.voted(person("grace"), verdict="maybe"),))
+    refused(_done(scribe), "'maybe' is neither yes nor no", "approvals/")
+
+
+def test_a_signature_that_names_another_key(waits, refused, person):
+    """The key that is named beside a signature is the one that made it."""
+    scribe, decisions = waits
+    scribe.intended(decisions, (scribe.voted(person("grace"), key_id="00000000"),))
+    refused(_done(scribe), "not signed by the platform's key", "approvals/")
+
+
+def test_an_approval_that_lasts_longer_than_what_was_asked(waits, refused, person):
+    """The time to decide is that of the binding."""
+    scribe, decisions = waits
+    longer = scribe.bindings["bucket"].expires_us + 1
+    scribe.intended(decisions, (scribe.voted(person("grace"), expires_us=longer),))
+    refused(_done(scribe), "after the time to decide was over", "approvals/")
+
+
+def test_an_approval_that_nobody_waited_for(room, refused, person):
+    """A yes before the step waits for it answers no question."""
+    scribe = room.begin().asked().admitted()
+    decisions = scribe.planned(asks=ASKS)
+    scribe.intended(decisions, (scribe.voted(person("grace")),))
+    refused(_done(scribe), "nobody was asked", "approvals/")
+
+
+def test_fewer_people_than_the_step_waited_for(room, refused, person):
+    """The environment's approvers count more than the rule that asked for them; the wait says how many."""
+    scribe = room.begin().asked().admitted()
+    decisions = scribe.planned(asks=(("", 1),))
+    scribe.waiting(asks=(("platform", 2),))
+    scribe.intended(decisions, (scribe.voted(person("grace")),))
+    refused(_done(scribe), "needs 2 approvals of platform and has 1")
+
+
 def test_a_promise_on_an_approval_that_does_not_exist(waits, refused):
     """An id alone is no approval."""
     scribe, decisions = waits
@@ -219,6 +258,28 @@ def test_an_effect_without_a_decision(room, refused):
     other.intended(foreign)
     report = refused(_done(other), "which was not made for it")
     assert report.outcome is Verdict.TAMPERED
+
+
+def test_a_decision_made_afterwards(room, refused):
+    """Who judges after the promise has judged nothing; who lets a run in after it neither."""
+    scribe = room.begin().asked().admitted()
+    decisions = scribe.planned()
+    late = room.ids.decision()
+    scribe.intended((*decisions, late))
+    scribe.decided("apply", step="bucket", plan={"binding": scribe.bindings["bucket"].digest}, id=late)
+    refused(_done(scribe), f"the decision {late}, which was not made for it")
+    early = room.begin().asked()
+    early.intended(early.planned())
+    early.ended()
+    refused(early.admitted().closed(), "not admitted")
+
+
+def test_a_decision_that_asks_for_nobody(room, refused):
+    """A verdict that needs approvals says whose."""
+    scribe = room.begin().asked().admitted()
+    decisions = scribe.planned()
+    scribe.intended((*decisions, scribe.decided("step", "needs_approval", "bucket")))
+    refused(_done(scribe), "does not say for whose")
 
 
 def test_a_decision_on_another_plan(room, refused):

@@ -165,6 +165,28 @@ def test_a_run_that_was_tried_again_verifies_at_each_end(room, sealed, bench, pe
     assert (_ok(bench.check(first)).state, _ok(bench.check(second)).state) == ("failed", "succeeded")
 
 
+def test_a_no_counts_for_what_it_was_said_to(room, sealed, bench, person):
+    """A no to a plan that is void, or to another attempt at the same plan, does not taint what was approved."""
+    scribe = room.begin().asked().admitted()
+    asks = (("platform", 1),)
+    scribe.planned(asks=asks)
+    scribe.waiting(asks=asks)
+    scribe.voted(person("alan"), verdict="no")
+    scribe.finished("bucket", "rejected")
+    scribe.closed("rejected")
+    scribe.record(Kind.RUN_RETRIED, who=person("ada"), data={"steps": ["bucket"]})
+    decisions = scribe.planned(attempt=2, asks=asks)
+    scribe.waiting(attempt=2, asks=asks)
+    kept = scribe.bindings["bucket"]
+    scribe.intended(decisions, (scribe.voted(person("grace")),), attempt=2)
+    scribe.ended(attempt=2, ok=False)
+    scribe.planned(attempt=3, asks=asks, expires_us=kept.expires_us)
+    scribe.waiting(attempt=3, asks=asks)
+    scribe.voted(person("alan"), verdict="no")
+    scribe.finished("bucket", "rejected", attempt=3)
+    _ok(bench.check(sealed(scribe.closed("rejected"))))
+
+
 def test_who_approved_before_they_became_a_maker_counts(room, sealed, bench, person):
     """Grace's yes stands for the step it was given for, also when she has another step tried again later."""
     scribe = room.begin().asked().admitted()

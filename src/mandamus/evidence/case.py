@@ -17,6 +17,10 @@ from mandamus.kernel.errors import MandamusError
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, MandamusError)
 
 
+class _MissingError(Exception):
+    """A file is not there, which has been noted."""
+
+
 _SHAPE: Mapping[str, type | tuple[type, ...]] = {
     "kind": str,
     "at": int,
@@ -99,6 +103,7 @@ class Case:
     platform: Verifier
     problems: list[Finding]
     notes: list[str] = field(default_factory=list)
+    _missing: set[str] = field(default_factory=set)
 
     @property
     def requested(self) -> Record:
@@ -128,11 +133,19 @@ class Case:
                 found += named_by(record.index, record.fields, taken)
         return found
 
-    def document(self, file: str) -> Any:
-        """A JSON document of the bundle; raises ``ValueError`` where there is none, for ``reading`` to report."""
+    def content(self, file: str, record: Record | None = None) -> bytes:
+        """The bytes of a file; when it is not there that is noted once, and ``reading`` ends."""
         if file not in self.files:
-            raise ValueError(f"the bundle has no {file}")
-        return canonical.loads(self.files[file])
+            if file not in self._missing:
+                why = "it is missing" if record is None else f"it is missing, and leaf {record.index} names it"
+                self.wrong(why, record, file, Verdict.INCOMPLETE)
+                self._missing.add(file)
+            raise _MissingError
+        return self.files[file]
+
+    def document(self, file: str, record: Record | None = None) -> Any:
+        """A JSON document of the bundle, as `content` gives it; one of another form is for ``reading`` to report."""
+        return canonical.loads(self.content(file, record))
 
     def wrong(self, message: str, record: Record | None, file: str = "", verdict: Verdict = Verdict.TAMPERED) -> None:
         """Note what is wrong with an event or a file that it names."""
@@ -144,6 +157,8 @@ class Case:
         """Whatever does not have the form it should is one more finding, never an error."""
         try:
             yield
+        except _MissingError:
+            return
         except _MALFORMED as error:
             name = file or ("" if record is None else record.kind)
             text = f"{name} is not of the form it should be: {type(error).__name__} {error}"

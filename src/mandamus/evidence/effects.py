@@ -126,7 +126,7 @@ def _check_yes(case: Case, record: Record, votes: Mapping[str, Vote], barred: se
     yes: list[Vote] = []
     for name in record.approvals:
         vote = votes.get(name)
-        if vote is None or vote.record.index > record.index or vote.record.step != record.step:
+        if vote is None or vote.record.index > record.index:
             case.wrong(f"it stands on the approval {name}, which is not there, not sound, or came later", record)
         elif vote.verdict != YES or vote.binding != record.data["binding"]:
             case.wrong(f"it stands on the approval {name}, which is no yes to this binding", record)
@@ -205,8 +205,6 @@ def _ends(case: Case, intents: Mapping[Key, Record]) -> dict[Key, str]:
 
 def _check_result(case: Case, record: Record, file: str) -> None:
     with case.reading(record, file):
-        if file not in case.files:
-            return
         result = case.document(file)
         if record.data["outcome"] != ("succeeded" if result["ok"] else "failed"):
             case.wrong(

@@ -37,7 +37,7 @@ def check_votes(case: Case, makers: Makers) -> dict[str, Vote]:
             file = approval_file(record.data["approval"])
             with case.reading(record, file):
                 before = len(case.problems)
-                document = dict(case.document(file))
+                document = dict(case.document(file, record))
                 _check_signature(case, record, file, document)
                 _check_document(case, record, file, document)
                 _check_voter(case, record, file, set(document["makers"]) | makers.by(record))
@@ -54,16 +54,21 @@ class Makers:
     """Who made the run, or part of it, at any time: nobody of them may approve.
 
     Who asked and who had it tried again is told by their own leaves; who else counts, by every input that policy
-    judged and by the summary. Raises ``ValueError`` and the like when these cannot be read.
+    judged and by the summary.
     """
 
     def __init__(self, case: Case) -> None:
         retried = [(record.index, record.actors) for record in case.of("run.retried")]
-        later = set[str]().union(*(actors for _, actors in retried))
-        self._from_the_start = case.requested.actors | (set(case.document(SUMMARY)["makers"]) - later)
-        inputs = ((record.index, judged(case, record)) for record in case.of("decision.recorded"))
-        named = [(index, set(document.get("run", {}).get("makers", ()))) for index, document in inputs]
-        self._added = [(index, names) for index, names in [*retried, *named] if names - self._from_the_start]
+        self._from_the_start = set(case.requested.actors)
+        with case.reading(None, SUMMARY):
+            later = set[str]().union(*(actors for _, actors in retried))
+            self._from_the_start |= set(case.document(SUMMARY)["makers"]) - later
+        self._added = retried
+        for record in case.of("decision.recorded"):
+            with case.reading(record):
+                told = judged(case, record).get("run", {}).get("makers", ())
+                if set(told) - self._from_the_start:
+                    self._added.append((record.index, set(told)))
 
     def by(self, record: Record) -> set[str]:
         """Everybody who had made part of the run when the event was recorded."""
@@ -73,7 +78,7 @@ class Makers:
 def judged(case: Case, decision: Record) -> Mapping[str, Any]:
     """The exact input of a decision; empty when policy could not be asked at all."""
     file = f"decisions/{decision.data['decision']}.input.json"
-    if not case.files.get(file):
+    if not case.content(file):
         return {}
     found: Mapping[str, Any] = case.document(file)
     return found

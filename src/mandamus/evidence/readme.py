@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 _TEXT = """\
-This is the evidence of one run of Mandamus: who asked for what, what it would change, how policy judged it,
-who approved it, what was applied, and what came of it. Run {run}, log {origin}.
+This is the evidence of {run}, a run of Mandamus: who asked for what, what it would
+change, how policy judged it, who approved it, what was applied, and what came of it.
 
-Verify it offline, with the log's public key from a source you trust (never from beside this file):
+Verify it offline, with the public key of the log {origin} from a source you trust:
     mandamus evidence verify FILE --trust log.vkey
-It says ok, tampered, incomplete or untrusted (exit code 0, 10, 11, 12) and names every file that is wrong.
+It says ok, tampered, incomplete or untrusted (exit 0, 10, 11, 12) and names every file that is wrong.
 
-log/N.json is event N of the audit log, log/N.tlog-proof shows it in the signed checkpoint (c2sp.org/tlog-proof).
-summary.json, workflow.yaml, steps/, decisions/ and approvals/ are the documents these events name by digest or
-signature. manifest.json lists every file; manifest.sig is signed by the platform's key, which event 0 names.
+log/N.json is event N of the log; log/N.tlog-proof shows it in the signed checkpoint (c2sp.org/tlog-proof).
+The other documents are those that these events name by digest or signature. manifest.json lists every file;
+manifest.sig is signed by the platform's key, which event 0 names. So the log's key alone has to be trusted.
 """
 
 

@@ -29,13 +29,11 @@ def check_documents(case: Case) -> None:
     by_index = {record.index: record for record in case.records}
     for document in case.documents:
         known.add(document.file)
-        data = case.files.get(document.file)
-        if data is None:
-            why = f"it is missing, and leaf {document.leaf} names it as {document.what} {document.digest}"
-            case.wrong(why, by_index[document.leaf], document.file, Verdict.INCOMPLETE)
-        elif canonical.digest(data) != document.digest:
-            why = f"it is not the {document.what} that leaf {document.leaf} names, {document.digest}"
-            case.wrong(why, by_index[document.leaf], document.file)
+        record = by_index[document.leaf]
+        with case.reading(record, document.file):
+            if canonical.digest(case.content(document.file, record)) != document.digest:
+                why = f"it is not the {document.what} that leaf {document.leaf} names, {document.digest}"
+                case.wrong(why, record, document.file)
     for record in case.records:
         known |= {leaf_file(record.index), proof_file(record.index)}
         if record.kind == "approval.recorded":
@@ -43,8 +41,9 @@ def check_documents(case: Case) -> None:
                 known.add(approval_file(record.data["approval"]))
     for file in sorted(case.files.keys() - known):
         case.wrong("no leaf of the run names it", None, file)
-    for file in sorted(FIXED - case.files.keys()):
-        case.wrong("it is missing", None, file, Verdict.INCOMPLETE)
+    for file in sorted(FIXED):
+        with case.reading(None, file):
+            case.content(file)
 
 
 def check_request(case: Case) -> None:
@@ -72,8 +71,7 @@ def check_request(case: Case) -> None:
         _compare(case, first, SUMMARY, pairs)
         _compare(case, last, SUMMARY, {"state": (summary["state"], last.data["state"])})
     with case.reading(first, WORKFLOW):
-        held = canonical.digest(case.files.get(WORKFLOW, b""))
-        if WORKFLOW in case.files and held != first.data["workflow_digest"]:
+        if canonical.digest(case.content(WORKFLOW)) != first.data["workflow_digest"]:
             case.wrong(f"it is not the workflow that was asked for, {first.data['workflow_digest']}", first, WORKFLOW)
 
 
@@ -90,15 +88,14 @@ def check_plans(case: Case) -> None:
     for record in case.records:
         if record.kind not in ("step.planned", "step.waiting"):
             continue
-        file = named.get((record.index, "binding"), "")
-        with case.reading(record, file):
-            if file not in case.files:
-                continue
+        with case.reading(record):
+            file = named[record.index, "binding"]
             planned = record if record.kind == "step.planned" else case.last("step.planned", record.step, record)
             if planned is None or planned.data["attempt"] != record.data["attempt"]:
                 case.wrong("the step waits without a plan", record)
                 continue
-            _check_binding(case, record, planned, file)
+            with case.reading(record, file):
+                _check_binding(case, record, planned, file)
 
 
 def check_steps(case: Case) -> None:

@@ -22,7 +22,7 @@ from mandamus.evidence import effects, manifest, people, story
 from mandamus.evidence.archive import Archive
 from mandamus.evidence.case import Case, Record, well_formed
 from mandamus.evidence.manifest import MANIFEST, SIGNATURE
-from mandamus.evidence.model import CHECKPOINT, OPENED, SUMMARY, BundleReport, finding, leaf_file, leaf_of, proof_file
+from mandamus.evidence.model import CHECKPOINT, OPENED, BundleReport, finding, leaf_file, leaf_of, proof_file
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import MandamusError
 
@@ -70,11 +70,10 @@ def judge(case: Case) -> None:
     story.check_ends(case)
     story.check_plans(case)
     story.check_steps(case)
-    with case.reading(None, SUMMARY):
-        makers = people.Makers(case)
-        votes = people.check_votes(case, makers)
-        decisions = effects.check_decisions(case)
-        effects.check_effects(case, decisions, votes, makers)
+    makers = people.Makers(case)
+    votes = people.check_votes(case, makers)
+    decisions = effects.check_decisions(case)
+    effects.check_effects(case, decisions, votes, makers)
     people.note_unverified(case)
 
 
