@@ -8,7 +8,7 @@ from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import RunId
 from mandamus.runs import progress, store
 from mandamus.runs.apply import PHASE
-from mandamus.runs.lifecycle import RunState, StepState
+from mandamus.runs.lifecycle import StepState
 from mandamus.runs.model import Run, StepRow
 from mandamus.runs.rooms import Rooms
 
@@ -43,7 +43,6 @@ def settle(rooms: Rooms, who: Subject, run_id: RunId, step: str, outcome: str, *
         else:
             error = None if outcome == "succeeded" else _settled_failed(row, reason).to_json()
             progress.finished(rooms, tx, run, row, StepState(outcome), error=error, who=who)
-        store.update_run(tx.conn, run_id, state=RunState.RUNNING.value)
         rooms.engine.enqueue(tx, "run", run_id, store.next_wake(tx.conn, run_id))
         return store.get_run(tx.conn, run_id)
 

@@ -35,13 +35,21 @@ _READY_STEPS = (
     .where(step.c.run == _OF_RUN, step.c.state == StepState.PENDING.value, step.c.needs_left == 0)
     .order_by(step.c.ordinal)
 )
-_NEXT_WAKE = run.update().where(run.c.id == _OF_RUN).values(wakes=run.c.wakes + 1).returning(run.c.wakes)
+# A run that is woken, or has a step less to count, rests no more; what it waits for next is folded when it does again.
+_AT_REST = run.c.state.in_([RunState.WAITING.value, RunState.INDETERMINATE.value])
+_GOES_ON = sa.case((_AT_REST, RunState.RUNNING.value), else_=run.c.state)
+_NEXT_WAKE = (
+    run.update().where(run.c.id == _OF_RUN).values(wakes=run.c.wakes + 1, state=_GOES_ON).returning(run.c.wakes)
+)
 _FOLLOWERS = sa.select(step_edge.c.after).where(step_edge.c.run == _OF_RUN, step_edge.c.before == _OF_STEP)
 _RELEASE_FOLLOWERS = (
     step.update().where(step.c.run == _OF_RUN, step.c.name.in_(_FOLLOWERS)).values(needs_left=step.c.needs_left - 1)
 )
 _COUNT_DOWN = (
-    run.update().where(run.c.id == _OF_RUN).values(steps_left=run.c.steps_left - 1).returning(run.c.steps_left)
+    run.update()
+    .where(run.c.id == _OF_RUN)
+    .values(steps_left=run.c.steps_left - 1, state=_GOES_ON)
+    .returning(run.c.steps_left)
 )
 
 
@@ -132,7 +140,7 @@ def update_run(conn: sa.Connection, run_id: RunId, **values: object) -> None:
 
 
 def next_wake(conn: sa.Connection, run_id: RunId) -> str:
-    """Count one more continuation of the run and return its number: the name of the job to enqueue."""
+    """Count one more continuation of the run, which goes on by it; gives its number, the name of the job to enqueue."""
     return str(conn.execute(_NEXT_WAKE, {"of_run": run_id}).scalar_one())
 
 
