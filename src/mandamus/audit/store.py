@@ -41,7 +41,12 @@ _LOCK_STREAM = (
     .where(audit_stream.c.stream == sa.bindparam("stream"))
     .with_for_update()
 )
-_INSERT_EVENTS = sa.insert(audit_event).returning(audit_event.c.event_id, sort_by_parameter_order=True)
+_INSERTED = sa.insert(audit_event)
+_INSERT_EVENTS = {
+    # SQLite numbers the rows of one statement in their order; Postgres has to be asked for it.
+    "sqlite": _INSERTED.returning(audit_event.c.event_id),
+    "postgresql": _INSERTED.returning(audit_event.c.event_id, sort_by_parameter_order=True),
+}
 _ENQUEUE = sa.insert(audit_queue)
 _MOVE_STREAM = (
     sa.update(audit_stream)
@@ -116,7 +121,7 @@ def lock_stream(conn: sa.Connection, stream: str) -> tuple[int, bytes]:
 
 def insert_events(conn: sa.Connection, events: Sequence[Recorded]) -> None:
     """Write the events in their order, their queue rows, and what is kept apart from their leaves."""
-    ids = conn.scalars(_INSERT_EVENTS, [event.columns for event in events]).all()
+    ids = sorted(conn.scalars(_INSERT_EVENTS[conn.dialect.name], [event.columns for event in events]))
     conn.execute(_ENQUEUE, [{"event_id": event_id} for event_id in ids])
     private = [
         {"event_id": event_id, "field": field, "salt": salt, "value": value}

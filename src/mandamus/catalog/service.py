@@ -67,6 +67,10 @@ class Catalog:
             raise _no_environment(name, known)
         return found
 
+    def is_current(self, tx: Tx, environment: Environment) -> bool:
+        """Whether this is still the environment's current version, in the caller's transaction."""
+        return store.current_digest(tx.conn, environment.name) == environment.digest
+
     def environment_version(self, name: str, digest: Digest) -> Environment:
         """A version a run was made with, current or not; raises ``not_found``."""
         with self._db.read() as conn:

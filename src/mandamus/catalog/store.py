@@ -15,10 +15,23 @@ _CURRENT = sa.select(environment_version.c.document, environment_version.c.appli
 )
 
 
+_CURRENT_DIGEST = (
+    sa.select(environment_version.c.digest)
+    .join(environment, environment.c.version == environment_version.c.id)
+    .where(environment.c.name == sa.bindparam("of_name"))
+)
+
+
 def get_environment(conn: sa.Connection, name: str) -> Environment | None:
     """The current version of an environment, or None."""
     row = conn.execute(_CURRENT.where(environment.c.name == name)).one_or_none()
     return None if row is None else environment_from(row.document, row.applied_by)
+
+
+def current_digest(conn: sa.Connection, name: str) -> Digest | None:
+    """The digest of the current version of an environment, or None."""
+    digest: Digest | None = conn.scalar(_CURRENT_DIGEST, {"of_name": name})
+    return digest
 
 
 def get_version(conn: sa.Connection, name: str, digest: Digest) -> Environment | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from mandamus.kernel import canonical
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.runs import plan, progress, store
 from mandamus.runs.lifecycle import StepEvent, StepState, step_after
-from mandamus.runs.model import Applied, Approved, Notice
+from mandamus.runs.model import Applied, Approved, Notice, StepRow
 from mandamus.runs.plan import Work
 from mandamus.runs.rooms import Rooms, acting_for, record
 from mandamus.store.database import Tx
@@ -44,12 +45,21 @@ def apply(rooms: Rooms, work: Work, approve: Callable[[Tx], Approved]) -> Applie
     ``approve`` runs inside the transaction that records the intent, so nothing can move between the last check and
     the promise; the act starts only when that promise is in a signed checkpoint.
     """
+    promised: list[StepRow] = []
+
+    def begin(tx: Tx) -> Intent:
+        approved = approve(tx)
+        promised.append(_intend(rooms, tx, work, approved))
+        authority = Authority(decisions=approved.judged.decisions, approvals=approved.approvals)
+        binding = approved.binding
+        return Intent(acting_for(work.run.requester), authority, binding.digest, binding.artifact)
+
     done = rooms.effects.perform(
         _key(work),
-        begin=lambda tx: _intend(rooms, tx, work, approve(tx)),
-        act=lambda: _act(rooms, work),
+        begin=begin,
+        act=lambda: _act(rooms, work, promised[-1]),
         succeeded=lambda done: done.applied.ok,
-        finish=lambda tx, done: _finish(rooms, tx, work, done),
+        finish=lambda tx, done: _finish(rooms, tx, work, promised[-1], done),
     )
     plan.clean(rooms, work.row)
     return _applied(work, done)
@@ -65,7 +75,7 @@ def resume(rooms: Rooms, work: Work) -> None:
             who,
             done,
             succeeded=lambda done: done.applied.ok,
-            finish=lambda tx, done: _finish(rooms, tx, work, done),
+            finish=lambda tx, done: _finish(rooms, tx, work, work.row, done),
             by_probe=True,
         )
     elif done.verdict is tools.Verdict.NOT_STARTED:
@@ -83,24 +93,17 @@ def resume(rooms: Rooms, work: Work) -> None:
     plan.clean(rooms, work.row)
 
 
-def _intend(rooms: Rooms, tx: Tx, work: Work, approved: Approved) -> Intent:
-    """The last checks and the promise, in one transaction with the gate's and the people's word."""
-    binding = approved.binding
-    _check_judges(rooms, work)
-    _check_binding(rooms, work, approved)
-    who = acting_for(work.run.requester)
-    row = store.get_step(tx.conn, work.run.id, work.row.name)
-    state = step_after(row.state, StepEvent.INTEND)
-    store.update_step(tx.conn, work.run.id, work.row.name, rooms.clock.now_us(), state=state.value)
-    tx.after_commit(lambda: rooms.tell(Notice(work.run.id, work.row.name, state.value)))
-    authority = Authority(decisions=approved.judged.decisions, approvals=approved.approvals)
-    return Intent(who=who, authority=authority, binding=binding.digest, artifact=binding.artifact)
-
-
-def _check_judges(rooms: Rooms, work: Work) -> None:
-    """The environment is the one whose policy sets have just said yes; raises ``MovedError``."""
-    if rooms.catalog.environment(work.environment.name).digest != work.environment.digest:
+def _intend(rooms: Rooms, tx: Tx, work: Work, approved: Approved) -> StepRow:
+    """The last checks and the promise, in one transaction with the gate's and the people's word. Gives the row."""
+    if not rooms.catalog.is_current(tx, work.environment):
+        # Not the environment whose policy sets have just said yes.
         raise MovedError
+    _check_binding(rooms, work, approved)
+    row = approved.judged.step
+    state = step_after(row.state, StepEvent.INTEND)
+    store.update_step(tx.conn, work.run.id, row.name, rooms.clock.now_us(), state=state.value)
+    tx.after_commit(lambda: rooms.tell(Notice(work.run.id, row.name, state.value)))
+    return dataclasses.replace(row, state=state, binding=approved.binding)
 
 
 def _check_binding(rooms: Rooms, work: Work, approved: Approved) -> None:
@@ -125,10 +128,8 @@ def _check_binding(rooms: Rooms, work: Work, approved: Approved) -> None:
             )
 
 
-def _act(rooms: Rooms, work: Work) -> _Done:
+def _act(rooms: Rooms, work: Work, row: StepRow) -> _Done:
     """Hand the tool the very bytes that were approved; the blob store refuses any others."""
-    with rooms.db.read() as conn:
-        row = store.get_step(conn, work.run.id, work.row.name)
     if row.binding is None:
         raise AssertionError("an intent without a binding")
     blob = rooms.blobs.get(row.binding.artifact)
@@ -144,9 +145,8 @@ def _act(rooms: Rooms, work: Work) -> _Done:
     return _Done(task, applied)
 
 
-def _finish(rooms: Rooms, tx: Tx, work: Work, done: _Done) -> Mapping[str, Any]:
+def _finish(rooms: Rooms, tx: Tx, work: Work, row: StepRow, done: _Done) -> Mapping[str, Any]:
     """The result's transaction: state file, step, counters, lock. Gives what the log names by digest."""
-    row = store.get_step(tx.conn, work.run.id, work.row.name)
     applied = done.applied
     outputs = done.task.redactor.value(dict(applied.outputs))
     _keep_state(rooms, tx, work, applied.state)

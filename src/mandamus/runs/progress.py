@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,18 +38,8 @@ _CLOSERS = {
 
 
 def planned(rooms: Rooms, tx: Tx, run: Run, row: StepRow, draft: Draft) -> None:
-    """Record a finished plan: its digests in the log, its binding in the row."""
-    state = step_after(row.state, StepEvent.PLAN)
+    """Record a finished plan: its digests in the log. Its row follows with what it was `judged` to need."""
     _keep_replaced(rooms, row, draft.binding)
-    store.update_step(
-        tx.conn,
-        run.id,
-        row.name,
-        rooms.clock.now_us(),
-        state=state.value,
-        binding=draft.binding.to_bytes(),
-        plan=canonical.dumps(draft.record.to_json()),
-    )
     data = {
         "attempt": row.attempt,
         "change_set": draft.record.change_set,
@@ -64,19 +55,27 @@ def judged(
     tx: Tx,
     row: StepRow,
     judges: Digest,
-    requires: Sequence[Requirement],
-    decisions: Sequence[DecisionId],
-) -> None:
-    """Note on the row who judged, what policy asked for and on which decisions it stands."""
-    store.update_step(
-        tx.conn,
-        row.run,
-        row.name,
-        rooms.clock.now_us(),
-        judges=judges,
-        requires=canonical.dumps([requirement.to_json() for requirement in requires]),
-        decisions=canonical.dumps(list(decisions)),
-    )
+    requires: tuple[Requirement, ...],
+    decisions: tuple[DecisionId, ...],
+    draft: Draft | None = None,
+) -> StepRow:
+    """Note on the row who judged, what policy asked for and on which decisions it stands; gives the row.
+
+    With a ``draft`` it is the plan that was just made, else the one the row holds.
+    """
+    values: dict[str, object] = {
+        "judges": judges,
+        "requires": canonical.dumps([requirement.to_json() for requirement in requires]),
+        "decisions": canonical.dumps(decisions),
+    }
+    made = dataclasses.replace(row, judges=judges, requires=requires, decisions=decisions)
+    if draft is not None:
+        state = step_after(row.state, StepEvent.PLAN)
+        values |= {"state": state.value, "binding": draft.binding.to_bytes()}
+        values["plan"] = canonical.dumps(draft.record.to_json())
+        made = dataclasses.replace(made, state=state, binding=draft.binding, plan=draft.record)
+    store.update_step(tx.conn, row.run, row.name, rooms.clock.now_us(), **values)
+    return made
 
 
 def waiting(rooms: Rooms, tx: Tx, run: Run, gate_word: Judged) -> None:

@@ -145,7 +145,7 @@ def _stop_here(rooms: Rooms, work: Work, draft: Draft, judgement: gate.Judgement
     """The plan goes no further now: denied, only planned, or waiting for people."""
     with rooms.db.begin("judged") as tx:
         if judgement.denied:
-            decisions = _planned(rooms, tx, work, draft, judgement)
+            decisions = _planned(rooms, tx, work, draft, judgement).decisions
             error = judgement.error().to_json()
             progress.finished(rooms, tx, work.run, work.row, StepState.DENIED, error=error, decisions=decisions)
         else:
@@ -161,17 +161,14 @@ def _stop_here(rooms: Rooms, work: Work, draft: Draft, judgement: gate.Judgement
 
 def _through(rooms: Rooms, tx: Tx, work: Work, draft: Draft, judgement: gate.Judgement) -> Judged:
     """Record plan and decisions; the gate's word on them."""
-    decisions = _planned(rooms, tx, work, draft, judgement)
-    row = store.get_step(tx.conn, work.run.id, work.row.name)
-    return gate.passed(row, draft.binding, judgement, decisions)
+    row = _planned(rooms, tx, work, draft, judgement)
+    return gate.passed(row, draft.binding, judgement, row.decisions)
 
 
-def _planned(rooms: Rooms, tx: Tx, work: Work, draft: Draft, judgement: gate.Judgement) -> tuple[DecisionId, ...]:
+def _planned(rooms: Rooms, tx: Tx, work: Work, draft: Draft, judgement: gate.Judgement) -> StepRow:
     progress.planned(rooms, tx, work.run, work.row, draft)
     decisions = _record(rooms, tx, work, judgement.verdicts)
-    judges = work.environment.judges
-    progress.judged(rooms, tx, work.row, judges, judgement.requires, decisions)
-    return decisions
+    return progress.judged(rooms, tx, work.row, work.environment.judges, judgement.requires, decisions, draft)
 
 
 def _moved(rooms: Rooms, work: Work) -> bool:
