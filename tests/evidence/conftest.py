@@ -14,7 +14,7 @@ import pytest
 
 from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import decode
-from mandamus.audit.model import Authority, Event, IndexedLeaf, Outcome, Resource
+from mandamus.audit.model import Authority, Event, IndexedLeaf, Outcome, Resource, Verdict
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.evidence import archive, manifest
@@ -298,6 +298,11 @@ class Scribe:
         self.record(Kind.RUN_CLOSED, data={"state": state})
         return self
 
+    def done(self) -> Scribe:
+        """The effect of the step ends well, and so does the run."""
+        self.ended()
+        return self.closed()
+
     def parts(self) -> Parts:
         """What a run hands over, as it gathers it."""
         leaves = [(leaf.index, decode(leaf.bytes)) for leaf in self.room.leaves(self.run)]
@@ -427,3 +432,29 @@ def governed(room: Room) -> Scribe:
 @pytest.fixture(name="person")
 def person_fixture() -> Callable[..., Subject]:
     return person
+
+
+@pytest.fixture
+def refused(sealed, bench):
+    """Seal what was written; the report must say ``why`` and name the file and, but for the summary, the leaf."""
+
+    def refuse(scribe, why: str, file: str = "", verdict: Verdict = Verdict.TAMPERED):
+        data = sealed(scribe)
+        report = bench.check(data)
+        told = [problem for problem in report.problems if why in problem.message]
+        assert told, f"{why!r} is not among {[str(problem) for problem in report.problems]}"
+        assert report.outcome is verdict
+        assert told[0].file.startswith(file or "log/")
+        assert told[0].leaf is not None or file == "summary.json"
+        return report
+
+    return refuse
+
+
+@pytest.fixture
+def waits(room):
+    """A step that waits for one approval of the platform group; with the decisions it stands on."""
+    scribe = room.begin().asked().admitted()
+    decisions = scribe.planned(asks=(("platform", 1),))
+    scribe.waiting(asks=(("platform", 1),))
+    return scribe, decisions

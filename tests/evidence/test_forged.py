@@ -8,231 +8,7 @@ import pytest
 
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Authority, Verdict
-from mandamus.audit.signer import Signer
 from mandamus.kernel import canonical
-
-ASKS = (("platform", 1),)
-
-
-@pytest.fixture
-def refused(sealed, bench):
-    """Seal what was written; the report must say ``why`` and name the file and, but for the summary, the leaf."""
-
-    def refuse(scribe, why: str, file: str = "", verdict: Verdict = Verdict.TAMPERED):
-        data = sealed(scribe)
-        report = bench.check(data)
-        told = [problem for problem in report.problems if why in problem.message]
-        assert told, f"{why!r} is not among {[str(problem) for problem in report.problems]}"
-        assert report.outcome is verdict
-        assert told[0].file.startswith(file or "log/")
-        assert told[0].leaf is not None or file == "summary.json"
-        return report
-
-    return refuse
-
-
-@pytest.fixture
-def waits(room):
-    """A step that waits for one approval of the platform group; with the decisions it stands on."""
-    scribe = room.begin().asked().admitted()
-    decisions = scribe.planned(asks=ASKS)
-    scribe.waiting(asks=ASKS)
-    return scribe, decisions
-
-
-def _done(scribe):
-    scribe.ended()
-    return scribe.closed()
-
-
-# --- people -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["ada", "ops"])
-def test_an_approval_by_a_maker(waits, refused, person, name):
-    """Neither who asked nor who made what it is judged by may approve it, even when every document says they may."""
-    scribe, decisions = waits
-    scribe.intended(decisions, (scribe.voted(person(name), makers=[]),))
-    report = refused(_done(scribe), f"{name} made this change", "approvals/")
-    assert any("needs 1 approvals of platform and has 0" in problem.message for problem in report.problems)
-
-
-def test_an_approval_by_someone_acting_for_a_maker(waits, refused):
-    """A program that acts for a maker is that maker."""
-    scribe, decisions = waits
-    scribe.requester = scribe.requester.__class__("bot", "os-user", behalf_of="ada")
-    vote = scribe.voted(scribe.requester, makers=[])
-    scribe.requester = scribe.room.begin().requester
-    scribe.intended(decisions, (vote,))
-    refused(_done(scribe), "ada made this change", "approvals/")
-
-
-def test_a_maker_who_only_policys_input_names(waits, refused, person):
-    """Who the summary leaves out of the makers is still one when policy was told so."""
-    scribe, decisions = waits
-    vote = scribe.voted(person("ops"), makers=[])
-    scribe.makers = ("ada",)
-    scribe.intended(decisions, (vote,))
-    refused(_done(scribe), "ops made this change", "approvals/")
-
-
-def test_an_approval_by_who_had_it_tried_again(room, refused, person):
-    """Whoever has a run tried again is one of its makers from then on."""
-    scribe = room.begin().asked().admitted()
-    scribe.finished("bucket", "failed")
-    scribe.closed("failed")
-    scribe.record(Kind.RUN_RETRIED, who=person("grace"), data={"steps": ["bucket"]})
-    decisions = scribe.planned(attempt=2, asks=ASKS)
-    scribe.waiting(attempt=2, asks=ASKS)
-    scribe.intended(decisions, (scribe.voted(person("grace")),), attempt=2)
-    scribe.ended(attempt=2)
-    refused(scribe.closed(), "grace made this change", "approvals/")
-
-
-def test_an_approval_after_the_effect(waits, refused, person):
-    """A yes that stands in the log after the promise came too late, whatever time it claims."""
-    scribe, decisions = waits
-    early = scribe.room.ids.approval()
-    scribe.intended(decisions, (early,))
-    scribe.voted(person("grace"), approval=early)
-    refused(_done(scribe), "came later")
-
-
-def test_too_few_approvals(room, refused, person):
-    """Two were asked for and one said yes; the same person twice is one person."""
-    scribe = room.begin().asked().admitted()
-    decisions = scribe.planned(asks=(("platform", 2),))
-    scribe.waiting(asks=(("platform", 2),))
-    votes = (scribe.voted(person("grace")), scribe.voted(person("grace")))
-    scribe.intended(decisions, votes)
-    report = refused(_done(scribe), "needs 2 approvals of platform and has 1")
-    assert any("decided twice" in problem.message for problem in report.problems)
-
-
-def test_an_approval_of_another_group(room, refused, person):
-    """A yes for one group does not count for another."""
-    scribe = room.begin().asked().admitted()
-    decisions = scribe.planned(asks=(("security", 1),))
-    scribe.waiting(asks=(("security", 1),))
-    scribe.intended(decisions, (scribe.voted(person("grace")),))
-    refused(_done(scribe), "needs 1 approvals of security and has 0")
-
-
-def test_no_approval_although_policy_asks(room, refused):
-    """A promise that does not wait where policy asks for people is refused, also when no event says it waited."""
-    scribe = room.begin().asked().admitted()
-    scribe.intended(scribe.planned(asks=ASKS))
-    refused(_done(scribe), "needs 1 approvals of platform and has 0")
-    anyone = room.begin().asked().admitted()
-    anyone.intended(anyone.planned(asks=(("", 1),)))
-    refused(_done(anyone), "needs 1 approvals and has 0")
-
-
-def test_a_no_that_was_passed_over(waits, refused, person):
-    """Where somebody said no, nothing may be applied."""
-    scribe, decisions = waits
-    yes = scribe.voted(person("grace"))
-    scribe.voted(person("alan"), verdict="no")
-    scribe.intended(decisions, (yes,))
-    refused(_done(scribe), "alan had said no")
-
-
-def test_a_no_that_is_counted_as_a_yes(waits, refused, person):
-    """A promise cannot stand on somebody's no."""
-    scribe, decisions = waits
-    scribe.intended(decisions, (scribe.voted(person("grace"), verdict="no"),))
-    refused(_done(scribe), "no yes to this binding")
-
-
-def test_an_approval_of_something_else(waits, refused, person):
-    """A yes to another binding is no yes to this one."""
-    scribe, decisions = waits
-    other = canonical.digest(b"another plan")
-    vote = scribe.voted(person("grace"), binding=other)
-    scribe.intended(decisions, (vote,))
-    report = refused(_done(scribe), f"nobody was asked about the binding {other}", "approvals/")
-    assert any("not there, not sound" in problem.message for problem in report.problems)
-
-
-def test_an_expired_approval(waits, refused, person, clock):
-    """An approval counts until its time is over, and nobody can decide after that."""
-    scribe, decisions = waits
-    vote = scribe.voted(person("grace"))
-    clock.advance(2 * 86_400)
-    late = scribe.voted(person("alan"))
-    scribe.intended(decisions, (vote, late))
-    report = refused(_done(scribe), "had expired")
-    assert any("after the time to decide was over" in problem.message for problem in report.problems)
-
-
-def test_an_approval_that_the_platform_did_not_sign(waits, refused, person):
-    """Signed by another key, under its own name or the platform's, it is nobody's word."""
-    scribe, decisions = waits
-    stranger = Signer(scribe.room.platform.name, b"\x55" * 32)
-    votes = (
-        scribe.voted(person("grace"), signer=stranger),
-        scribe.voted(person("alan"), signer=stranger, key_id=scribe.room.platform.key_id),
-    )
-    scribe.intended(decisions, votes)
-    report = refused(_done(scribe), "not signed by the platform's key", "approvals/")
-    assert sum("not signed" in problem.message for problem in report.problems) == 2
-
-
-@pytest.mark.parametrize(
-    ("field", "value"), [("by", "alan"), ("reason", "other"), ("step", "smoke"), ("run", "run_x"), ("authn", "oidc")]
-)
-def test_a_document_that_says_other_than_its_event(waits, refused, person, field, value):
-    """A signed document counts only as the event that recorded it tells."""
-    scribe, decisions = waits
-    scribe.intended(decisions, (scribe.voted(person("grace"), **{field: value}),))
-    refused(_done(scribe), f"its {field} is", "approvals/")
-
-
-def test_neither_yes_nor_no(waits, refused, person):
-    """A word that is neither does not count, whoever signed it."""
-    scribe, decisions = waits
-    scribe.intended(decisions, (scribe.voted(person("grace"), verdict="maybe"),))
-    refused(_done(scribe), "'maybe' is neither yes nor no", "approvals/")
-
-
-def test_a_signature_that_names_another_key(waits, refused, person):
-    """The key that is named beside a signature is the one that made it."""
-    scribe, decisions = waits
-    scribe.intended(decisions, (scribe.voted(person("grace"), key_id="00000000"),))
-    refused(_done(scribe), "not signed by the platform's key", "approvals/")
-
-
-def test_an_approval_that_lasts_longer_than_what_was_asked(waits, refused, person):
-    """The time to decide is that of the binding."""
-    scribe, decisions = waits
-    longer = scribe.bindings["bucket"].expires_us + 1
-    scribe.intended(decisions, (scribe.voted(person("grace"), expires_us=longer),))
-    refused(_done(scribe), "after the time to decide was over", "approvals/")
-
-
-def test_an_approval_that_nobody_waited_for(room, refused, person):
-    """A yes before the step waits for it answers no question."""
-    scribe = room.begin().asked().admitted()
-    decisions = scribe.planned(asks=ASKS)
-    scribe.intended(decisions, (scribe.voted(person("grace")),))
-    refused(_done(scribe), "nobody was asked", "approvals/")
-
-
-def test_fewer_people_than_the_step_waited_for(room, refused, person):
-    """The environment's approvers count more than the rule that asked for them; the wait says how many."""
-    scribe = room.begin().asked().admitted()
-    decisions = scribe.planned(asks=(("", 1),))
-    scribe.waiting(asks=(("platform", 2),))
-    scribe.intended(decisions, (scribe.voted(person("grace")),))
-    refused(_done(scribe), "needs 2 approvals of platform and has 1")
-
-
-def test_a_promise_on_an_approval_that_does_not_exist(waits, refused):
-    """An id alone is no approval."""
-    scribe, decisions = waits
-    scribe.intended(decisions, ("apr_00000000000000000000000000",))
-    refused(_done(scribe), "which is not there")
-
 
 # --- policy -----------------------------------------------------------------------------------------------------------
 
@@ -242,7 +18,7 @@ def test_an_effect_that_policy_denied(room, refused):
     scribe = room.begin().asked().admitted()
     decisions = scribe.planned()
     scribe.intended((*decisions, scribe.decided("apply", "deny", "bucket", plan={"binding": "x"})))
-    refused(_done(scribe), "which denies it")
+    refused(scribe.done(), "which denies it")
     refused(room.begin().asked().admitted("deny").closed(), "which denies it")
 
 
@@ -251,12 +27,12 @@ def test_an_effect_without_a_decision(room, refused):
     scribe = room.begin().asked().admitted()
     scribe.planned()
     scribe.intended(())
-    refused(_done(scribe), "it stands on no decision")
+    refused(scribe.done(), "it stands on no decision")
     other = room.begin().asked().admitted()
     foreign = other.planned("smoke")
     other.planned("bucket")
     other.intended(foreign)
-    report = refused(_done(other), "which was not made for it")
+    report = refused(other.done(), "which was not made for it")
     assert report.outcome is Verdict.TAMPERED
 
 
@@ -267,7 +43,7 @@ def test_a_decision_made_afterwards(room, refused):
     late = room.ids.decision()
     scribe.intended((*decisions, late))
     scribe.decided("apply", step="bucket", plan={"binding": scribe.bindings["bucket"].digest}, id=late)
-    refused(_done(scribe), f"the decision {late}, which was not made for it")
+    refused(scribe.done(), f"the decision {late}, which was not made for it")
     early = room.begin().asked()
     early.intended(early.planned())
     early.ended()
@@ -279,7 +55,7 @@ def test_a_decision_that_asks_for_nobody(room, refused):
     scribe = room.begin().asked().admitted()
     decisions = scribe.planned()
     scribe.intended((*decisions, scribe.decided("step", "needs_approval", "bucket")))
-    refused(_done(scribe), "does not say for whose")
+    refused(scribe.done(), "does not say for whose")
 
 
 def test_a_decision_on_another_plan(room, refused):
@@ -288,7 +64,7 @@ def test_a_decision_on_another_plan(room, refused):
     decisions = scribe.planned(judged="harmless")
     last = scribe.decided("apply", step="bucket", plan={"binding": canonical.digest(b"other")})
     scribe.intended((*decisions, last))
-    report = refused(_done(scribe), "judged another change set")
+    report = refused(scribe.done(), "judged another change set")
     assert any("judged another binding" in problem.message for problem in report.problems)
 
 
@@ -297,7 +73,7 @@ def test_a_plan_that_nobody_judged(room, refused):
     scribe = room.begin().asked().admitted()
     may, _ = scribe.planned()
     scribe.intended((may,))
-    refused(_done(scribe), "no decision judged the plan")
+    refused(scribe.done(), "no decision judged the plan")
 
 
 def test_a_denial_without_a_reason(room, refused):
@@ -327,7 +103,7 @@ def test_a_binding_of_something_else(room, refused, field):
     """What is bound is of this run, this step, this source and these inputs, and names the plan that was made."""
     scribe = room.begin().asked().admitted()
     scribe.intended(scribe.planned(**{field: canonical.digest(b"other")}))
-    refused(_done(scribe), f"its {field.replace('_', ' ')} is", "steps/bucket.1/binding.json")
+    refused(scribe.done(), f"its {field.replace('_', ' ')} is", "steps/bucket.1/binding.json")
 
 
 @pytest.mark.parametrize("field", ["binding", "artifact"])
@@ -336,7 +112,7 @@ def test_an_effect_of_another_plan(waits, refused, person, field):
     scribe, decisions = waits
     other = canonical.digest(b"other")
     scribe.intended(decisions, (scribe.voted(person("grace")),), **{field: other})
-    refused(_done(scribe), f"the promise is {'bound to' if field == 'binding' else 'about'} {other}")
+    refused(scribe.done(), f"the promise is {'bound to' if field == 'binding' else 'about'} {other}")
 
 
 def test_an_effect_without_a_plan(room, refused):
@@ -376,14 +152,23 @@ def test_an_effect_without_a_promise(room, refused):
     assert any("succeeded without an effect" in problem.message for problem in report.problems)
 
 
+def test_a_result_before_its_promise(room, refused):
+    """What ended before it was promised was not promised before it was made."""
+    scribe = room.begin().asked().admitted()
+    decisions = scribe.planned()
+    scribe.ended()
+    scribe.intended(decisions)
+    refused(scribe.closed(), "ended that was never promised")
+
+
 def test_an_effect_in_a_run_that_may_have_none(room, refused):
     """A run that only plans, or was never admitted, promises nothing."""
     scribe = room.begin(plan_only=True).asked().admitted()
     scribe.intended(scribe.planned())
-    refused(_done(scribe), "in a run that only plans")
+    refused(scribe.done(), "in a run that only plans")
     barred = room.begin().asked()
     barred.intended(barred.planned())
-    refused(_done(barred), "not admitted")
+    refused(barred.done(), "not admitted")
 
 
 def test_a_result_that_is_not_the_recorded_one(room, governed, refused):
@@ -407,7 +192,7 @@ def test_a_settlement_that_contradicts_the_result(room, refused):
     scribe = room.begin().asked().admitted()
     scribe.intended(scribe.planned())
     scribe.settled("failed")
-    refused(_done(scribe), "as failed and as succeeded")
+    refused(scribe.done(), "as failed and as succeeded")
 
 
 def test_a_wait_without_a_plan(room, refused):

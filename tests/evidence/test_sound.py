@@ -108,7 +108,7 @@ def test_a_retry_in_the_same_run_keeps_both_attempts(room, sealed, bench):
     """A failed attempt and the one that followed: plans, bindings and results of both are in the bundle."""
     scribe = room.begin().asked().admitted()
     scribe.intended(scribe.planned("bucket"))
-    scribe.ended("bucket", ok=False)
+    scribe.ended("bucket", ok=False, outputs={"id": "half"})
     scribe.intended(scribe.planned("bucket", attempt=2), attempt=2)
     scribe.ended("bucket", attempt=2)
     data = sealed(scribe.closed())
