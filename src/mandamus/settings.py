@@ -34,8 +34,6 @@ class Settings(BaseModel):
     terraform_cli_config: Annotated[
         str, Field(description="CLI configuration file handed to terraform (mirrors, credentials helpers).")
     ] = ""
-    step_threads: Annotated[int, Field(description="Steps of one run that run side by side.", ge=1, le=32)] = 8
-    run_threads: Annotated[int, Field(description="Runs that one process advances at once.", ge=1, le=32)] = 8
     policy_workers: Annotated[int, Field(description="Policy worker processes per policy set.", ge=1, le=16)] = 2
     policy_deadline_ms: Annotated[
         int, Field(description="A decision that takes longer is a deny.", ge=50, le=60_000)

@@ -35,8 +35,6 @@ def test_every_setting_is_read_from_its_variable():
         "origin": "log.example.com/m",
         "terraform_path": "/usr/bin/tofu",
         "terraform_cli_config": "/etc/terraformrc",
-        "step_threads": "3",
-        "run_threads": "4",
         "policy_workers": "5",
         "policy_deadline_ms": "600",
         "audit_timeout_s": "7",
@@ -63,7 +61,7 @@ def test_every_variable_that_does_not_fit_is_named_at_once():
     """Wrong type, out of bounds, wrong form and a mistyped name: one line each, in one error."""
     lines = refused(
         {
-            "MANDAMUS_STEP_THREADS": "many",
+            "MANDAMUS_OUTPUT_BYTES_MAX": "many",
             "MANDAMUS_POLICY_WORKERS": "17",
             "MANDAMUS_POLICY_DEADLINE_MS": "49",
             "MANDAMUS_DATABASE_URL": "mysql://host/db",
@@ -75,10 +73,10 @@ def test_every_variable_that_does_not_fit_is_named_at_once():
     assert sorted(line.partition(":")[0] for line in lines) == [
         "MANDAMUS_DATABASE_URL",
         "MANDAMUS_DEBUG",
+        "MANDAMUS_OUTPUT_BYTES_MAX",
         "MANDAMUS_POLICY_DEADLINE_MS",
         "MANDAMUS_POLICY_WORKER",
         "MANDAMUS_POLICY_WORKERS",
-        "MANDAMUS_STEP_THREADS",
     ]
 
 

@@ -104,8 +104,7 @@ class House:
     def close(self) -> None:
         """Publish what is recorded and let go of everything."""
         try:
-            self.rooms.engine.stop()
-            self.rooms.audit.flush()
+            drive.stop(self.rooms)
         finally:
             self.pool.close()
             self.rooms.db.close()

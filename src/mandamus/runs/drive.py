@@ -15,8 +15,17 @@ FOLLOW_S = 0.1
 
 
 def start(rooms: Rooms) -> bool:
-    """Become the engine of this home; False when another process is."""
-    return rooms.engine.start({"run": lambda job: advance.advance(rooms, job)})
+    """Become the engine of this home, and with it the log's integrator; False when another process is."""
+    if not rooms.engine.start({"run": lambda job: advance.advance(rooms, job)}):
+        return False
+    rooms.audit.start()
+    return True
+
+
+def stop(rooms: Rooms) -> None:
+    """Let the work under way come to its end, publish what is recorded, and let another process be the engine."""
+    rooms.engine.stop()
+    rooms.audit.stop()
 
 
 def drive(rooms: Rooms, run_id: RunId, watcher: Watcher) -> Run:
@@ -37,7 +46,7 @@ def drive(rooms: Rooms, run_id: RunId, watcher: Watcher) -> Run:
         try:
             rooms.engine.wait_idle("run", run_id, lambda: _at_rest(_get(rooms, run_id)))
         finally:
-            rooms.engine.stop()
+            stop(rooms)
     finally:
         rooms.watchers.remove(watcher)
         rooms.audit.flush()
