@@ -194,10 +194,10 @@ def test_a_wide_scope_costs_no_more():
     made, _ = read("${{ steps.s0.outputs.v + inputs.name }}")
     assert isinstance(made, expression.Template)
     steps = {f"s{i}": {"outputs": {"v": "x" * 1000}} for i in range(5_000)}
-    begun = time.perf_counter()
+    begun = time.process_time()
     for _ in range(100):
         made.evaluate({**SCOPE, "steps": steps})
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 BOMBS = [
@@ -215,11 +215,11 @@ def test_expressions_that_would_eat_the_machine_are_refused(text):
     assert problems == []
     assert isinstance(made, expression.Template)
     scope = {**SCOPE, "inputs": {"l": list(range(3_000)), "s": "x" * 60_000}}
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(MandamusError) as caught:
         made.evaluate(scope)
     assert caught.value.code is Code.EXPRESSION_INVALID
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_the_terminal_libraries_of_the_cel_package_are_not_loaded():

@@ -194,9 +194,9 @@ SLOW = ["(a+)+$", "(a|a)*$", "(a|aa)+$", "([a-zA-Z]+)*$", "(.*a){20}$", "^(([a-z
 @pytest.mark.parametrize("pattern", SLOW)
 def test_patterns_that_explode_elsewhere_are_linear_here(pattern):
     """What takes a backtracking engine for ever on 30 characters takes no time on 4,000."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     inputs.matches(pattern, "a" * 4_000 + "!")
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 JSON = st.recursive(

@@ -174,7 +174,7 @@ def test_the_message_is_one_line_a_problem(parse):
         ("'${{inputs.name}}'", "NAME", "inputs.name"),
         ('"x $\\u007b{ inputs.name }}"', "NAME", "inputs.name"),
         ("'${{ 1 + }}'", "1", "1 +"),
-        ("'a ${{'", "VALUE", ""),
+        ("'a ${{'", "VALUE", "..."),
         ("'${{ secrets.token }}'", "TOKEN", "secrets.token"),
     ],
 )
@@ -337,9 +337,9 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_files_are_refused_at_once(parse, name):
     """What a reviewer would misread, or what costs more than its size, never reaches the checks."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     problems(parse, HOSTILE[name], Code.DOCUMENT_INVALID)
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 10
 
 
 def test_a_byte_order_mark_and_windows_lines_change_nothing(parse):
@@ -364,12 +364,49 @@ def chain(steps: int) -> str:
 def test_long_workflows_are_read(parse):
     """200 steps and 10,000 steps that read each other are checked in time that grows with their number only."""
     took = {}
-    for steps in (200, 2_000, 10_000):
-        begun = time.perf_counter()
+    for steps in (200, 10_000):
+        begun = time.process_time()
         assert len(parse(chain(steps)).steps) == steps
-        took[steps] = time.perf_counter() - begun
+        took[steps] = time.process_time() - begun
     sys.stdout.write(str({steps: f"{seconds * 1000:.0f} ms" for steps, seconds in took.items()}))
     assert took[10_000] < 30
+
+
+TEXTS = {
+    "one that never ends": "${{ " + "a+" * 1_900_000,
+    "quotes that never end": "${{ " + "'x " * 1_000_000,
+    "very many in one text": "${{ inputs.x }}" * 250_000,
+    "opened again and again": "${{ " * 900_000,
+    "far into a long text": "x " * 40_000 + "${{ inputs.x }}",
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_that_cost_more_than_their_size_are_refused(parse, name):
+    """A text with expressions is bounded before it is read, in a value and in a program."""
+    text = f"workflow: w\nsteps:\n  a:\n    http:\n      json: |\n        {TEXTS[name]}\n"
+    begun = time.process_time()
+    assert places(problems(parse, text)) == ["5:13: limit"]
+    found = problems(parse, text.replace("http", "script").replace("json", "run"))
+    assert "expression-refused" in [each["code"] for each in found]
+    assert all(len(str(each["remedy"])) < 200 for each in found)
+    assert time.process_time() - begun < 20
+
+
+def test_one_long_expression_is_told(parse):
+    """Over 2,000 characters an expression is nobody's to review, closed or not."""
+    for end in (" }}", ""):
+        for size in (1_500, 10_000):
+            text = "1 +" * size + " 1"
+            (found,) = problems(parse, f"workflow: w\nsteps: {{a: {{http: {{json: '${{{{ {text}{end}'}}}}}}\n")
+            assert found["message"] == "the expression is over 2000 characters"
+
+
+def test_expressions_are_bounded_in_all(parse):
+    """A workflow of nothing but expressions is refused after a mebibyte of them, once."""
+    text = "workflow: w\nsteps:\n  a:\n    http:\n      json:\n" + "        - ${{ 1 }}\n" * 33_000
+    (found,) = problems(parse, text)
+    assert (found["code"], found["line"]) == ("limit", 5 + 1024 * 1024 // 32 + 1)
 
 
 def test_more_than_ten_thousand_steps_are_refused(parse):

@@ -22,6 +22,8 @@ from mandamus.kernel.errors import Code, MandamusError, Problem
 from mandamus.kernel.reader import did_you_mean
 
 TEXT_CHARS_MAX = 1_000_000
+TEMPLATE_CHARS_MAX = 64 * 1024
+TEMPLATE_EXPRESSIONS_MAX = 200
 COST_MAX = 100_000_000
 ELEMENTS_MAX = 4_000
 
@@ -198,9 +200,17 @@ class Template:
 
 
 def parse(node: Node, problems: list[Problem]) -> Template | str:
-    """A template from a string node, or the string itself when it has no ``${{``; notes what is wrong."""
+    """A template from a string node, or the string itself when it has no ``${{``; notes what is wrong.
+
+    A text with expressions has at most 64 KiB and 200 of them: reading one costs more than its size.
+    """
     text: str = node.value
     if EXPRESSION_OPEN not in text:
+        return text
+    if len(text) > TEMPLATE_CHARS_MAX or text.count(EXPRESSION_OPEN) > TEMPLATE_EXPRESSIONS_MAX:
+        what = f"{TEMPLATE_CHARS_MAX} characters or {TEMPLATE_EXPRESSIONS_MAX} expressions"
+        remedy = "keep the text in a file, and give it fewer values"
+        problems.append(node.at.problem(Finding.LIMIT, f"a text with expressions is over {what}", remedy))
         return text
     parts: list[str | Expression] = []
     position = 0
@@ -254,7 +264,7 @@ def _compile(node: Node, found: Scan, problems: list[Problem]) -> Expression:
     before = len(problems)
     problems += [node.locate(f.offset).problem(Finding.EXPRESSION, f.message, f.remedy) for f in found.faults]
     program: Program | None = None
-    if len(problems) == before:
+    if len(problems) == before and not found.plain_path:
         try:
             program = engine()(found.text)
         except ValueError as error:

@@ -94,6 +94,8 @@ def expression(text: str, start: int) -> Scan:
     end: int | None = None
     depth = 0
     for token in _tokens(text, start):
+        if token.offset - start > 2 * EXPRESSION_CHARS_MAX:
+            break
         if token.kind == "close" and depth == 0:
             end = token.offset + 2
             break
@@ -136,7 +138,7 @@ class _Reading:
         self._uses = 0
 
     def result(self, body: str, end: int | None) -> Scan:
-        if end is None:
+        if end is None and len(body) <= EXPRESSION_CHARS_MAX:
             self._fault(self._begin, "${{ is not closed", "close it with }}")
         elif not body:
             self._fault(self._begin, "the expression is empty", "write an expression between ${{ and }}")

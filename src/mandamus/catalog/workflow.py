@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mandamus.catalog import expression, graph, inputs
+from mandamus.catalog import expression, graph, inputs, scan
 from mandamus.catalog.expression import Template
 from mandamus.catalog.inputs import InputSpec, InputType, RefusedError
 from mandamus.catalog.model import Retry, Step, Workflow
 from mandamus.catalog.scan import Reference
 from mandamus.kernel import canonical
-from mandamus.kernel.document import Finding, Kind, Node, Position, parse
+from mandamus.kernel.document import EXPRESSION_OPEN, Finding, Kind, Node, Position, parse
 from mandamus.kernel.errors import Code, Problem, raise_problems
 from mandamus.kernel.reader import Reader, did_you_mean
 
@@ -24,6 +24,11 @@ INPUTS_MAX = 256
 STEPS_MAX = 10_000
 ATTEMPTS_MAX = 20
 PROBLEMS_MAX = 200
+SHOWN_CHARS_MAX = 100
+
+EXPRESSIONS_CHARS_MAX = 1024 * 1024
+EXPRESSION_CHARS_LEAST = 32
+"""All expressions of a workflow together; a short one counts as this many, for it has to be compiled as well."""
 TIMEOUT_S_DEFAULT = 3600
 BACKOFF_S_DEFAULT = 5
 
@@ -80,6 +85,7 @@ class _Reading:
         self._inputs: Mapping[str, InputSpec] = {}
         self._drafts: dict[str, _Draft] = {}
         self._reach = graph.Reach({})
+        self._room = EXPRESSIONS_CHARS_MAX
 
     def workflow(self, root: Node, file: str, data: bytes) -> Workflow:
         fields = self.reader.table(root, "a workflow", _WORKFLOW_KEYS, required=("workflow", "steps"))
@@ -304,9 +310,9 @@ class _Reading:
     def _refuse_in_program(self, executor: str, node: Node) -> bool:
         late = [scalar for scalar in node.scalars() if scalar.late]
         for scalar in late:
-            offset = scalar.value.index("${{")
-            found = expression.parse(scalar, [])
-            inner = found.expressions[0].text if isinstance(found, Template) and found.expressions else "..."
+            offset = scalar.value.index(EXPRESSION_OPEN)
+            found = scan.expression(scalar.value, offset + len(EXPRESSION_OPEN))
+            inner = found.text if found.end is not None and len(found.text) <= SHOWN_CHARS_MAX else "..."
             variable = re.sub(r"[^A-Z0-9]+", "_", inner.split(".")[-1].upper())[:30].strip("_") or "VALUE"
             remedy = f'write env: {{{variable}: "${{{{ {inner} }}}}"}} and use "${variable}" in the {executor}'
             message = f"an expression cannot stand in the text of a {executor}: its value could become code"
@@ -325,8 +331,15 @@ class _Reading:
         return self._template(draft, node, secrets=secrets) if node.late else node.value
 
     def _template(self, draft: _Draft, node: Node, *, secrets: bool) -> Template | str:
+        if self._room < 0:
+            text: str = node.value
+            return text
         made = expression.parse(node, self.reader.problems)
         if isinstance(made, Template):
+            self._room -= sum(max(EXPRESSION_CHARS_LEAST, len(found.text)) for found in made.expressions)
+            if self._room < 0:
+                message = f"expressions of more than {EXPRESSIONS_CHARS_MAX} characters in all"
+                self.reader.add(node, Finding.LIMIT, message, "split the workflow")
             for found in made.expressions:
                 for reference in found.scan.references:
                     self._reference(draft, node, reference, secrets=secrets)

@@ -8,7 +8,9 @@ characters. The tree is built from events with an explicit stack, so that no dep
 
 from __future__ import annotations
 
+import functools
 import re
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -177,8 +179,8 @@ class Node:
         Exact for characters that are not white space; an offset on white space or past the end gives the place just
         after the last character before it.
         """
-        begin, after = _trace(self, offset)
-        index = begin if begin is not None else after
+        places = _trace(self)
+        index = places[min(offset, len(places) - 1)]
         text = self.source.text
         line_start = text.rfind("\n", 0, index) + 1
         line = self.line + text.count("\n", self.start, index)
@@ -444,27 +446,27 @@ def _syntax(source: Source, error: yaml.YAMLError) -> Problem:
 _ESCAPE_CHARS = {"x": 3, "u": 5, "U": 9}
 
 
-def _trace(node: Node, offset: int) -> tuple[int | None, int]:
-    """Index in the source of the value's code point at ``offset`` (None on white space), and just after the last one.
+@functools.lru_cache(maxsize=1)
+def _trace(node: Node) -> Sequence[int]:
+    """Index in the source of every code point of the value, and of its end; kept for the many asked of one scalar.
 
-    White space is skipped on both sides, since folding and indentation change only that.
+    White space is skipped on both sides, since folding and indentation change only that; its place is just after the
+    last character before it.
     """
     text, value, end = node.source.text, node.value, node.end
     index = node.start + (1 if node.style in {"'", '"'} else 0)
     if node.style in {"|", ">"}:
         index = text.find("\n", node.start, end) + 1
-    after = index
-    for place, char in enumerate(value):
-        if place > offset:
-            break
+    places = array("L")
+    for char in value:
         if char.isspace():
+            places.append(index)
             continue
-        index = _skip_blank(text, index, end, node.style)
-        if place == offset:
-            return index, index
-        index += _width(text, index, node.style)
-        after = index
-    return None, after
+        at = _skip_blank(text, index, end, node.style)
+        places.append(at)
+        index = at + _width(text, at, node.style)
+    places.append(index)
+    return places
 
 
 def _skip_blank(text: str, index: int, end: int, style: str) -> int:

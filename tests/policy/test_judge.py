@@ -1,0 +1,153 @@
+"""What members mean, without an engine: the exact edges of what a rule may give."""
+
+from __future__ import annotations
+
+import pytest
+
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.policy import judge
+from mandamus.policy.judge import APPROVALS_MAX, depth_exceeds
+from mandamus.policy.model import NO_SET, Point, Requirement, Violation
+
+PLACE = ("p.rego", 7)
+
+
+def judged(**found):
+    return judge.judge(Point.PLAN, found, NO_SET, lambda _rule, _member: PLACE)
+
+
+def refused(**found) -> str:
+    with pytest.raises(MandamusError) as caught:
+        judged(**found)
+    assert caught.value.code is Code.POLICY_UNAVAILABLE
+    assert caught.value.context["fault"] == "shape_invalid"
+    return caught.value.message
+
+
+def test_a_requirement_has_its_defaults():
+    """Without a group it is the environment's own approvers, without a count one, and the text says whom it is for."""
+    (bare,) = judged(require_approval=[{}]).requires
+    assert bare == Requirement("", 1, "approval by the approvers", "mandamus.plan.require_approval", *PLACE, NO_SET)
+    (named,) = judged(require_approval=[{"group": "sec"}]).requires
+    assert (named.group, named.count, named.msg) == ("sec", 1, "approval by sec")
+    (text,) = judged(require_approval=["look at it"]).requires
+    assert (text.group, text.count, text.msg) == ("", 1, "look at it")
+
+
+def test_a_requirement_may_have_every_key():
+    """All the words of the reference, and no other: a misspelt one would ask for less than was meant."""
+    member = {"group": "sec", "count": 3, "msg": "why", "remedy": "ask early", "meta": {"ticket": 7}}
+    (need,) = judged(require_approval=[member]).requires
+    assert (need.group, need.count, need.msg) == ("sec", 3, "why")
+    for key in member:
+        misspelt = {**member, f"{key}s": 1}
+        assert refused(require_approval=[misspelt]).endswith(f"has the unknown key `{key}s`")
+
+
+@pytest.mark.parametrize("count", [1, 2, APPROVALS_MAX])
+def test_counts_within_the_limits_are_taken(count):
+    """One to a hundred, both included."""
+    assert APPROVALS_MAX == 100
+    assert judged(require_approval=[{"count": count}]).requires[0].count == count
+
+
+@pytest.mark.parametrize("count", [0, -1, APPROVALS_MAX + 1, True, False, "1", None, [1], 1.0])
+def test_other_counts_are_refused(count):
+    """Neither none nor more than anyone has, and nothing that only looks like a number."""
+    assert "has a `count` that is no whole number from 1 to 100" in refused(require_approval=[{"count": count}])
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"deny": [""]}, "needs the message as a text"),
+        ({"deny": [{}]}, "needs `msg` as a text"),
+        ({"deny": [{"msg": ""}]}, "needs `msg` as a text"),
+        ({"deny": [{"msg": "a", "remedy": ""}]}, "needs `remedy` as a text"),
+        ({"deny": [{"msg": "a", "meta": []}]}, "has a `meta` that is no object"),
+        ({"deny": [7]}, "is neither a string nor an object"),
+        ({"warn": [None]}, "a member of mandamus.plan.warn is neither"),
+        ({"require_approval": [""]}, "needs the message as a text"),
+        ({"require_approval": [{"group": ""}]}, "needs `group` as a text"),
+        ({"require_approval": [{"msg": ""}]}, "needs `msg` as a text"),
+        ({"require_approval": [7]}, "is neither a string nor an object"),
+    ],
+)
+def test_a_member_of_another_form_is_named(found, words):
+    """What is wrong is said with the rule's file and line."""
+    message = refused(**found)
+    assert words in message
+    assert message.startswith("p.rego:7: ")
+
+
+def test_violations_come_in_the_order_of_their_places():
+    """By file, then line, then text, whatever the order of OPA's set; and warnings apart from them."""
+    places = {"c": ("b.rego", 1), "b": ("a.rego", 2), "a": ("a.rego", 2), "d": ("a.rego", 1)}
+    found = judge.judge(
+        Point.STEP, {"deny": list("cbad"), "warn": ["d"]}, NO_SET, lambda _rule, member: places[str(member)]
+    )
+    assert [violation.msg for violation in found.violations] == ["d", "a", "b", "c"]
+    assert found.warnings == (Violation("mandamus.step.warn", "d", "a.rego", 1),)
+    assert found.requires == ()
+
+
+def test_what_a_policy_adds_is_kept():
+    """Keys of its own and those under ``meta`` come back together; ``meta`` wins."""
+    (violation,) = judged(
+        deny=[{"msg": "m", "remedy": "r", "severity": "low", "meta": {"severity": "high", "n": 1}}]
+    ).violations
+    assert violation == Violation(
+        "mandamus.plan.deny", "m", *PLACE, remedy="r", meta={"severity": "high", "n": 1}, set=NO_SET
+    )
+
+
+VALUE = {"deny": [["set", ["a"]]], "require_approval": [], "warn": []}
+
+
+def test_members_are_those_of_defined_sets():
+    """A rule that the set does not have may be undefined; one that it has may not."""
+    assert judge.members(Point.PLAN, VALUE, ("deny",)) == {"deny": ["a"]}
+    with pytest.raises(MandamusError) as caught:
+        judge.members(Point.PLAN, VALUE, ("deny", "warn"))
+    assert caught.value.context["fault"] == "undefined"
+    assert caught.value.message == "data.mandamus.plan.warn is undefined"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({**VALUE, "allow": True}, "does not name the rules"),
+        ({"deny": [], "warn": []}, "does not name the rules"),
+        ({**VALUE, "deny": [["array", []]]}, "data.mandamus.plan.deny is of type array, not a set"),
+        ({**VALUE, "deny": [["set", {}]]}, "data.mandamus.plan.deny is of type set, not a set"),
+        ({**VALUE, "deny": [["set", []], ["set", []]]}, "data.mandamus.plan.deny has no type"),
+        ({**VALUE, "deny": [["set"]]}, "data.mandamus.plan.deny has no type"),
+        ({**VALUE, "deny": [[7, []]]}, "data.mandamus.plan.deny has no type"),
+        ({**VALUE, "deny": None}, "data.mandamus.plan.deny has no type"),
+    ],
+)
+def test_a_value_of_another_form_is_refused(value, words):
+    """Only one type and one value, and only a set."""
+    with pytest.raises(MandamusError) as caught:
+        judge.members(Point.PLAN, value, ())
+    assert caught.value.context["fault"] == "shape_invalid"
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("document", "depth"),
+    [
+        (b"1", 0),
+        (b"[]", 1),
+        (b'{"a":[]}', 2),
+        (b"[[],[],[[]]]", 3),
+        (b'{"a":"[[[[{{{{"}', 1),
+        (b'{"\\"[[":["\\\\",{"]]":[]}]}', 4),
+        (b"[" * 9 + b"]" * 9, 9),
+    ],
+)
+def test_depth_is_counted_outside_strings(document, depth):
+    """Brackets in texts do not count, nor do escaped quotes end them."""
+    assert not depth_exceeds(document, depth)
+    if depth:
+        assert depth_exceeds(document, depth - 1)
