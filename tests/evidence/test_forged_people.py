@@ -81,6 +81,15 @@ def test_an_approval_of_another_group(room, refused, person):
     refused(scribe.done(), "needs 1 approvals of security and has 0")
 
 
+def test_an_approval_for_a_group_they_are_not_in(room, refused, person):
+    """A yes counts for a group that the person was in when they gave it, whatever the document says."""
+    scribe = room.begin().asked().admitted()
+    decisions = scribe.planned(asks=(("security", 1),))
+    scribe.waiting(asks=(("security", 1),))
+    scribe.intended(decisions, (scribe.voted(person("grace"), group="security"),))
+    refused(scribe.done(), "grace was not in security", "approvals/")
+
+
 def test_no_approval_although_policy_asks(room, refused):
     """A promise that does not wait where policy asks for people is refused, also when no event says it waited."""
     scribe = room.begin().asked().admitted()

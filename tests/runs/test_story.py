@@ -152,6 +152,17 @@ def test_one_no_ends_it(stage):
     assert stage.act.applied == []
 
 
+def test_a_no_is_for_those_who_are_asked(stage):
+    """Nobody ends a step for a group they are not in, whichever they name."""
+    stage.policy('package mandamus.plan\n\nrequire_approval contains {"group": "security", "count": 1, "msg": "x"}\n')
+    stage.workflow("one: {act: {}}")
+    run = stage.ask("ada")
+    for group in (None, "security", "platform"):
+        with pytest.raises(MandamusError, match="not in a group that is asked"):
+            stage.decide("grace", run, "reject", group=group)
+    assert stage.decide("joan", run, "reject", group="security").state is RunState.REJECTED
+
+
 def test_time_to_decide_runs_out(stage):
     """After the environment's time the step expires when the run is looked at, and a late yes is refused."""
     stage.policy(ASK)

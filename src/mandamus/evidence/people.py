@@ -41,6 +41,7 @@ def check_votes(case: Case, makers: Makers) -> dict[str, Vote]:
                 _check_signature(case, record, file, document)
                 _check_document(case, record, file, document)
                 _check_voter(case, record, file, set(document["makers"]) | makers.by(record))
+                _check_seat(case, record, file, document["group"])
                 _check_asked(case, record, file)
                 if (document["by"], document["binding"]) in given:
                     case.wrong(f"{document['by']} decided twice on one binding", record, file)
@@ -126,6 +127,12 @@ def _check_voter(case: Case, record: Record, file: str, makers: set[str]) -> Non
     if own:
         names = ", ".join(sorted(own))
         case.wrong(f"{names} made this change, and nobody approves what they made", record, file)
+
+
+def _check_seat(case: Case, record: Record, file: str, group: str) -> None:
+    """A yes or no counts for a group that the person was in; an empty one means: any other user."""
+    if group not in {"", f"user:{record.who['subject']}", *record.who["groups"]}:
+        case.wrong(f"{record.who['subject']} was not in {group}", record, file)
 
 
 def _check_asked(case: Case, record: Record, file: str) -> None:

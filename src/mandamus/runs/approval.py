@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -53,7 +54,9 @@ def _record(
         raise _refused(f"step {row.name} moved while you decided", "look at it again, then decide on what it is now")
     given = store.approvals_of(tx.conn, run.id, row.name)
     _check(rooms, who, run, row, given)
-    seat = _seat(rooms, who, row, given, group) if verdict == YES else (group or _any_group(rooms, who, row))
+    seat = _seat(rooms, who, row, given, group) if verdict == YES else _any_seat(rooms, who, row, group)
+    # What counts, and so what is recorded, are the groups somebody is in now, not when they came in.
+    who = dataclasses.replace(who, groups=rooms.identity.groups_of(who.user))
     made = _signed(rooms, who, run, row, verdict, seat, reason)
     store.insert_approval(tx.conn, made)
     data = {
@@ -172,11 +175,11 @@ def _seat(rooms: Rooms, who: Subject, row: StepRow, given: Sequence[Approval], g
     return fitting[0]
 
 
-def _any_group(rooms: Rooms, who: Subject, row: StepRow) -> str:
-    """A no counts from anyone who could have said yes."""
+def _any_seat(rooms: Rooms, who: Subject, row: StepRow, group: str | None) -> str:
+    """A no counts from anyone who could have said yes, and for no other group than they are in."""
     groups = rooms.identity.groups_of(who.user) | {f"user:{who.user}", ""}
     for requirement in row.requires:
-        if requirement.group in groups:
+        if requirement.group in groups and group in (None, requirement.group):
             return requirement.group
     raise _refused(f"{who.user} is not in a group that is asked", f"ask {_asked(rooms, row, set())} to decide")
 
@@ -204,7 +207,7 @@ def _signed(rooms: Rooms, who: Subject, run: Run, row: StepRow, verdict: str, gr
         "reason": reason,
         "at_us": rooms.clock.now_us(),
         "expires_us": row.binding.expires_us,
-        "makers": sorted(run.makers),
+        "makers": sorted(barred(rooms, run, row)),
         "key_id": rooms.signer.key_id,
     }
     signature = base64.b64encode(rooms.signer.sign(canonical.dumps(body))).decode()
