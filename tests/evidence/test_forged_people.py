@@ -52,6 +52,22 @@ def test_an_approval_by_who_had_it_tried_again(room, refused, person):
     refused(scribe.closed(), "grace made this change", "approvals/")
 
 
+def test_an_old_approval_by_who_had_it_tried_again(room, refused, person):
+    """Who has a step tried again cannot rely on a yes of their own to the same plan from before."""
+    scribe = room.begin().asked().admitted()
+    scribe.planned(asks=ASKS)
+    scribe.waiting(asks=ASKS)
+    vote, kept = scribe.voted(person("grace")), scribe.bindings["bucket"]
+    scribe.finished("bucket", "failed")
+    scribe.closed("failed")
+    scribe.record(Kind.RUN_RETRIED, who=person("grace"), data={"steps": ["bucket"]})
+    decisions = scribe.planned(attempt=2, asks=ASKS, expires_us=kept.expires_us)
+    scribe.waiting(attempt=2, asks=ASKS)
+    scribe.intended(decisions, (vote,), attempt=2)
+    scribe.ended(attempt=2)
+    refused(scribe.closed(), "by grace, who made this change")
+
+
 def test_an_approval_after_the_effect(waits, refused, person):
     """A yes that stands in the log after the promise came too late, whatever time it claims."""
     scribe, decisions = waits

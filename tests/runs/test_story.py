@@ -160,6 +160,8 @@ def test_a_no_is_for_those_who_are_asked(stage):
     for group in (None, "security", "platform"):
         with pytest.raises(MandamusError, match="not in a group that is asked"):
             stage.decide("grace", run, "reject", group=group)
+    with pytest.raises(MandamusError, match="not in a group that is asked"):
+        stage.decide("joan", run, "reject", group="platform")
     assert stage.decide("joan", run, "reject", group="security").state is RunState.REJECTED
 
 
