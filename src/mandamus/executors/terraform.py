@@ -266,7 +266,8 @@ def _applied(session: Session, saved: Saved, done: Exit, narrator: Narrator) -> 
     before = _state(task)
     found = terraform_state.left_in(folder)
     state = None if found is None or found.data == before else found.data
-    if done.code == 0 and (found is not None or not narrator.done):
+    lost = found is None and bool(narrator.done or terraform_folder.read(folder.state))
+    if done.code == 0 and not lost:
         outputs = terraform_state.Outputs() if found is None else found.outputs
         if outputs.withheld:
             names = ", ".join(outputs.withheld)
@@ -277,7 +278,7 @@ def _applied(session: Session, saved: Saved, done: Exit, narrator: Narrator) -> 
             state=state,
             summary={"done": narrator.done, "withheld": list(outputs.withheld)},
         )
-    partial = bool(narrator.done or narrator.begun or _changed(found, before))
+    partial = lost or bool(narrator.done or narrator.begun or _changed(found, before))
     error = session.failure("apply", done, narrator, _truth(narrator, saved, found, partial=partial))
     return Applied(ok=False, state=state, error=error, partial=partial, summary={"done": narrator.done})
 

@@ -35,8 +35,6 @@ def needs_init(folder: Folder) -> bool:
 
     False only for HCL that names nothing but ``terraform_data``; a wrong False costs a second try, nothing else.
     """
-    if folder.lock is not None:
-        return True
     files = list(_files(folder.source / folder.dir))
     if any(path.suffix == ".json" for path in files):
         return True

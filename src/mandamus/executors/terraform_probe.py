@@ -62,8 +62,8 @@ class Aftermath:
 def ended(trace: Trace, after: Aftermath) -> Probed:
     """The verdict when the end was seen and only its result was not recorded."""
     if trace.code == 0:
-        if after.is_torn:
-            return Probed(Verdict.UNKNOWN, "terraform apply ended well, but the state it left cannot be read")
+        if after.found is None and (after.saved.steps or after.is_torn):
+            return Probed(Verdict.FAILED, "terraform apply ended well, but left no state that can be read")
         return _succeeded(after, "terraform apply ended with exit code 0")
     how = "was stopped and " if trace.stopped else ""
     return Probed(Verdict.FAILED, f"terraform apply {how}ended with exit code {trace.code}", state=after.state)

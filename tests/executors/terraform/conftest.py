@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import os
 import shutil
@@ -68,10 +67,6 @@ class Bench:
     def log(self) -> str:
         """What the last task's output holds."""
         return self.task.output.text
-
-    def after_our_death(self) -> Task:
-        """The task as another process would make it to probe what became of the last apply."""
-        return dataclasses.replace(self.make("apply", self.task.spec["vars"]), cancel=type(self.task.cancel)())
 
 
 @pytest.fixture(scope="session")

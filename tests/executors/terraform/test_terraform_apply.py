@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mandamus.executors import terraform_artifact
-from mandamus.executors.model import Cancel, SandboxPolicy, State
+from mandamus.executors.model import Cancel, SandboxPolicy, State, Verdict
 from mandamus.kernel.errors import Code, MandamusError
 
 SLOW = """
@@ -271,6 +271,18 @@ def test_links_left_by_the_tool_are_not_followed(bench, tmp_path):
     applied = bench.run()
     assert applied.outputs == {"o": "mine"}
     assert bench.state.serial != 99
+
+
+def test_an_apply_that_loses_its_state_is_no_success(bench):
+    """Exit code 0 is not enough when objects were made and no state says so."""
+    script = 'provisioner "local-exec" {\n    command = "rm -f terraform.tfstate"\n  }'
+    bench.write("stack/main.tf", f'resource "terraform_data" "x" {{\n  {script}\n}}\n')
+    planned = bench.plan()
+    applied = bench.apply(planned)
+    assert (applied.ok, applied.partial, applied.state) == (False, True, None)
+    assert "terraform left no state that can be read" in applied.error.message
+    probed = bench.executor.probe(bench.make("apply"), planned.blob)
+    assert (probed.verdict, probed.state) == (Verdict.FAILED, None)
 
 
 def test_network_and_sandbox_are_those_of_the_pool(bench):

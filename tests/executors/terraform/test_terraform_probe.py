@@ -148,6 +148,18 @@ def test_a_kill_amid_a_creation_outside(bench):
     assert b'"first"' in probed.state
 
 
+def test_a_kill_before_an_update_that_only_the_state_knows(bench):
+    """Nothing outside has begun, so the step can be done again; it did not fail."""
+    bench.write("stack/main.tf", CONTAINED.replace("count.index", '"${count.index} old"').replace("120", "2"))
+    assert bench.run().ok
+    bench.write("stack/main.tf", CONTAINED.replace("120", "2"))
+    planned = bench.plan()
+    assert planned.change_set.summary() == {"update": 2}
+    terraform_folder.lay_out(left(bench), bench.state.data)
+    marks.started(mark(bench))
+    assert probe(bench, planned).verdict is Verdict.NOT_STARTED
+
+
 def test_a_kill_before_an_update(bench):
     """Left are only updates of objects the apply has not touched: it did not finish, and nothing is lost."""
     bench.write("stack/main.tf", QUIET)
@@ -175,6 +187,30 @@ def test_what_always_differs_is_no_proof_of_a_failure(bench, value):
     assert "what it had begun cannot be told from what is left" in probed.detail
 
 
+def test_an_object_the_apply_has_touched_is_no_proof_of_a_failure(bench):
+    """The same difference may be back, as with an attribute that never settles, though the apply was complete."""
+    bench.write("stack/main.tf", re.sub(r'input += "second"', "input = plantimestamp()", QUIET))
+    assert bench.run().ok
+    time.sleep(1.1)
+    planned = bench.plan()
+    assert bench.executor.apply(bench.make("apply"), planned.blob).ok
+    unsee(bench)
+    time.sleep(1.1)
+    assert probe(bench, planned).verdict is Verdict.UNKNOWN
+
+
+def test_what_was_never_planned_is_no_proof_of_a_failure(bench):
+    """Something else moved since; that does not say whether this apply came to its end."""
+    bench.write("stack/main.tf", QUIET)
+    assert bench.run({"v": "1"}).ok
+    planned = bench.plan({"v": "1"})
+    assert bench.executor.apply(bench.make("apply", {"v": "1"}), planned.blob).ok
+    unsee(bench)
+    probed = probe(bench, planned, {"v": "2"})
+    assert probed.verdict is Verdict.UNKNOWN
+    assert "what it had begun cannot be told from what is left" in probed.detail
+
+
 def test_a_state_cut_short_is_not_taken_for_one(bench):
     """A torn state file is worth nothing: a creation may have been lost with it."""
     bench.write("stack/main.tf", QUIET)
@@ -185,6 +221,19 @@ def test_a_state_cut_short_is_not_taken_for_one(bench):
     probed = probe(bench, planned)
     assert probed.verdict is Verdict.UNKNOWN
     assert probed.state is None
+
+
+def test_a_plan_without_changes_does_not_heal_a_torn_state(bench):
+    """That nothing is left to do by the state of before says nothing about the outputs, which were in the torn one."""
+    bench.write("stack/main.tf", QUIET)
+    assert bench.run().ok
+    planned = bench.plan()
+    folder = left(bench)
+    terraform_folder.lay_out(folder, bench.state.data)
+    marks.started(mark(bench))
+    folder.state.write_bytes(bench.state.data[:99])
+    probed = probe(bench, planned)
+    assert (probed.verdict, probed.state) == (Verdict.UNKNOWN, None)
 
 
 def test_a_terraform_that_still_runs_is_waited_for(bench):
