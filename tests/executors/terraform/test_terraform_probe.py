@@ -14,7 +14,7 @@ from mandamus.kernel.errors import Code, MandamusError
 
 CONTAINED = """
 resource "terraform_data" "x" {
-  count = 120
+  count = 60
   input = count.index
 }
 output "count" { value = length(terraform_data.x) }
@@ -132,7 +132,7 @@ def test_a_kill_amid_what_only_the_state_knows(bench):
     probed = probe(bench, planned)
     assert probed.verdict is Verdict.NOT_STARTED
     assert probed.state is None
-    assert bench.run().outputs == {"count": 120}
+    assert bench.run().outputs == {"count": 60}
 
 
 def test_a_kill_amid_a_creation_outside(bench):
@@ -150,9 +150,9 @@ def test_a_kill_amid_a_creation_outside(bench):
 
 def test_a_kill_before_an_update_that_only_the_state_knows(bench):
     """Nothing outside has begun, so the step can be done again; it did not fail."""
-    bench.write("stack/main.tf", CONTAINED.replace("count.index", '"${count.index} old"').replace("120", "2"))
+    bench.write("stack/main.tf", CONTAINED.replace("count.index", '"${count.index} old"').replace("60", "2"))
     assert bench.run().ok
-    bench.write("stack/main.tf", CONTAINED.replace("120", "2"))
+    bench.write("stack/main.tf", CONTAINED.replace("60", "2"))
     planned = bench.plan()
     assert planned.change_set.summary() == {"update": 2}
     terraform_folder.lay_out(left(bench), bench.state.data)
