@@ -65,6 +65,5 @@ def test_sequences_are_told_apart(data, shown):
 def test_a_sequence_without_an_end_is_shown_as_text():
     """A tool that opens a string and never ends it does not keep what follows from being seen."""
     shown = Shown(colour=True)
-    text = shown.feed(b"\x1b]0;" + b"x" * 5000) + shown.feed(b" seen") + shown.close()
-    assert text.count("x") == 5000
-    assert text.endswith(" seen")
+    assert shown.feed(b"\x1b]0;" + b"x" * 5000).count("x") == 5000
+    assert shown.feed(b" seen") + shown.close() == " seen"
