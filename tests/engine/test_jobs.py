@@ -350,7 +350,7 @@ def test_an_engine_that_lost_its_home_begins_nothing_more(started: Engine, worke
 
     def begins(_job: object) -> None:
         with db.begin("effect") as tx:
-            started.check_token(tx)
+            started.check_token(tx.conn)
 
     worker.does = begins
     with db.begin("takeover") as tx:
@@ -369,7 +369,7 @@ def test_an_engine_that_lost_its_home_begins_nothing_more(started: Engine, worke
 def test_a_process_that_is_no_engine_has_no_token(engine: Engine, db: Database):
     """Only the engine may begin an effect."""
     with pytest.raises(MandamusError) as caught, db.begin("effect") as tx:
-        engine.check_token(tx)
+        engine.check_token(tx.conn)
     assert caught.value.code is Code.HOME_LOCKED
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -66,6 +66,17 @@ class Intent:
     artifact: str
 
 
+_THIS = sa.and_(*(effect.c[name] == sa.bindparam(f"of_{name}") for name in ("run", "step", "attempt", "phase")))
+_GET_STATE = sa.select(effect.c.state).where(_THIS)
+_INSERT = effect.insert()
+_MOVE = (
+    effect.update()
+    .where(_THIS, effect.c.state == sa.bindparam("of_state"))
+    .values({name: sa.bindparam(name) for name in ("state", "finished_us")})
+)
+_KEEP_RESULT = effect.update().where(_THIS).values(result=sa.bindparam("result"))
+
+
 class Effects:
     """The effects of one home."""
 
@@ -93,7 +104,7 @@ class Effects:
         promise cannot be published. Then nothing was begun; yet a promise that stands is only withdrawn by `void`.
         """
         with self._db.begin("effect.intend") as tx:
-            token = self._engine.check_token(tx)
+            token = self._engine.check_token(tx.conn)
             intent = begin(tx)
             self._insert(tx, key, token)
             data = {
@@ -178,21 +189,21 @@ class Effects:
             return [EffectKey(row.run, row.step, row.attempt, row.phase) for row in conn.execute(query)]
 
     def _state(self, conn: sa.Connection, key: EffectKey) -> State | None:
-        found = conn.scalar(sa.select(effect.c.state).where(*_is(key)))
+        found = conn.scalar(_GET_STATE, _of(key))
         return None if found is None else State(found)
 
     def _check_still_ours(self, key: EffectKey) -> None:
         """The wait for the checkpoint may have been long enough for another node to give this effect up."""
-        with self._db.begin("effect.begin") as tx:
-            self._engine.check_token(tx)
-            found = self._state(tx.conn, key)
+        with self._db.read() as conn:
+            self._engine.check_token(conn)
+            found = self._state(conn, key)
         if found is not State.INTENDED:
             raise _conflict(key, found, State.INTENDED)
 
     def _insert(self, tx: Tx, key: EffectKey, token: int) -> None:
         values = {"state": State.INTENDED.value, "token": token, "intended_us": self._clock.now_us()}
         try:
-            tx.conn.execute(effect.insert().values(**asdict(key), **values))
+            tx.conn.execute(_INSERT, {**vars(key), **values})
         except IntegrityError as error:
             raise MandamusError(
                 Code.CONFLICT,
@@ -215,7 +226,7 @@ class Effects:
         if by_probe:
             self._audit.record(tx, _event(Kind.EFFECT_SETTLED, who, key, _settled(key, ends.value, by_probe=True)))
         result = canonical.dumps(finish(tx, value))
-        tx.conn.execute(effect.update().where(*_is(key)).values(result=result))
+        tx.conn.execute(_KEEP_RESULT, {**_of(key), "result": result})
         data = {
             "attempt": key.attempt,
             "phase": key.phase,
@@ -227,8 +238,8 @@ class Effects:
 
     def _move(self, tx: Tx, key: EffectKey, before: State, after: State) -> None:
         """Compare and set: of two who know what became of an effect, the first one's word stands."""
-        query = effect.update().where(*_is(key), effect.c.state == before.value)
-        moved = tx.conn.execute(query.values(state=after.value, finished_us=self._clock.now_us()))
+        values = {"state": after.value, "finished_us": self._clock.now_us()}
+        moved = tx.conn.execute(_MOVE, {**_of(key), "of_state": before.value, **values})
         if moved.rowcount != 1:
             raise _conflict(key, self._state(tx.conn, key), before)
 
@@ -241,13 +252,8 @@ def _conflict(key: EffectKey, found: State | None, wanted: State) -> MandamusErr
     )
 
 
-def _is(key: EffectKey) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        effect.c.run == key.run,
-        effect.c.step == key.step,
-        effect.c.attempt == key.attempt,
-        effect.c.phase == key.phase,
-    )
+def _of(key: EffectKey) -> dict[str, Any]:
+    return {f"of_{name}": value for name, value in vars(key).items()}
 
 
 def _settled(key: EffectKey, word: str, *, by_probe: bool) -> dict[str, Any]:

@@ -24,6 +24,10 @@ RECHECK_S = 1.0
 
 _MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
+_EPOCH = (
+    sa.select(engine_epoch.c.epoch).where(engine_epoch.c.node == sa.bindparam("of_node")).with_for_update(read=True)
+)
+
 log = structlog.get_logger()
 
 
@@ -122,15 +126,14 @@ class Engine:
             )
         return self._token
 
-    def check_token(self, tx: Tx) -> int:
+    def check_token(self, conn: sa.Connection) -> int:
         """The token, checked against the database in the transaction that begins an effect.
 
         Raises ``home_locked``; retryable when another engine took over, since it is that one's turn to try.
         """
         token = self.token()
         # On Postgres the row is held until the commit, so that nobody takes over between the check and the promise.
-        query = sa.select(engine_epoch.c.epoch).where(engine_epoch.c.node == self._node)
-        current = tx.conn.scalar(query.with_for_update(read=True))
+        current = conn.scalar(_EPOCH, {"of_node": self._node})
         if current != token:
             raise MandamusError(
                 Code.HOME_LOCKED,
