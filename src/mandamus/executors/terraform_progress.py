@@ -169,7 +169,7 @@ class Narrator:
 
     def _tell(self, text: str, address: str) -> None:
         done = self.done if self._total is None else min(self.done, self._total)
-        self._task.progress(Progress(text, address, done, self._total))
+        self._task.progress(Progress(f"{address}: {text}", address, done, self._total))
 
     def _write(self, text: str) -> None:
         if text:

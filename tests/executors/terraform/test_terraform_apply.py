@@ -97,10 +97,10 @@ def test_progress_is_told_as_it_happens(bench):
     bench.apply(planned)
     told = [(each.address, each.text, each.done, each.total) for each in bench.told]
     assert told == [
-        ("terraform_data.x", "creating", 0, 2),
-        ("terraform_data.x", "created in 0s", 1, 2),
-        ("terraform_data.y", "creating", 1, 2),
-        ("terraform_data.y", "created in 0s", 2, 2),
+        ("terraform_data.x", "terraform_data.x: creating", 0, 2),
+        ("terraform_data.x", "terraform_data.x: created in 0s", 1, 2),
+        ("terraform_data.y", "terraform_data.y: creating", 1, 2),
+        ("terraform_data.y", "terraform_data.y: created in 0s", 2, 2),
     ]
     assert "terraform_data.y: created in 0s\n" in bench.log
     assert "{" not in bench.log
