@@ -514,9 +514,9 @@ def test_a_kill_at_every_commit_loses_and_repeats_no_effect(spawn, accounted, en
         ended = life.wait()
     states = accounted(keys)
     assert ended == 0
-    # Before and after the commits of intent, checkpoint, begin and result; the last life is not killed.
-    assert len(keys) == 9
-    assert states.count("void") == 5
+    # Before and after the commits of intent, checkpoint and result; the last life is not killed.
+    assert len(keys) == 7
+    assert states.count("void") == 3
 
 
 @pytest.mark.parametrize("kills", [10, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,6 +16,8 @@ from mandamus.kernel.errors import Code, MandamusError
 
 POOL_SIZE = 48
 """At least the number of threads that may hold a transaction; fewer starves them (a wait of 30 s was measured)."""
+
+WAL_PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 _READ = "mandamus_read"
 
@@ -140,9 +143,23 @@ def _sqlite_connect(dbapi_connection: Any, _record: object) -> None:
     # The driver's own implicit BEGIN is deferred and loses updates; we emit our own (see _sqlite_begin).
     dbapi_connection.isolation_level = None
     cursor = dbapi_connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+    for pragma in ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
+    _sqlite_wal(cursor)
     cursor.close()
+
+
+def _sqlite_wal(cursor: Any) -> None:
+    # Only the first connections of a new database change its mode; of several at once SQLite fails all but one
+    # without waiting, and they find it changed a moment later.
+    for pause_s in WAL_PAUSES_S:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            threading.Event().wait(pause_s)
+        else:
+            return
+    cursor.execute("PRAGMA journal_mode=WAL")
 
 
 def _sqlite_begin(conn: sa.Connection) -> None:

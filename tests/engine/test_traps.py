@@ -1,0 +1,269 @@
+"""Traps of DBOS and of SQLite that were measured once, kept as tests that run against each new release."""
+
+import logging
+import threading
+import time
+
+import dbos._dbos
+import pytest
+import sqlalchemy as sa
+import structlog
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from mandamus.engine import dispatch, service
+from mandamus.engine.service import Engine
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.store.database import Database, open_sqlite
+from mandamus.store.migrate import VERSION_TABLE, migrate
+from mandamus.store.schema import metadata
+
+NO_LIMIT = 1_000_000_000
+
+
+def _columns(db: Database, row: str, *names: str) -> tuple[object, ...]:
+    table = "workflow_status" if db.is_sqlite else "dbos.workflow_status"
+    with db.read() as conn:
+        query = sa.text(f"SELECT {', '.join(names)} FROM {table} WHERE workflow_uuid = :row")
+        return tuple(conn.execute(query, {"row": row}).one())
+
+
+def test_both_schemas_live_side_by_side(empty_sqlite: Database):
+    """DBOS migrates first, then we do: each has its own version table, and neither sees to the other's tables."""
+    for _ in range(2):
+        dispatch.migrate(empty_sqlite.engine)
+        migrate(empty_sqlite.engine)
+    with empty_sqlite.engine.connect() as conn:
+        tables = set(sa.inspect(conn).get_table_names())
+        assert {VERSION_TABLE, "dbos_migrations", "workflow_status", "effect"} <= tables
+        options = {
+            "version_table": VERSION_TABLE,
+            "include_object": lambda _o, name, kind, _r, _c: kind != "table" or name in metadata.tables,
+        }
+        assert compare_metadata(MigrationContext.configure(conn, opts=options), metadata) == []
+
+
+def test_a_fresh_home_may_be_opened_by_several_at_once(home):
+    """Those who open a fresh home together do not fall over each other's tables."""
+    engines = [open_sqlite(home / "fresh.db") for _ in range(4)]
+    errors: list[Exception] = []
+
+    def bring_up(engine: sa.Engine) -> None:
+        try:
+            dispatch.migrate(engine)
+            migrate(engine)
+        except Exception as error:  # noqa: BLE001 - told below
+            errors.append(error)
+
+    threads = [threading.Thread(target=bring_up, args=(engine,)) for engine in engines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    for engine in engines:
+        engine.dispose()
+
+
+def test_every_connection_is_durable_dbos_included(empty_sqlite: Database, engine: Engine, db: Database):
+    """WAL, synchronous FULL and foreign keys hold on every connection, and DBOS has no connections of its own."""
+    connections = [empty_sqlite.engine.connect() for _ in range(5)]
+    for conn in connections:
+        found = [conn.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
+        assert found == ["wal", 2]
+        conn.close()
+    assert engine.start({})
+    assert dbos._dbos._get_dbos_instance()._sys_db.engine.pool is db.engine.pool
+    assert engine._dispatch._client._sys_db.engine.pool is db.engine.pool
+
+
+def test_dbos_writers_take_the_lock_at_once(sqlite_db: Database):
+    """A transaction of DBOS begins IMMEDIATE like ours: a plain BEGIN loses updates."""
+    seen: list[str] = []
+    sa.event.listen(sqlite_db.engine, "before_cursor_execute", lambda _c, _cur, statement, *_: seen.append(statement))
+    with sqlite_db.engine.begin() as conn:
+        conn.exec_driver_sql("SELECT 1")
+    with sqlite_db.read() as conn:
+        conn.exec_driver_sql("SELECT 2")
+    assert [statement for statement in seen if statement.startswith("BEGIN")] == ["BEGIN IMMEDIATE", "BEGIN"]
+
+
+def test_rows_carry_our_version_and_node(engine: Engine, worker, enqueue, db: Database):
+    """The version is a constant of ours and the executor our node: an upgrade or a restart strands nothing."""
+    enqueue("a")
+    assert _columns(db, "run/a/1", "application_version", "name") == ("1", "dispatch")
+    worker.gate.clear()
+    assert engine.start({"run": worker})
+    worker.wait_for(1)
+    assert _columns(db, "run/a/1", "executor_id", "serialization") == ("node", "mandamus_json")
+    worker.gate.set()
+
+
+def test_restarts_do_not_use_a_job_up(engine: Engine, worker, enqueue, db: Database):
+    """DBOS counts every restart as a recovery; however many there are, the job is never given up."""
+    enqueue("a")
+    table = "workflow_status" if db.is_sqlite else "dbos.workflow_status"
+    with db.begin("old") as tx:
+        tx.conn.exec_driver_sql(
+            f"UPDATE {table} SET recovery_attempts = 100000, status = 'PENDING', executor_id = 'node'"
+        )
+    assert engine.start({"run": worker})
+    assert worker.wait_for(1) == ["a"]
+
+
+def test_another_nodes_jobs_are_left_alone(engine: Engine, worker, enqueue, db: Database, rows):
+    """A node takes up its own jobs after a crash, never those that another node has in its hands."""
+    enqueue("theirs")
+    enqueue("free")
+    table = "workflow_status" if db.is_sqlite else "dbos.workflow_status"
+    with db.begin("claimed") as tx:
+        query = f"UPDATE {table} SET status = 'PENDING', executor_id = 'other' WHERE workflow_uuid = 'run/theirs/1'"
+        tx.conn.exec_driver_sql(query)
+    assert engine.start({"run": worker})
+    assert worker.wait_for(1) == ["free"]
+    time.sleep(2.5)
+    engine.stop()
+    assert worker.seen == ["free"]
+    assert rows()["run/theirs/1"] == "PENDING"
+
+
+def test_a_claimed_row_that_was_never_begun_is_taken_up(engine: Engine, worker, enqueue, db: Database):
+    """When the connection breaks between claim and begin, the row is found and goes back to the queue."""
+    assert engine.start({"run": worker})
+    table = "workflow_status" if db.is_sqlite else "dbos.workflow_status"
+    with db.begin("astray") as tx:
+        engine.enqueue(tx, "run", "a", "1")
+        tx.conn.exec_driver_sql(f"UPDATE {table} SET status = 'PENDING', executor_id = 'node'")
+    assert worker.wait_for(1) == ["a"]
+
+
+def test_a_parked_row_is_not_taken_up_before_the_next_start(engine: Engine, worker, enqueue):
+    """Looking for rows astray does not spin on those whose job met a fault."""
+
+    def fails(_job: object) -> None:
+        raise ZeroDivisionError
+
+    worker.does = fails
+    assert engine.start({"run": worker})
+    enqueue("a")
+    worker.wait_for(1)
+    time.sleep(2.5)
+    assert worker.seen == ["a"]
+
+
+@pytest.mark.parametrize("db", ["sqlite"], indirect=True)  # a Postgres server's disk cannot be filled from here
+def test_a_full_disk_is_no_outcome(engine: Engine, worker, enqueue, db: Database, rows, eventually, monkeypatch):
+    """A disk that is full for a while ends no job: not one in work, not one that waits, not one just done."""
+    monkeypatch.setattr(service, "RETRY_S_FIRST", 0.05)
+    pages = {"max": NO_LIMIT}
+
+    @sa.event.listens_for(db.engine, "checkout")
+    def _limit(dbapi_connection, _record, _proxy) -> None:
+        dbapi_connection.execute(f"PRAGMA max_page_count={pages['max']}").close()
+
+    with db.begin("make") as tx:
+        tx.conn.exec_driver_sql("CREATE TABLE fill (data BLOB)")
+
+    def writes(_job: object) -> None:
+        with db.begin("fill") as tx:
+            tx.conn.exec_driver_sql("INSERT INTO fill VALUES (zeroblob(100000))")
+
+    worker.does = writes
+    for key in ("a", "b", "c"):
+        enqueue(key)
+    with db.read() as conn:
+        pages["max"] = conn.exec_driver_sql("PRAGMA page_count").scalar()
+    assert engine.start({"run": worker})
+    worker.wait_for(4)
+    assert "ERROR" not in rows().values()
+    pages["max"] = NO_LIMIT
+    for key in ("a", "b", "c"):
+        engine.wait_idle("run", key, lambda: True)
+    eventually(lambda: not rows())
+    with db.read() as conn:
+        assert conn.exec_driver_sql("SELECT count(*) FROM fill").scalar() == 3
+
+
+@pytest.mark.parametrize("db", ["sqlite"], indirect=True)
+def test_more_writers_than_connections_do_not_starve_each_other(db: Database):
+    """A hundred threads that write, and read within their transaction, get through a pool of half their number."""
+    slowest = 0.0
+
+    def write() -> None:
+        nonlocal slowest
+        for _ in range(3):
+            began_s = time.monotonic()
+            with db.begin("write") as tx:
+                tx.conn.exec_driver_sql("UPDATE engine_epoch SET epoch = epoch")
+                with db.read() as conn:
+                    conn.exec_driver_sql("SELECT 1")
+            slowest = max(slowest, time.monotonic() - began_s)
+
+    threads = [threading.Thread(target=write) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # The pool gives up after 30 s: that is what starving looks like.
+    assert slowest < 25
+
+
+@pytest.mark.parametrize(("python", "sqlite"), [((3, 11), (3, 40, 1)), ((3, 12), (3, 42, 0)), ((3, 14), (3, 51))])
+def test_a_sqlite_that_dbos_can_use_is_taken(python, sqlite):
+    """Python 3.11 works with any SQLite, later ones with 3.42 and newer."""
+    dispatch.check_sqlite(python, sqlite)
+
+
+def test_an_old_sqlite_is_refused_where_dbos_cannot_use_it():
+    """From Python 3.12 on DBOS asks for a function that SQLite has since 3.42; the refusal says what to do."""
+    with pytest.raises(MandamusError) as caught:
+        dispatch.check_sqlite((3, 12), (3, 40, 1))
+    assert caught.value.code is Code.TOOL_MISSING
+    assert "3.40.1" in caught.value.message
+    assert "Postgres" in caught.value.remedy
+
+
+def test_one_engine_in_a_process(engine: Engine, db: Database, home, clock):
+    """DBOS is global to its process: a second engine would silently work on the first one's database."""
+    assert engine.start({})
+    second = Engine(db, home / "another.lock", "other", clock)
+    with pytest.raises(AssertionError, match="one engine in a process"):
+        second.start({})
+    assert not second.running
+    assert engine.running
+
+
+def test_what_dbos_says_goes_to_our_log(engine: Engine, capfd):
+    """DBOS prints nothing; its warnings are in our log, and one that repeats is told once in a while."""
+    assert engine.start({})
+    logging.getLogger("dbos").handlers = [dispatch._OurLog()]  # one that has said nothing yet
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            logging.getLogger("dbos").warning("the queue is away")
+        logging.getLogger("dbos").info("chatter")
+    engine.stop()
+    said = [entry["said"] for entry in logs if entry["event"] == "engine.dbos"]
+    assert said.count("the queue is away") == 1
+    assert "chatter" not in said
+    assert capfd.readouterr().err == ""
+
+
+def test_a_job_of_this_process_is_looked_for_at_once(engine: Engine, worker, enqueue, monkeypatch):
+    """A commit of this process wakes the dispatcher; only jobs of others have to wait for the next look."""
+    monkeypatch.setattr(dispatch, "POLL_S", 3600.0)
+    assert engine.start({"run": worker})
+    time.sleep(0.3)
+    for number in range(3):
+        enqueue(f"k{number}")
+        worker.wait_for(number + 1)
+
+
+def test_a_stop_is_quick(engine: Engine, worker):
+    """A command is an engine for its short life: nothing in a stop waits for a poll."""
+    times: list[float] = []
+    for _ in range(3):
+        assert engine.start({"run": worker})
+        began_s = time.monotonic()
+        engine.stop()
+        times.append(time.monotonic() - began_s)
+    assert min(times) < 0.5
