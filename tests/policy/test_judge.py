@@ -62,6 +62,8 @@ def test_other_counts_are_refused(count):
     [
         ({"deny": [""]}, "needs the message as a text"),
         ({"deny": [{}]}, "needs `msg` as a text"),
+        ({"deny": [{"msg": 7}]}, "needs `msg` as a text"),
+        ({"deny": [{"msg": ["a"]}]}, "needs `msg` as a text"),
         ({"deny": [{"msg": ""}]}, "needs `msg` as a text"),
         ({"deny": [{"msg": "a", "remedy": ""}]}, "needs `remedy` as a text"),
         ({"deny": [{"msg": "a", "meta": []}]}, "has a `meta` that is no object"),
@@ -89,6 +91,12 @@ def test_violations_come_in_the_order_of_their_places():
     assert [violation.msg for violation in found.violations] == ["d", "a", "b", "c"]
     assert found.warnings == (Violation("mandamus.step.warn", "d", "a.rego", 1),)
     assert found.requires == ()
+
+
+def test_a_text_and_an_object_with_only_a_text_say_the_same():
+    """The short form is for what needs no remedy."""
+    (plain,), (short,) = judged(deny=["no"]).violations, judged(deny=[{"msg": "no"}]).violations
+    assert plain == short == Violation("mandamus.plan.deny", "no", *PLACE)
 
 
 def test_what_a_policy_adds_is_kept():
@@ -149,5 +157,6 @@ def test_a_value_of_another_form_is_refused(value, words):
 def test_depth_is_counted_outside_strings(document, depth):
     """Brackets in texts do not count, nor do escaped quotes end them."""
     assert not depth_exceeds(document, depth)
+    assert not depth_exceeds(document, depth + 1)
     if depth:
         assert depth_exceeds(document, depth - 1)
