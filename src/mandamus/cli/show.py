@@ -11,7 +11,7 @@ from mandamus.cli.session import Session
 from mandamus.kernel import changeset
 from mandamus.policy.model import Decision, Point, Requirement, Violation
 from mandamus.runs.lifecycle import StepState
-from mandamus.runs.model import Approval, Run, StepRow
+from mandamus.runs.model import Approval, Run
 
 if TYPE_CHECKING:
     from mandamus.cli.house import House
@@ -24,19 +24,19 @@ IN_FULL = frozenset({StepState.PLANNED, StepState.WAITING, StepState.DENIED, Ste
 def show(session: Session, house: House, view: RunView, *, full: bool) -> None:
     """Print the run as data; ``full`` shows the change sets of all its steps."""
     screen = session.screen
-    decisions = house.policy.decisions(house.who, view.run.id)
+    decisions = _standing(house.policy.decisions(house.who, view.run.id))
     _head(screen, view.run)
     for parts in outcome.why(session, view):
         screen.data(*parts)
     screen.data()
-    _policy(screen, _standing(decisions, None))
+    _policy(screen, decisions.get(None, []))
     outcome.steps_table(screen, view)
     for row in view.steps:
         if row.plan is not None and (full or row.state in IN_FULL):
             screen.data()
             found = house.runs.change_set(house.who, view.run.id, row.name)
             changes.show(screen, row.name, changeset.from_json(found))
-        _policy(screen, _standing(decisions, row), row.name)
+        _policy(screen, decisions.get(row.name, []), row.name)
         if row.outputs:
             screen.data(f"  outputs of {row.name}: {document(row.outputs)}")
     _people(session, house, view)
@@ -71,11 +71,12 @@ def _head(screen: Screen, run: Run) -> None:
             screen.data(f"  {name:<9} {line(text)}")
 
 
-def _standing(decisions: Sequence[Decision], row: StepRow | None) -> list[Decision]:
-    """Of the decisions on one step (on the run itself without one) the newest of each point."""
-    step = None if row is None else row.name
-    newest: dict[Point, Decision] = {each.verdict.point: each for each in decisions if each.step == step}
-    return list(newest.values())
+def _standing(decisions: Sequence[Decision]) -> dict[str | None, list[Decision]]:
+    """By step (None for the run itself) the newest decision of each point."""
+    newest: dict[str | None, dict[Point, Decision]] = {}
+    for each in decisions:
+        newest.setdefault(each.step, {})[each.verdict.point] = each
+    return {step: list(by_point.values()) for step, by_point in newest.items()}
 
 
 def _policy(screen: Screen, decisions: Sequence[Decision], step: str = "") -> None:
