@@ -34,6 +34,9 @@ class Settings(BaseModel):
     terraform_cli_config: Annotated[
         str, Field(description="CLI configuration file handed to terraform (mirrors, credentials helpers).")
     ] = ""
+    http_roots: Annotated[
+        str, Field(description="File of certificates (PEM) that HTTP steps trust instead of the system's.")
+    ] = ""
     policy_workers: Annotated[int, Field(description="Policy worker processes per policy set.", ge=1, le=16)] = 2
     policy_deadline_ms: Annotated[
         int, Field(description="A decision that takes longer is a deny.", ge=50, le=60_000)

@@ -36,6 +36,7 @@ def toolbox(settings: Settings, environ: Mapping[str, str]) -> Toolbox:
     options = {
         "terraform_path": settings.terraform_path,
         "terraform_cli_config": settings.terraform_cli_config,
+        "http_roots": settings.http_roots,
     }
     runner = build_runner(SystemClock(), environ, Path(sys.executable))
     return Toolbox(runner, environ, options)
