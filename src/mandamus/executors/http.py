@@ -158,8 +158,13 @@ class Http:
 
 def build(toolbox: Toolbox) -> Executor:
     """The entry point. The option ``http_roots`` names a file of trusted certificates (PEM)."""
-    python = Path(sys.executable).resolve()
-    return Http(toolbox.runner, python, Path(sys.base_prefix).resolve(), toolbox.options.get("http_roots", ""))
+    roots = toolbox.options.get("http_roots", "")
+    return Http(
+        toolbox.runner,
+        python=Path(sys.executable).resolve(),
+        prefix=Path(sys.base_prefix).resolve(),
+        roots=str(Path(roots).absolute()) if roots else "",
+    )
 
 
 def _headers(task: Task, asked: Mapping[str, Any], body: bytes) -> list[list[str]]:
