@@ -233,7 +233,7 @@ def _number(text: str) -> str | int | Decimal:
 def _text(data: bytes, file: str) -> str:
     """The document's text, or ``document_invalid`` for what no later stage should have to see."""
     if len(data) > BYTES_MAX:
-        size = f"{len(data) / 1024 / 1024:.1f} MiB; a document has at most {BYTES_MAX // 1024 // 1024} MiB"
+        size = f"more than {BYTES_MAX // 1024 // 1024} MiB"
         _fail(Position(file, 1, 1), Finding.LIMIT, f"the file has {size}", "move large data into a file of its own")
     try:
         text = data.decode("utf-8-sig")

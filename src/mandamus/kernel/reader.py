@@ -12,6 +12,8 @@ from mandamus.kernel.errors import Code, Problem, raise_problems
 
 TEXT_CHARS_MAX = 1024 * 1024
 DURATION_S_MAX = 366 * 86_400
+UNKNOWN_MAX = 1_000
+"""Unknown keys that one map is told of: looking for the nearest known one takes time, and hostile files have many."""
 
 _DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?")
 _UNITS_S = (86_400, 3600, 60, 1)
@@ -66,11 +68,10 @@ class Reader:
         """The fields of a map with a fixed set of keys; notes unknown and missing ones."""
         if not self._is_map(node, what):
             return {}
-        for key in node.fields:
-            if key not in known:
-                names = ", ".join(f"`{name}`" for name in known)
-                remedy = did_you_mean(key, known, f"the keys here are {names}" if names else "delete it")
-                self.add(node.key_at(key), Finding.UNKNOWN_KEY, f"{what} has no key `{_show(key)}`", remedy)
+        names = ", ".join(f"`{name}`" for name in known)
+        for key in [key for key in node.fields if key not in known][:UNKNOWN_MAX]:
+            remedy = did_you_mean(key, known, f"the keys here are {names}" if names else "delete it")
+            self.add(node.key_at(key), Finding.UNKNOWN_KEY, f"{what} has no key `{_show(key)}`", remedy)
         for key in required:
             if key not in node.fields:
                 self.add(node, Finding.MISSING_KEY, f"{what} needs the key `{key}`", f"add `{key}:`")
