@@ -35,6 +35,7 @@ def test_every_setting_is_read_from_its_variable():
         "origin": "log.example.com/m",
         "terraform_path": "/usr/bin/tofu",
         "terraform_cli_config": "/etc/terraformrc",
+        "http_roots": "/etc/ssl/roots.pem",
         "policy_workers": "5",
         "policy_deadline_ms": "600",
         "audit_timeout_s": "7",
