@@ -27,6 +27,8 @@ _story = late("mandamus.demo.story:tell")
 def main() -> None:
     """Run the command line on this process's arguments and environment; ends the process with the exit code."""
     environ = dict(os.environ)
+    if "--debug" in sys.argv:
+        environ["MANDAMUS_DEBUG"] = "1"
     handed = Handed(
         open_house=partial(_open_house, environ),
         environ=environ,
