@@ -107,7 +107,7 @@ def test_any_metacharacter_reaches_every_shell_as_data(runner, make_task, folder
     env = {f"V{index}": value for index, value in enumerate(METACHARACTERS)}
     reading = {
         "sh": "".join(f"printf '%s' \"$V{index}\" > {index}\n" for index in range(len(env))),
-        "python3": "import os\nfor i in range(int(os.environ['N'])): open(str(i), 'wb').write(os.environb[b'V%d' % i])\n",
+        "python3": "for i in range(int(os.environ['N'])): open(str(i), 'wb').write(os.environb[b'V%d' % i])\n",
     }
     reading["bash"] = reading["sh"]
     for shell, text in reading.items():

@@ -242,6 +242,14 @@ def test_every_method_goes_out_as_itself(play, receiver):
     assert "Idempotency-Key" not in receiver.head
 
 
+def test_every_json_value_is_a_body(play, receiver):
+    """Also null, false, zero and the empty ones."""
+    for value, sent in [(None, b"null"), (False, b"false"), (0, b"0"), ("", b'""'), ({}, b"{}"), ([], b"[]")]:
+        assert play({"method": "POST", "url": receiver.url(), "json": value})[1].ok
+        assert receiver.body == sent
+        assert receiver.head["Content-Type"] == "application/json"
+
+
 def test_the_idempotency_key_names_one_attempt(play, receiver):
     """One attempt sends one key, another attempt another, so that a receiver can tell a repetition from a new try."""
     for attempt in (1, 2):
@@ -610,32 +618,52 @@ def test_a_probe_tells_what_became_of_a_request(http, play, make_task, receiver)
     assert http.probe(left("h", sent=True), safe).verdict is Verdict.NOT_STARTED
 
 
-def test_the_child_says_sent_before_it_sends_and_is_silent_before(tmp_path):
-    """The mark stands before the first byte leaves, and only when a connection stands."""
-    seen: list[bool] = []
-    receiver = Receiver()
-    receiver.answer = lambda sock: (seen.append((tmp_path / http_child.SENT).exists()), sock.sendall(reply(204)))
+def exchange(port: int, folder: Path, *, body: bytes = b"", allow: tuple[str, ...] = ("127.0.0.1/32",)) -> dict:
+    """One exchange of the child itself, in this process."""
     wire = {
-        "method": "GET",
+        "method": "POST",
         "scheme": "http",
         "host": "x",
-        "port": receiver.port,
+        "port": port,
         "target": "/",
-        "headers": [["Host", "x"]],
-        "body": base64.b64encode(b"").decode(),
-        "allow": [],
+        "headers": [["Host", "x"], ["Content-Length", str(len(body))]],
+        "body": base64.b64encode(body).decode(),
+        "allow": list(allow),
         "roots": "",
         "timeout_s": 5,
         "answer_bytes_max": 100,
-        "folder": str(tmp_path),
+        "folder": str(folder),
     }
-    answer = http_child.Exchange(wire, lambda _host, _port: ["127.0.0.1"], time.monotonic).run()
+    return http_child.Exchange(wire, lambda _host, _port: ["127.0.0.1"], time.monotonic).run()
+
+
+def test_the_child_says_sent_before_it_sends_and_is_silent_before(tmp_path, receiver):
+    """The mark stands before the first byte leaves, and only when a connection stands."""
+    seen: list[bool] = []
+    receiver.answer = lambda sock: (seen.append((tmp_path / http_child.SENT).exists()), sock.sendall(reply(204)))
+    answer = exchange(receiver.port, tmp_path, allow=())
     assert (answer["error"], answer["sent"]) == ("denied", False)
     assert not (tmp_path / http_child.SENT).exists()
-    wire["allow"] = ["127.0.0.1/32"]
-    answer = http_child.Exchange(wire, lambda _host, _port: ["127.0.0.1"], time.monotonic).run()
+    answer = exchange(receiver.port, tmp_path)
     assert answer["status"] == 204
     assert seen == [True]
     http_child.leave(tmp_path, answer)
     assert json.loads((tmp_path / http_child.ANSWER).read_bytes()) == answer
-    receiver.close()
+
+
+def test_an_answer_before_the_body_was_read_counts(tmp_path):
+    """A receiver that refuses a large body early and hangs up has answered."""
+
+    class Curt(Receiver):
+        """Reads no more than the first bytes."""
+
+        def _one(self, sock: socket.socket) -> None:
+            with sock:
+                self.requests.append(sock.recv(1000))
+                sock.sendall(reply(413, b"too large"))
+                time.sleep(0.1)
+
+    curt = Curt()
+    answer = exchange(curt.port, tmp_path, body=b"x" * 8_000_000)  # more than the buffers of both sides hold
+    curt.close()
+    assert answer["status"] == 413

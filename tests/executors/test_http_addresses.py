@@ -182,7 +182,7 @@ def test_a_literal_address_is_refused_when_planning(runner, make_task):
     192.168.0.0 192.168.255.255 198.18.0.0 198.19.255.255 198.51.100.1 203.0.113.1 224.0.0.1 239.255.255.255 240.0.0.1
     255.255.255.255 :: ::1 ::2 ::ffff:1.1.1.1 ::ffff:127.0.0.1 ::1.1.1.1 64:ff9b::127.0.0.1 64:ff9b::10.0.0.1
     64:ff9b:1::1 100::1 2001::1 2001:10::1 2001:20::1 2001:1ff:ffff::1 2001:db8::1 2002:7f00:1:: 2002:808:808::1
-    3fff::1 fc00::1 fd00:ec2::254 fe80::1 fe80::1%eth0 feb0::1 fec0::1 ff00::1 ff02::1 4000::1 8000::1
+    3fff::1 fc00::1 fd00:ec2::254 fe80::1 fe80::1%eth0 2a00::1%eth0 feb0::1 fec0::1 ff00::1 ff02::1 4000::1 8000::1
     """.split(),  # noqa: SIM905 - see above
 )
 def test_special_addresses_are_closed(address):
