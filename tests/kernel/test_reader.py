@@ -37,6 +37,8 @@ def test_names_near_a_known_one_are_suggested():
     """A typing error gets the nearest name, a stranger gets none."""
     assert suggest("nedds", ["needs", "if"]) == "needs"
     assert suggest("zzz", ["needs", "if"]) is None
+    assert suggest("tokens", ["to"], nearness=0.4) == "to"
+    assert suggest("tokens", ["to"]) is None
     assert did_you_mean("nedds", ["needs"], "no") == "did you mean `needs`?"
     assert did_you_mean("zzz", ["needs"], "use needs") == "use needs"
 

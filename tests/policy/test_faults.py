@@ -338,6 +338,8 @@ def test_a_missing_or_corrupt_set_denies(decide, publish, blobs, home, policy_wi
     assert_denied(decide({}, [digest, missing]), "bundle_missing")
     for data in (b"[]", b'{"format":"policy-set/1"}', b'{"entries":{},"files":[],"format":"policy-set/1"}', b"\xff"):
         assert_denied(decide({}, [blobs.put(data)]), "bundle_corrupt")
+    later = blobs.get(digest).replace(b'"policy-set/1"', b'"policy-set/2"')
+    assert_denied(decide({}, [blobs.put(later)]), "bundle_corrupt")
     name = digest.removeprefix("sha256:")
     path = home / "blobs" / name[:2] / name
     path.write_bytes(path.read_bytes()[:-1] + b"!")
