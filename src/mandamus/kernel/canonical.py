@@ -87,11 +87,13 @@ def _has_float(value: object) -> bool:
     while stack:
         item = stack.pop()
         if isinstance(item, dict):
-            if not all(type(key) is str or isinstance(key, str) for key in item):
-                raise ValueError("every key is a string")
-            stack.extend(part for part in item.values() if type(part) not in _PLAIN)
+            for key, part in item.items():
+                if type(key) is not str and not isinstance(key, str):
+                    raise ValueError("every key is a string")
+                if type(part) not in _PLAIN:
+                    stack.append(part)
         elif isinstance(item, (list, tuple)):
-            stack.extend(part for part in item if type(part) not in _PLAIN)
+            stack.extend([part for part in item if type(part) not in _PLAIN])
         elif isinstance(item, float):
             return True
     return False
