@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import os
+import socket
+import ssl
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mandamus.executors.model import Cancel, SandboxPolicy, Task
+from mandamus.executors.http import build as build_http
+from mandamus.executors.model import Applied, Cancel, Executor, SandboxPolicy, Task, Toolbox
 from mandamus.executors.process import ProcessRunner, build_runner
 from mandamus.kernel.redact import Redactor
 
@@ -96,3 +100,122 @@ def make_task(tmp_path: Path) -> MakeTask:
         return Task(**{**given, **fields})
 
     return make
+
+
+class Receiver:
+    """A loopback listener that keeps every request, byte for byte, and answers what it is told to."""
+
+    def __init__(self, context: ssl.SSLContext | None, talk: Callable[[socket.socket], None] | None) -> None:
+        self.requests: list[bytes] = []
+        self.answer: bytes | Callable[[socket.socket], None] = self.reply(204)
+        self._context = context
+        self._talk = talk or self._take
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def url(self, path: str = "/", host: str = "127.0.0.1", scheme: str = "http") -> str:
+        """Where it listens."""
+        return f"{scheme}://{host}:{self.port}{path}"
+
+    @staticmethod
+    def reply(status: int, body: bytes = b"", **headers: str) -> bytes:
+        """A whole answer; an underscore in the name of a header is a dash."""
+        lines = [f"HTTP/1.1 {status} Said", f"Content-Length: {len(body)}"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
+    @property
+    def head(self) -> dict[str, str]:
+        """The headers of the last request."""
+        lines = self.requests[-1].split(b"\r\n\r\n")[0].decode().split("\r\n")
+        return {"": lines[0], **dict(line.split(": ", 1) for line in lines[1:])}
+
+    @property
+    def body(self) -> bytes:
+        """The body of the last request."""
+        return self.requests[-1].split(b"\r\n\r\n", 1)[1]
+
+    def close(self) -> None:
+        """Stop listening; not before nobody waits on the descriptor, whose number the next receiver gets."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._server.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                sock, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._one, args=(sock,), daemon=True).start()
+
+    def _one(self, sock: socket.socket) -> None:
+        try:
+            if self._context is not None:
+                sock = self._context.wrap_socket(sock, server_side=True)
+            with sock:
+                self._talk(sock)
+        except OSError:
+            return
+
+    def _take(self, sock: socket.socket) -> None:
+        self.requests.append(_read(sock))
+        if callable(self.answer):
+            self.answer(sock)
+        else:
+            sock.sendall(self.answer)
+
+
+def _read(sock: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        part = sock.recv(65536)
+        if not part:
+            return data
+        data += part
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line[:15] == b"Content-Length:"), 0)
+    while len(body) < length:
+        body += sock.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+@pytest.fixture
+def receive() -> Iterator[Callable[..., Receiver]]:
+    """Makes receivers: ``context`` for TLS, ``talk`` for one that does not even read the request."""
+    made: list[Receiver] = []
+
+    def make(context: ssl.SSLContext | None = None, talk: Callable[[socket.socket], None] | None = None) -> Receiver:
+        made.append(Receiver(context, talk))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def receiver(receive: Callable[..., Receiver]) -> Receiver:
+    return receive()
+
+
+@pytest.fixture
+def http(runner: ProcessRunner) -> Executor:
+    return build_http(Toolbox(runner, {}))
+
+
+@pytest.fixture
+def play_http(http: Executor, make_task: MakeTask, tmp_path: Path) -> Callable[..., tuple[Task, Applied]]:
+    """Plans and applies a request as a run does, where loopback is open."""
+    count = iter(range(1_000_000))
+
+    def do(spec: dict[str, Any], *, executor: Executor = http, **fields: Any) -> tuple[Task, Applied]:
+        sandbox = SandboxPolicy(network=True, allow_private=("127.0.0.0/8",))
+        fields = {"sandbox": sandbox, "workdir": tmp_path / f"work{next(count)}", **fields}
+        planned = executor.plan(make_task(phase="plan", spec=spec, **fields))
+        task = make_task(spec=spec, **fields)
+        return task, executor.apply(task, planned.blob)
+
+    return do

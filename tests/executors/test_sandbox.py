@@ -92,7 +92,7 @@ def test_only_the_box_is_writable(inside, tmp_path):
     text, _ = inside(
         f"{tries}; now=$(cat /proc/sys/kernel/panic); echo $now > /proc/sys/kernel/panic && echo WROTE sysctl; "
         "echo 7 > /proc/self/oom_score_adj 2>/dev/null && echo WROTE proc; "
-        "echo ok > mine && echo ok > /tmp/mine && cat mine /tmp/mine; mount -o remount,rw /; "
+        f"echo ok > mine && echo ok > /tmp/{tmp_path.name} && cat mine /tmp/{tmp_path.name}; mount -o remount,rw /; "
         "mkdir /dev/shm/x && echo shm",
         read_only=(source,),
     )
@@ -100,7 +100,7 @@ def test_only_the_box_is_writable(inside, tmp_path):
     assert text.count("ok") == 2
     assert "shm" in text
     assert (tmp_path / "work" / "box" / "mine").read_text() == "ok\n"
-    assert not Path("/tmp/mine").exists()
+    assert not Path("/tmp", tmp_path.name).exists()
 
 
 def test_without_network_there_is_none(inside):
