@@ -195,7 +195,9 @@ class Scribe:
         outcome = "needs_approval" if asks else "allow"
         return may, self.decided("plan", outcome, name, change_set=seen, requires=asks)
 
-    def waiting(self, step: str = "bucket", attempt: int = 1, asks: tuple[tuple[str, int], ...] = ()) -> None:
+    def waiting(
+        self, step: str = "bucket", attempt: int = 1, asks: tuple[tuple[str, int], ...] = (), **changed: Any
+    ) -> None:
         """The step waits for people."""
         binding = self.bindings[step]
         data = {
@@ -203,6 +205,7 @@ class Scribe:
             "binding": self.hold(binding.to_bytes()),
             "requires": [{"group": group, "count": count, "why": "by policy"} for group, count in asks],
             "expires_us": binding.expires_us,
+            **changed,
         }
         self.record(Kind.STEP_WAITING, step, data=data)
 

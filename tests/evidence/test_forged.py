@@ -204,6 +204,15 @@ def test_a_wait_without_a_plan(room, refused):
     refused(scribe.closed("rejected"), "waits without a plan")
 
 
+def test_a_wait_that_lasts_longer_than_its_binding(room, refused):
+    """Until when people may decide is part of what they decide on."""
+    scribe = room.begin().asked().admitted()
+    scribe.planned()
+    scribe.waiting(expires_us=scribe.bindings["bucket"].expires_us + 1)
+    scribe.finished("bucket", "expired")
+    refused(scribe.closed("failed"), "its expiry is", "steps/bucket.1/binding.json")
+
+
 # --- request and end --------------------------------------------------------------------------------------------------
 
 

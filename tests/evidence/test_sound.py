@@ -233,12 +233,15 @@ def test_claimed_identities_are_shown(room, sealed, bench, person):
     assert report.notes == ("ada is only claimed (local, unverified): leaf 1, 3",)
 
 
-def test_a_missing_sandbox_is_shown(room, sealed, bench):
-    """A step that runs without a sandbox is what people approved, and an auditor reads of it."""
+def test_a_missing_sandbox_is_shown(room, sealed, bench, person):
+    """A step that runs without a sandbox is what people approved, and an auditor reads of it, once."""
     scribe = room.begin().asked().admitted()
-    scribe.intended(scribe.planned(sandbox="none"))
-    scribe.ended()
-    assert "without a sandbox" in _ok(bench.check(sealed(scribe.closed()))).notes[0]
+    decisions = scribe.planned(sandbox="none", asks=(("platform", 1),))
+    scribe.waiting(asks=(("platform", 1),))
+    scribe.intended(decisions, (scribe.voted(person("grace")),))
+    report = _ok(bench.check(sealed(scribe.done())))
+    assert len(report.notes) == 1
+    assert "without a sandbox" in report.notes[0]
 
 
 def test_approvals_that_any_decision_asks_for_are_counted(room, sealed, bench, person):

@@ -7,13 +7,19 @@ import random
 import struct
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from mandamus.audit.model import Verdict
+from mandamus.audit.kinds import Kind
+from mandamus.audit.model import Event, Resource, Verdict
+from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.evidence import archive
 from mandamus.evidence.manifest import MANIFEST, SIGNATURE
+from mandamus.evidence.service import Evidence
+from mandamus.store.database import Database, open_sqlite
+from mandamus.store.migrate import migrate
 
 
 @pytest.fixture
@@ -164,6 +170,27 @@ def test_the_leaf_that_names_the_platforms_key_cannot_be_replaced(whole, room, g
     report = bench.check(bench.forged(governed.run, swapped))
     assert report.outcome is Verdict.TAMPERED
     assert report.problems[0].leaf == 0
+
+
+def test_a_log_that_does_not_open_with_a_key_proves_nothing(room, home, governed, bench, clock, entropy, signer):
+    """Leaf 0 of the trusted log, genuine and proved, names the platform's key or nothing is believed."""
+    database = Database(open_sqlite(home / "other.db"))
+    migrate(database.engine)
+    audit = Audit(database, home / "other-log", signer, clock, entropy)
+    data = {"origin": signer.name, "platform_key": room.platform.vkey}
+    with database.begin("test") as tx:
+        audit.record(tx, Event(Kind.LOG_OPENED, governed.requester, Resource("log", "elsewhere"), data=data))
+    audit.open(governed.requester, room.platform.vkey)
+    other = replace(room, db=database, audit=audit).begin().asked().admitted().closed()
+    checkpoint, leaves = audit.flush(), audit.events(other.run)
+    first = audit.stream("log/elsewhere")
+    assert first[0].index == 0
+    audit.opened = lambda: first[0]
+    evidence = Evidence(database, room.blobs, audit, room.platform, clock)
+    report = bench.check(evidence._bundle(other.parts(), leaves, checkpoint))
+    assert (report.outcome, report.leaf) == (Verdict.TAMPERED, 0)
+    assert "not the leaf that opens this log" in report.problems[0].message
+    database.close()
 
 
 def test_a_zip_made_anew_is_not_the_sealed_one(whole, bench):
