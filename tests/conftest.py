@@ -39,6 +39,13 @@ class FakeClock:
         self.at_us += int(seconds * 1_000_000)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show at the end what tests recorded as the property ``says``: under xdist their own output is not shown."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    for text in (text for report in reports for name, text in report.user_properties if name == "says"):
+        terminalreporter.write_line(text)
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
