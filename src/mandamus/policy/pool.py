@@ -80,13 +80,16 @@ class WorkerPool:
         # pool starts them all.
         self._starter = Background("policy-start")
         self._warmer = Background("policy-warm")
+        self._name = "none"
         self.network = ""
         """What the last worker said of its network: ``isolated``, or ``shared:`` and why."""
 
     @property
     def name(self) -> str:
-        """OPA's and the bridge's version."""
-        return engine_name()
+        """OPA's and the bridge's version; looked up until there is one."""
+        if self._name == "none":
+            self._name = engine_name()
+        return self._name
 
     def evaluate(self, bundle: Bundle, data: bytes) -> Mapping[str, Any]:
         """See `Evaluator.evaluate`."""
@@ -328,7 +331,6 @@ def worker_command(limits: Limits) -> Callable[[], Sequence[str]]:
     return command
 
 
-@functools.cache
 def engine_name() -> str:
     """``opa-<version>+bridge-<version>``, read from the files that are installed."""
     library = find_library()
