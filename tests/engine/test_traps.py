@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from mandamus.engine import dispatch, service
 from mandamus.engine.service import Engine
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.store.database import Database, open_sqlite
+from mandamus.store.database import Database
 from mandamus.store.migrate import VERSION_TABLE, migrate
 from mandamus.store.schema import metadata
 
@@ -43,26 +43,27 @@ def test_both_schemas_live_side_by_side(empty_sqlite: Database):
         assert compare_metadata(MigrationContext.configure(conn, opts=options), metadata) == []
 
 
-def test_a_fresh_home_may_be_opened_by_several_at_once(home):
-    """Those who open a fresh home together do not fall over each other's tables."""
-    engines = [open_sqlite(home / "fresh.db") for _ in range(4)]
-    errors: list[Exception] = []
+OPENS = """
+from mandamus.engine import dispatch
+from mandamus.store.migrate import migrate
 
-    def bring_up(engine: sa.Engine) -> None:
-        try:
-            dispatch.migrate(engine)
-            migrate(engine)
-        except Exception as error:  # noqa: BLE001 - told below
-            errors.append(error)
+pipe.send("ready")
+pipe.recv()
+fresh = open_sqlite(home / "fresh.db")
+dispatch.migrate(fresh)
+migrate(fresh)
+"""
 
-    threads = [threading.Thread(target=bring_up, args=(engine,)) for engine in engines]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    for engine in engines:
-        engine.dispose()
+
+@pytest.mark.parametrize("db", ["sqlite"], indirect=True)  # the embedded home is the one that several open unprepared
+def test_a_fresh_home_may_be_opened_by_several_at_once(spawn):
+    """Processes that open a fresh home together do not fall over each other's tables."""
+    others = [spawn(OPENS) for _ in range(6)]
+    for other in others:
+        assert other.ask() == "ready"
+    for other in others:
+        other.tell()
+    assert [other.wait() for other in others] == [0] * 6
 
 
 def test_every_connection_is_durable_dbos_included(empty_sqlite: Database, engine: Engine, db: Database):
@@ -191,7 +192,7 @@ def test_more_writers_than_connections_do_not_starve_each_other(db: Database):
 
     def write() -> None:
         nonlocal slowest
-        for _ in range(3):
+        for _ in range(10):
             began_s = time.monotonic()
             with db.begin("write") as tx:
                 tx.conn.exec_driver_sql("UPDATE engine_epoch SET epoch = epoch")
