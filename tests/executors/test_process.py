@@ -362,35 +362,75 @@ def test_side_by_side_runs_do_not_hold_each_other_up(runner, make_task):
     assert max(took) < 1.0
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_the_tree_dies_with_us(tmp_path, mode):
-    """When this process is killed outright, every process of its steps is gone soon after."""
-    tests = Path(__file__).parent
-    token = f"stubborn-c-{mode}"
-    box = tmp_path / "work" / "box"
-    program = f"""
+OWNER = f"""
 import os, sys, time
 from pathlib import Path
-sys.path.insert(0, {str(tests)!r})
-from mandamus.executors.model import Cancel, Command, SandboxPolicy, Task
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from mandamus.executors import marks
+from mandamus.executors.model import Cancel, Command, Marks, SandboxPolicy, Task
 from mandamus.executors.process import build_runner
 from mandamus.kernel.redact import Redactor
 from conftest import KEY, Kept, RealClock
 runner = build_runner(RealClock(), dict(os.environ), Path(sys.executable))
-root = Path({str(tmp_path)!r})
-task = Task("r", "s", 1, "apply", {{}}, root, root / "work", {{}}, SandboxPolicy(mode={mode!r}), Kept(),
+root, mode, argv = Path(sys.argv[1]), sys.argv[2], tuple(sys.argv[4:])
+task = Task("r", "s", 1, "apply", {{}}, root, root / "work", {{}}, SandboxPolicy(mode=mode), Kept(),
             lambda p: None, Redactor([], KEY), 60.0, Cancel())
-argv = ("/usr/bin/python3", "-c", {STUBBORN!r}, str(task.box / {token!r}), "stay")
-runner.run(task, Command(argv, task.box, {ENV!r}, b"", (task.box,)))
+if sys.argv[3] == "die":
+    marks.started = lambda _marks: os.kill(os.getpid(), 9)
+runner.run(task, Command(argv, task.box, {ENV!r}, b"", (task.box,)), marks=Marks(task.marks, "apply"))
 """
-    owner = subprocess.Popen([sys.executable, "-c", program])
+
+
+def own(root: Path, mode: str, end: str, *argv: str) -> subprocess.Popen[bytes]:
+    """A process of its own that runs a command; with ``die`` it kills itself before it lets the command begin."""
+    return subprocess.Popen([sys.executable, "-c", OWNER, str(root), mode, end, *argv])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_tree_dies_with_us(tmp_path, mode):
+    """When this process is killed outright, every process of its steps is gone soon after."""
+    here = tmp_path / "work" / "box" / "stubborn-c"
+    owner = own(tmp_path, mode, "live", *python(STUBBORN, str(here), "stay"))
     try:
         end_s = time.monotonic() + 20
-        while not (box / token).exists() and time.monotonic() < end_s:
+        while not here.exists() and time.monotonic() < end_s:
             time.sleep(0.02)
-        assert (box / token).exists()
-        assert len(processes_with(f"{box}/{token}")) > 1
+        assert here.exists()
+        assert len(processes_with(str(here))) > 1
     finally:
         os.kill(owner.pid, signal.SIGKILL)
         owner.wait()
-    assert gone(f"{box}/{token}")
+    assert gone(str(here))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_was_not_let_begin_never_begins(tmp_path, mode):
+    """Killed between the start of a sandbox and the mark of its command's start, we leave a command that never ran."""
+    for attempt in range(3):
+        root = tmp_path / str(attempt)
+        root.mkdir()
+        ran = root / "work" / "box" / "ran"
+        owner = own(root, mode, "die", "/bin/touch", str(ran))
+        assert owner.wait() == -signal.SIGKILL
+        time.sleep(0.3)
+        assert not ran.exists()
+        assert not marks.read(Marks(root / "work" / "marks", "apply")).started
+
+
+def test_a_sandbox_left_waiting_is_removed_by_the_next_process_and_a_living_one_is_not(tmp_path):
+    """Orphans of a killed process end when another one starts its first step; steps of living processes go on."""
+    for name in ("live", "dead", "next"):
+        (tmp_path / name).mkdir()
+    living = own(tmp_path / "live", "required", "live", "/bin/sleep", "61.7")
+    token = str(tmp_path / "dead")
+    try:
+        while not processes_with("61.7"):
+            time.sleep(0.02)
+        own(tmp_path / "dead", "required", "die", "/bin/touch", f"{token}/work/box/ran").wait()
+        assert own(tmp_path / "next", "required", "live", "/bin/true").wait() == 0
+        assert gone(token)
+        assert processes_with("61.7")
+    finally:
+        living.kill()
+        living.wait()
+    assert gone("61.7")

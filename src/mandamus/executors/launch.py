@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import resource
 import signal
 import subprocess
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mandamus.executors import reaper
+from mandamus.executors import orphans, reaper
 from mandamus.executors.cgroup import ControlGroups
 from mandamus.executors.model import Command, Limits, SandboxPolicy
 from mandamus.executors.sandbox import GROUP, PASSWD, Bubblewrap, failed
@@ -110,6 +112,8 @@ class Launcher:
         self._sandbox = sandbox
         self._groups = groups
         self._python = python
+        self._lock = threading.Lock()
+        self._swept = False
 
     def check(self, policy: SandboxPolicy) -> None:
         """Raise ``sandbox_unavailable`` when the policy asks for a sandbox that this machine cannot make."""
@@ -120,11 +124,14 @@ class Launcher:
         """Start, set limits, and hold; raises ``sandbox_unavailable`` and ``value_invalid``."""
         for name, value in command.env.items():
             check_variable(name, value)
+        self._sweep()
         isolated = policy.mode != "none"
-        with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as stack:
             status_read, status_write = os.pipe()
-            block_read, block_write = os.pipe()
+            ours.callback(os.close, status_read)
             stack.callback(os.close, status_write)
+            block_read, block_write = _gate(isolated=isolated)
+            ours.callback(os.close, block_write)
             stack.callback(os.close, block_read)
             stdin = stack.enter_context(_memory(command.stdin))
             passed = [status_write, block_read]
@@ -132,16 +139,20 @@ class Launcher:
                 argv = self._isolated(command, policy, stack, passed)
             else:
                 argv = self._bare(command, policy, stack, passed)
-            process = subprocess.Popen(
-                argv,
-                env={},
-                cwd="/",
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                pass_fds=passed,
-                start_new_session=True,
-            )
+            try:
+                process = subprocess.Popen(
+                    argv,
+                    env={},
+                    cwd="/",
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    pass_fds=passed,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise _unstartable(command, error) from error
+            ours.pop_all()
         launched = Launched(process, status_read, block_write, isolated=isolated)
         self._bound(launched, policy.limits)
         return launched
@@ -176,6 +187,12 @@ class Launcher:
         passed.append(text)
         return [str(self._python), "-I", "-S", str(reaper.__file__), str(text), str(status), str(block)]
 
+    def _sweep(self) -> None:
+        with self._lock:
+            if not self._swept:
+                orphans.remove()
+                self._swept = True
+
     def _bound(self, launched: Launched, limits: Limits) -> None:
         if launched.root_pid < 0:
             return
@@ -196,6 +213,37 @@ def unstarted(command: Command, facts: Mapping[str, Any], tail: str) -> Mandamus
             remedy="install it on the worker under /usr, or name its path in the settings",
         )
     return failed(line or "bwrap ended without a word")
+
+
+def _gate(*, isolated: bool) -> tuple[int, int]:
+    """A pipe at whose read end a process waits to begin, and its write end.
+
+    When we die, the write end closes. The reaper takes that for the end; bwrap takes it for the signal to begin, and
+    the command would run though nothing marked its start. So bwrap reads from an end that is its own writer too: no
+    close of ours ends that wait, only a byte does. What is left waiting after our death, `orphans` removes.
+    """
+    read, write = os.pipe()
+    if not isolated:
+        return read, write
+    try:
+        return os.open(f"/proc/self/fd/{read}", os.O_RDWR | os.O_CLOEXEC), write
+    finally:
+        os.close(read)
+
+
+def _unstartable(command: Command, error: OSError) -> MandamusError:
+    if error.errno == errno.E2BIG:
+        return MandamusError(
+            Code.VALUE_INVALID,
+            f"the arguments of {command.argv[0]} are longer than Linux can pass",
+            remedy="put large data in a file",
+        )
+    return MandamusError(
+        Code.UNAVAILABLE,
+        f"no process could be started for {command.argv[0]}: {error.strerror}",
+        remedy="free processes, memory or file descriptors of this machine, then try again",
+        retryable=True,
+    )
 
 
 def check_variable(name: str, value: str) -> None:
@@ -229,7 +277,7 @@ def _rlimit(pid: int, kind: int, value: int) -> None:
 @contextlib.contextmanager
 def _memory(data: bytes) -> Any:
     """A file descriptor that reads these bytes and has no name in any file system."""
-    fd = os.memfd_create("mandamus")
+    fd = os.memfd_create(orphans.MEMORY)
     try:
         with os.fdopen(os.dup(fd), "wb") as file:
             file.write(data)
