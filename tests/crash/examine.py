@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -104,14 +105,15 @@ def _promised(folder: Path) -> Iterator[Fault]:
 
 
 def _dispatched(conn: sa.Connection, run: Run) -> Iterator[Fault]:
-    """A run that has to go on has a job by which somebody takes it up."""
+    """A run that has to go on has a job by which somebody takes it up, or waits in the queue for a lock."""
     rests = run.state in _RESTS and run.wakes <= run.wakes_seen
     ended = run.closed_us is not None and run.evidence is not None
     jobs = conn.exec_driver_sql(
         f"SELECT count(*) FROM workflow_status WHERE workflow_uuid LIKE 'run/{run.id}/%' "
         "AND status IN ('ENQUEUED', 'PENDING')"
     )
-    if not (rests or ended) and not jobs.scalar():
+    queued = conn.exec_driver_sql(f"SELECT count(*) FROM lock_waiter WHERE run = '{run.id}'")
+    if not (rests or ended or jobs.scalar() or queued.scalar()):
         yield Fault(LOST, f"run {run.reason!r} has to go on and nobody would take it up")
 
 
@@ -164,18 +166,13 @@ def _effects(conn: sqlite3.Connection, ledger: list[str], settled: set[Attempt])
 
 
 def _states(conn: sqlite3.Connection) -> Iterator[Fault]:
-    """A tool whose effect is its state wrote it once for each effect, without a gap and without a second history."""
+    """A tool whose effect is its state wrote it once for each effect, and there is one history."""
     rows = conn.execute("SELECT name, step, lineage, serial FROM executor_state ORDER BY name, version").fetchall()
-    by_name = defaultdict(list)
-    for row in rows:
-        by_name[row["name"]].append(row)
-    for name, versions in by_name.items():
-        serials = [row["serial"] for row in versions]
-        if (
-            serials != list(range(serials[0], serials[0] + len(serials)))
-            or len({row["lineage"] for row in versions}) > 1
+    for before, after in pairwise(rows):
+        if before["name"] == after["name"] and (
+            before["lineage"] != after["lineage"] or before["serial"] >= after["serial"]
         ):
-            yield Fault(REPEATED, f"the state {name} has the serials {serials}")
+            yield Fault(REPEATED, f"the state {after['name']} has a second history from serial {after['serial']} on")
     wrote = Counter(row["step"] for row in rows if row["step"] in CONTAINED)
     for row in conn.execute("SELECT step, count(*) AS made FROM effect WHERE state = 'succeeded' GROUP BY step"):
         count = wrote[row["step"]]

@@ -61,6 +61,7 @@ resource "terraform_data" "world" {
   provisioner "local-exec" { command = "sh ./act.sh" }
 }
 """
+TORN = 'resource "terraform_data" "torn" { input = var.nobody_declared }\n'
 UNTIL_TOLD = 'n=0; until [ -e "$stage/told" ] || [ $n -gt 500 ]; do sleep 0.02; n=$((n+1)); done'
 GIVE_COLOUR = 'echo colour=blue >> "$MANDAMUS_OUTPUT"'
 COLOUR = "COLOUR: '${{ has(steps.gate.outputs.colour) ? steps.gate.outputs.colour : \"lost\" }}'"
@@ -146,12 +147,17 @@ class Stage:
     def ask(self, user: str, reason: str, workflow: str, *, plan_only: bool = False, **inputs: Any) -> Run:
         """Request the run of that reason unless it is there, and see it through until it waits or has ended."""
         with self.house(user) as house:
-            run = self.find(house, reason)
-            if run is None:
-                request = Request(f"workflows/{workflow}.yaml", "dev", inputs, reason, plan_only)
-                run = house.runs.request(house.who, self.project, request)
-                self.say("requested", run.id)
+            run = self.request(house, reason, workflow, plan_only=plan_only, **inputs)
             return self.see_through(house, run.id)
+
+    def request(self, house: House, reason: str, workflow: str, *, plan_only: bool = False, **inputs: Any) -> Run:
+        """Request the run of that reason unless it is there."""
+        run = self.find(house, reason)
+        if run is None:
+            request = Request(f"workflows/{workflow}.yaml", "dev", inputs, reason, plan_only)
+            run = house.runs.request(house.who, self.project, request)
+            self.say("requested", run.id)
+        return run
 
     def decide(self, user: str, reason: str, verdict: str = "approve") -> Run:
         """Say yes or no to whatever the run waits for, unless that was said, and see the run through."""
@@ -225,7 +231,7 @@ def write_project(project: Path) -> None:
     for folder in ("workflows", "policy"):
         (project / folder).mkdir(parents=True)
     (project / "mandamus.yaml").write_text("# a project\n")
-    for name, text in (("stack", STACK), ("world", WORLD)):
+    for name, text in (("stack", STACK), ("world", WORLD), ("torn", TORN)):
         module = project / "terraform" / name
         module.mkdir(parents=True)
         (module / "main.tf").write_text(text)
@@ -263,6 +269,9 @@ WORKFLOWS = {
     "terraform": "".join(
         f"{name}: {{terraform: {{dir: ../terraform/stack, vars: {{value: {name}}}}}}}\n" for name in ("stack", "twin")
     ),
+    "stack": "stack: {terraform: {dir: ../terraform/stack, vars: {value: stack}}}\n",
+    "twin": "twin: {terraform: {dir: ../terraform/stack, vars: {value: twin}}}\n",
+    "torn": "torn: {terraform: {dir: ../terraform/torn}}\n",
     "world": "world: {terraform: {dir: ../terraform/world}}\n",
     "together": _script("gate") + _script("slow", UNTIL_TOLD) + _script("last", needs="gate, slow"),
 }
@@ -344,6 +353,14 @@ def _one(stage: Stage) -> None:
         stage.ask("ada", "one", "one")
 
 
+def _two_runs(stage: Stage) -> None:
+    """Two runs at once that want the same state: one of them waits for the other's lock."""
+    with stage.house("ada") as house:
+        runs = [stage.request(house, reason, reason) for reason in ("stack", "twin")]
+        for run in runs:
+            stage.see_through(house, run.id)
+
+
 def settle_by_ledger(stage: Stage, parked: Parked) -> None:
     """What a human does about steps of which nobody knows what became: look at the world, and say what is there."""
     done = {tuple(line.split()[1:3]) for line in lines(stage.folder) if line.split()[0] == parked.run}
@@ -417,6 +434,8 @@ PLAYS = {
         Play("after half an act", _one, {"one": DONE}, "half"),
         Play("together", _together, {"together": DONE}),
         Play("terraform", _asks("terraform", "terraform"), {"terraform": DONE}),
+        Play("two runs on a state", _two_runs, {"stack": DONE, "twin": DONE}),
+        Play("torn terraform", _asks("torn", "torn"), {"torn": "failed"}),
         Play("world", _asks("world", "world"), {"world": DONE}),
     )
 }
