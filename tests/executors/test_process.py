@@ -367,6 +367,7 @@ import os, sys, time
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from mandamus.executors import marks
+from mandamus.executors.launch import Launched
 from mandamus.executors.model import Cancel, Command, Marks, SandboxPolicy, Task
 from mandamus.executors.process import build_runner
 from mandamus.kernel.redact import Redactor
@@ -377,12 +378,20 @@ task = Task("r", "s", 1, "apply", {{}}, root, root / "work", {{}}, SandboxPolicy
             lambda p: None, Redactor([], KEY), 60.0, Cancel())
 if sys.argv[3] == "die":
     marks.started = lambda _marks: os.kill(os.getpid(), 9)
+if sys.argv[3] == "let go":
+    begin = Launched.begin
+    Launched.begin = lambda launched: (begin(launched), os.kill(os.getpid(), 9))
+    # The moment is short: many deaths hit it.
+    while (number := globals().get("number", 0) + 1) <= 60 and (child := os.fork()):
+        os.waitpid(child, 0)
+    if number > 60:
+        sys.exit()
 runner.run(task, Command(argv, task.box, {ENV!r}, b"", (task.box,)), marks=Marks(task.marks, "apply"))
 """
 
 
 def own(root: Path, mode: str, end: str, *argv: str) -> subprocess.Popen[bytes]:
-    """A process of its own that runs a command; with ``die`` it kills itself before it lets the command begin."""
+    """A process of its own that runs a command; it kills itself before (``die``) or when (``let go``) it begins."""
     return subprocess.Popen([sys.executable, "-c", OWNER, str(root), mode, end, *argv])
 
 
@@ -434,3 +443,12 @@ def test_a_sandbox_left_waiting_is_removed_by_the_next_process_and_a_living_one_
         living.kill()
         living.wait()
     assert gone("61.7")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_what_began_when_we_died_is_ended_before_anybody_looks_at_it(tmp_path, mode, runner):
+    """A probe's answer holds: whatever a killed process let go in its last moment has ended when the probe looks."""
+    own(tmp_path, mode, "let go", "/bin/sh", "-c", f": {tmp_path}; sleep 300").wait()
+    runner.sweep()
+    assert gone(f": {tmp_path}; sleep")

@@ -68,9 +68,11 @@ def _candidates(own: str, root: Path) -> dict[str, tuple[Path, ...]]:
 def _probe(parent: Path, controller: str) -> bool:
     folder = parent / f"{_PREFIX}probe"
     try:
-        for stale in parent.glob(f"{_PREFIX}*"):
-            with contextlib.suppress(OSError):
-                stale.rmdir()
+        for group in parent.glob(f"{_PREFIX}*"):
+            # One whose process lives may be empty for the moment in which it is made.
+            if not Path("/proc", group.name.removeprefix(_PREFIX)).exists():
+                with contextlib.suppress(OSError):
+                    group.rmdir()
         folder.mkdir(exist_ok=True)
         _limit(folder, controller, Limits())
     except OSError:

@@ -106,6 +106,7 @@ class Http:
 
     def probe(self, task: Task, blob: bytes) -> Probed:
         """By what the child left: nothing sent, an answer, or sent and no answer."""
+        self._runner.sweep()
         trace = marks.read(_marks(task))
         found = _found(task)
         if not trace.started:

@@ -120,11 +120,18 @@ class Launcher:
         if policy.mode != "none":
             self._sandbox.check()
 
+    def sweep(self) -> None:
+        """End what a killed process of ours left behind; looks once per process."""
+        with self._lock:
+            if not self._swept:
+                orphans.remove()
+                self._swept = True
+
     def launch(self, command: Command, policy: SandboxPolicy, stdout: int, stderr: int) -> Launched:
         """Start, set limits, and hold; raises ``sandbox_unavailable`` and ``value_invalid``."""
         for name, value in command.env.items():
             check_variable(name, value)
-        self._sweep()
+        self.sweep()
         isolated = policy.mode != "none"
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as stack:
             status_read, status_write = os.pipe()
@@ -186,12 +193,6 @@ class Launcher:
         text = stack.enter_context(_memory(json.dumps(spec).encode()))
         passed.append(text)
         return [str(self._python), "-I", "-S", str(reaper.__file__), str(text), str(status), str(block)]
-
-    def _sweep(self) -> None:
-        with self._lock:
-            if not self._swept:
-                orphans.remove()
-                self._swept = True
 
     def _bound(self, launched: Launched, limits: Limits) -> None:
         if launched.root_pid < 0:

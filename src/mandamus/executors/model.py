@@ -290,6 +290,13 @@ class Runner(Protocol):
         """Raise ``sandbox_unavailable`` when the sandbox cannot be made here, so that a plan says so, not an apply."""
         ...
 
+    def sweep(self) -> None:
+        """End every process that a killed process of ours left behind, so that what a probe sees does not change.
+
+        ``run`` does so too before it starts the first one; costs nothing after that.
+        """
+        ...
+
     def run(
         self,
         task: Task,

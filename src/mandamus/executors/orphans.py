@@ -1,7 +1,7 @@
-"""Sandboxes left waiting by a process of ours that was killed before it let them begin; the next one removes them.
+"""Sandboxes of a process of ours that was killed while it let them begin; the next process of ours removes them.
 
-bwrap binds a sandbox to the life of its parent only at the moment its command begins. One that still waits to begin
-runs nothing and never will, but would wait for ever.
+bwrap binds a sandbox to the life of its parent only at the moment its command begins. Killed just before, we leave one
+that waits for ever; killed at that very moment, one that runs without anybody who watches it.
 """
 
 from __future__ import annotations

@@ -36,6 +36,10 @@ class ProcessRunner:
         """Raise ``sandbox_unavailable`` when the policy's sandbox cannot be made here; tried once per process."""
         self._launcher.check(policy)
 
+    def sweep(self) -> None:
+        """End what a killed process of ours left behind; contract in ``model.Runner.sweep``."""
+        self._launcher.sweep()
+
     def run(
         self,
         task: Task,

@@ -85,6 +85,7 @@ class Script:
 
     def probe(self, task: Task, blob: bytes) -> Probed:  # noqa: ARG002 - the marks alone tell
         """By the marks: never started, seen to end, or neither."""
+        self._runner.sweep()
         trace = marks.read(_marks(task))
         if not trace.started:
             return Probed(Verdict.NOT_STARTED, "the script was never started")
