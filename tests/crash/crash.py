@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import databases
 import plays
 from breaks import BREAKS
 from examine import LOST, PARKED, REPEATED, UNVERIFIED, Fault
@@ -37,6 +38,8 @@ from plays import PLAYS, Play
 from points import AFTER, BEFORE, Point
 
 import mandamus
+from mandamus.bootstrap.tools import load_executors
+from mandamus.settings import Settings
 
 TRIES = 6
 """How often a point that threads have moved is aimed at."""
@@ -80,12 +83,17 @@ Task = tuple[Play, Callable[[Performance], Any]]
 class Theatre:
     """The folder of all stages. Forks a process for each performance, a few at a time, and never has a thread."""
 
-    def __init__(self, folder: Path, jobs: int, broken: str) -> None:
+    def __init__(self, folder: Path, jobs: int, *, server: str, broken: str) -> None:
         self._folder = folder
         self._jobs = jobs
+        self._server = server
         self._broken = broken
         self._made = 0
         plays.write_project(folder / "openings" / "nothing" / "project")
+        # Executors are found by name, at first use: load them once, not in every process that is forked.
+        executors = load_executors(Settings(), {"PATH": os.environ["PATH"]})
+        for name in ("script", "http", "terraform"):
+            executors.get(name)
 
     def count(self, play: Play, who: str, times: int) -> list[Point]:
         """The points that a play has each time it is counted."""
@@ -133,8 +141,10 @@ class Theatre:
             result.unlink()
             if keep is not None:
                 stage.rename(keep)
+                databases.rename(self._server, stage, keep)
             elif isinstance(found, list) or not found["faults"]:
                 shutil.rmtree(stage)
+                databases.drop(self._server, stage)
             yield index, found
 
     def _fork(self, play: Play, task: Callable[[Performance], Any], stage: Path) -> int:
@@ -143,7 +153,8 @@ class Theatre:
         if pid:
             return pid
         try:
-            performance = Performance(play, stage, self._opening(play.opening), self._broken)
+            opening = self._opening(play.opening)
+            performance = Performance(play, stage, opening, server=self._server, broken=self._broken)
             try:
                 found = task(performance)
             finally:
@@ -227,7 +238,7 @@ class Tally:
 def main() -> int:
     """Run it; the exit code is 0 when every point was covered and nothing is wrong."""
     options = _options()
-    theatre = Theatre(options.folder, options.jobs, options.broken)
+    theatre = Theatre(options.folder, options.jobs, server=options.postgres, broken=options.broken)
     commits, more = kills_of(theatre, options.play or list(PLAYS), options.counts)
     if options.only:
         commits, more = ([kill for kill in kills if options.only in str(kill)] for kills in (commits, more))
@@ -255,6 +266,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="only kills whose name holds this text")
     parser.add_argument("--sample", type=int, default=0, help="only so many kills at commits, half as many others")
     parser.add_argument("--counts", type=int, default=3, help="how often a play is counted; threads move a few points")
+    parser.add_argument("--postgres", default="", help="the URL of a Postgres server; without one, SQLite")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many plays at once")
     parser.add_argument("--break", dest="broken", default="", choices=["", *BREAKS], help="break the house first")
     return parser.parse_args()

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -27,7 +27,7 @@ from mandamus.runs import health
 from mandamus.runs.lifecycle import RunState
 from mandamus.runs.model import Run
 from mandamus.store.blobs import Blobs
-from mandamus.store.database import Database, open_sqlite
+from mandamus.store.database import Database, open_postgres, open_sqlite
 from mandamus.store.keys import Keys
 
 LOST, REPEATED, UNVERIFIED, PARKED = "lost", "repeated", "unverified", "parked"
@@ -38,6 +38,8 @@ CONTAINED = frozenset({"stack", "twin"})
 Attempt = tuple[str, str, str]
 """Run, step and attempt, as the ledger has them."""
 
+_JOBS = {False: "workflow_status", True: "dbos.workflow_status"}
+"""Where DBOS keeps its jobs: on SQLite, and on Postgres."""
 _RESTS = (RunState.WAITING, RunState.INDETERMINATE)
 _EMPTY_TABLES = ("audit_queue", "executor_state_lock", "lock_waiter")
 
@@ -69,24 +71,34 @@ def head(home: Path) -> Head | None:
     return Head(found.size, found.root)
 
 
-def standing(folder: Path) -> list[Fault]:
+def standing(folder: Path, url: str) -> list[Fault]:
     """What must hold at every moment, also when a process has just died.
 
-    State, event and dispatch are one, and what was begun had been promised to the world. Looks at a copy of the
-    database, so that who comes back is the first to open the one that was left behind.
+    State, event and dispatch are one, and what was begun had been promised to the world. Looks at a copy of a SQLite
+    file, so that who comes back is the first to open the one that was left behind.
     """
     copy = folder / "look"
-    copy.mkdir(exist_ok=True)
-    for file in (folder / "home").glob("mandamus.db*"):
-        shutil.copy(file, copy)
-    db = Database(open_sqlite(copy / "mandamus.db"))
-    with closing(db), db.read() as conn:
-        made = {row.name for row in conn.exec_driver_sql("SELECT name FROM sqlite_master")}
-        if not {"run", "workflow_status"} <= made:
-            return []
-        faults = [fault for run in health.all_runs(conn) for fault in (*_folded(conn, run), *_dispatched(conn, run))]
-    shutil.rmtree(copy)
+    if not url:
+        copy.mkdir(exist_ok=True)
+        for file in (folder / "home").glob("mandamus.db*"):
+            shutil.copy(file, copy)
+    with _database(url, copy) as db, db.read() as conn:
+        known = sa.inspect(conn)
+        whole = known.has_table("run") and known.has_table(*_JOBS[bool(url)].split(".")[::-1])
+        runs = health.all_runs(conn) if whole else iter(())
+        faults = [fault for run in runs for fault in (*_folded(conn, run), *_dispatched(conn, run, url))]
+    shutil.rmtree(copy, ignore_errors=True)
     return [*faults, *_promised(folder)]
+
+
+@contextmanager
+def _database(url: str, home: Path) -> Iterator[Database]:
+    with closing(Database(open_postgres(url) if url else open_sqlite(home / "mandamus.db"))) as db:
+        yield db
+
+
+def _rows(conn: sa.Connection, query: str, **values: object) -> list[sa.Row[Any]]:
+    return list(conn.execute(sa.text(query), values))
 
 
 def _promised(folder: Path) -> Iterator[Fault]:
@@ -104,100 +116,96 @@ def _promised(folder: Path) -> Iterator[Fault]:
             yield Fault(UNVERIFIED, f"the act {act} began before its promise was published")
 
 
-def _dispatched(conn: sa.Connection, run: Run) -> Iterator[Fault]:
+def _dispatched(conn: sa.Connection, run: Run, url: str) -> Iterator[Fault]:
     """A run that has to go on has a job by which somebody takes it up, or waits in the queue for a lock."""
     rests = run.state in _RESTS and run.wakes <= run.wakes_seen
     ended = run.closed_us is not None and run.evidence is not None
-    jobs = conn.exec_driver_sql(
-        f"SELECT count(*) FROM workflow_status WHERE workflow_uuid LIKE 'run/{run.id}/%' "
-        "AND status IN ('ENQUEUED', 'PENDING')"
+    jobs = _rows(
+        conn,
+        f"SELECT 1 FROM {_JOBS[bool(url)]} WHERE workflow_uuid LIKE :jobs AND status IN ('ENQUEUED', 'PENDING')",
+        jobs=f"run/{run.id}/%",
     )
-    queued = conn.exec_driver_sql(f"SELECT count(*) FROM lock_waiter WHERE run = '{run.id}'")
-    if not (rests or ended or jobs.scalar() or queued.scalar()):
+    queued = _rows(conn, "SELECT 1 FROM lock_waiter WHERE run = :run", run=run.id)
+    if not (rests or ended or jobs or queued):
         yield Fault(LOST, f"run {run.reason!r} has to go on and nobody would take it up")
 
 
 def _folded(conn: sa.Connection, run: Run) -> Iterator[Fault]:
-    rows = conn.exec_driver_sql(f"SELECT leaf FROM audit_event WHERE run = '{run.id}' ORDER BY seq")
+    rows = _rows(conn, "SELECT leaf FROM audit_event WHERE run = :run ORDER BY seq", run=run.id)
     for difference in health.check(conn, run.id, [canonical.loads(row.leaf) for row in rows]):
         yield Fault(UNVERIFIED, f"run {run.reason!r}: {difference}")
 
 
 def examine(
-    folder: Path, ends: Mapping[str, str], ledger: list[str], settled: set[Attempt], before: list[Head]
+    folder: Path, url: str, ends: Mapping[str, str], ledger: list[str], settled: set[Attempt], before: list[Head]
 ) -> list[Fault]:
     """Every fault of a stage whose play has ended; ``ends`` has the state in which each run must be, by its reason."""
     home = folder / "home"
-    with closing(sqlite3.connect(f"file:{home / 'mandamus.db'}?mode=ro", uri=True)) as conn:
-        conn.row_factory = sqlite3.Row
-        faults = [*_effects(conn, ledger, settled), *_states(conn), *_told(conn, folder), *_left_over(conn, home)]
-    db = Database(open_sqlite(home / "mandamus.db"))
-    with closing(db):
-        faults += [*_runs(db, ends), *_log(db, home, before), *_evidence(db, folder)]
-    return faults
+    with _database(url, home) as db:
+        with db.read() as conn:
+            faults = [*_effects(conn, ledger, settled), *_states(conn), *_told(conn, folder), *_left_over(conn, home)]
+        return [*faults, *_runs(db, ends), *_log(db, home, before), *_evidence(db, folder)]
 
 
-def _effects(conn: sqlite3.Connection, ledger: list[str], settled: set[Attempt]) -> Iterator[Fault]:
+def _effects(conn: sa.Connection, ledger: list[str], settled: set[Attempt]) -> Iterator[Fault]:
     """Each effect that has a result happened once, each that was withdrawn never, and nothing else happened."""
     happened = Counter(tuple(line.split()[:3]) for line in ledger)
     succeeded: Counter[tuple[str, str]] = Counter()
-    for row in conn.execute("SELECT run, step, attempt, state FROM effect"):
-        key = (row["run"], row["step"], str(row["attempt"]))
-        count, state = happened.pop(key, 0), row["state"]
-        succeeded[key[:2]] += state == "succeeded"
-        if key[1] in CONTAINED:
+    for row in _rows(conn, "SELECT run, step, attempt, state FROM effect"):
+        key = (row.run, row.step, str(row.attempt))
+        times = happened.pop(key, 0)
+        succeeded[key[:2]] += row.state == "succeeded"
+        if row.step in CONTAINED:
             continue
-        if state not in {"succeeded", "failed", "void"}:
-            yield Fault(LOST, f"the effect of {key[1]}, attempt {key[2]}, is still {state}")
-        elif count > 1 or (state == "void" and count):
-            yield Fault(REPEATED, f"{key[1]}, attempt {key[2]}, happened {count} times and is {state}")
-        elif state != "void" and not count:
-            yield Fault(LOST, f"{key[1]}, attempt {key[2]}, is {state} and never happened")
-    for key in happened:
-        yield Fault(REPEATED, f"{key[1]}, attempt {key[2]}, happened without a promise")
-    for row in conn.execute("SELECT run, name FROM step WHERE state = 'succeeded'"):
-        count = succeeded.pop((row["run"], row["name"]), 0)
-        if count != 1:
-            yield Fault(REPEATED if count else LOST, f"{row['name']} succeeded and {count} of its effects did")
+        if row.state not in {"succeeded", "failed", "void"}:
+            yield Fault(LOST, f"the effect of {row.step}, attempt {row.attempt}, is still {row.state}")
+        elif times > 1 or (row.state == "void" and times):
+            yield Fault(REPEATED, f"{row.step}, attempt {row.attempt}, happened {times} times and is {row.state}")
+        elif row.state != "void" and not times:
+            yield Fault(LOST, f"{row.step}, attempt {row.attempt}, is {row.state} and never happened")
+    for _, step, attempt in happened:
+        yield Fault(REPEATED, f"{step}, attempt {attempt}, happened without a promise")
+    for row in _rows(conn, "SELECT run, name FROM step WHERE state = 'succeeded'"):
+        times = succeeded[row.run, row.name]
+        if times != 1:
+            yield Fault(REPEATED if times else LOST, f"{row.name} succeeded and {times} of its effects did")
     lost = {(run, step) for run, step, _ in settled}
     for run, step, _, colour in (line.split() for line in ledger):
         if colour == "lost" and (run, "gate") not in lost:
             yield Fault(LOST, f"{step} was not given the outputs of gate")
 
 
-def _states(conn: sqlite3.Connection) -> Iterator[Fault]:
+def _states(conn: sa.Connection) -> Iterator[Fault]:
     """A tool whose effect is its state wrote it once for each effect, and there is one history."""
-    rows = conn.execute("SELECT name, step, lineage, serial FROM executor_state ORDER BY name, version").fetchall()
+    rows = _rows(conn, "SELECT name, step, lineage, serial FROM executor_state ORDER BY name, version")
     for before, after in pairwise(rows):
-        if before["name"] == after["name"] and (
-            before["lineage"] != after["lineage"] or before["serial"] >= after["serial"]
-        ):
-            yield Fault(REPEATED, f"the state {after['name']} has a second history from serial {after['serial']} on")
-    wrote = Counter(row["step"] for row in rows if row["step"] in CONTAINED)
-    for row in conn.execute("SELECT step, count(*) AS made FROM effect WHERE state = 'succeeded' GROUP BY step"):
-        count = wrote[row["step"]]
-        if row["step"] in CONTAINED and count != row["made"]:
-            kind = REPEATED if count > row["made"] else LOST
-            yield Fault(kind, f"{row['step']} took effect {row['made']} times and wrote {count} states")
+        goes_on = before.lineage == after.lineage and before.serial < after.serial
+        if before.name == after.name and not goes_on:
+            yield Fault(REPEATED, f"the state {after.name} has a second history from serial {after.serial} on")
+    wrote = Counter(row.step for row in rows if row.step in CONTAINED)
+    for row in _rows(conn, "SELECT step, count(*) AS made FROM effect WHERE state = 'succeeded' GROUP BY step"):
+        if row.step in CONTAINED and wrote[row.step] != row.made:
+            kind = REPEATED if wrote[row.step] > row.made else LOST
+            yield Fault(kind, f"{row.step} took effect {row.made} times and wrote {wrote[row.step]} states")
 
 
-def _told(conn: sqlite3.Connection, folder: Path) -> Iterator[Fault]:
+def _told(conn: sa.Connection, folder: Path) -> Iterator[Fault]:
     """Whatever a person was told had been recorded is there."""
     tables = {"requested": "run", "decided": "approval"}
     trace = folder / "trace"
     for line in trace.read_text().splitlines() if trace.exists() else ():
         word, name, *_ = line.split()
         table = tables.get(word)
-        if table and conn.execute(f"SELECT count(*) FROM {table} WHERE id = ?", (name,)).fetchone()[0] != 1:
+        if table and not _rows(conn, f"SELECT 1 FROM {table} WHERE id = :name", name=name):
             yield Fault(LOST, f"{name} was {word}, and there is no such {table}")
 
 
-def _left_over(conn: sqlite3.Connection, home: Path) -> Iterator[Fault]:
+def _left_over(conn: sa.Connection, home: Path) -> Iterator[Fault]:
     """No lock is held, nothing waits, no folder of a step is left. A job may be, for a run that needs none any more."""
     for table in _EMPTY_TABLES:
-        count = conn.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-        if count:
-            yield Fault(LOST, f"{count} rows are left in {table}")
+        left = len(_rows(conn, f"SELECT 1 FROM {table}"))
+        if left:
+            yield Fault(LOST, f"{left} rows are left in {table}")
     for path in (home / "work").iterdir():
         yield Fault(LOST, f"the folder work/{path.name} is left")
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import databases
 import examine
 import plays
 from breaks import BREAKS
@@ -101,7 +102,7 @@ class _Child:
 class Performance:
     """One play on one stage, in a process of its own that takes in the orphans of its children."""
 
-    def __init__(self, play: Play, folder: Path, opening: Path, broken: str = "") -> None:
+    def __init__(self, play: Play, folder: Path, opening: Path, *, server: str = "", broken: str = "") -> None:
         self.play = play
         self.broken = broken
         self.folder = folder
@@ -111,6 +112,8 @@ class Performance:
         self._heads: list[examine.Head] = []
         self._count = 0
         shutil.copytree(opening, folder)
+        databases.copy(server, opening, folder)
+        self._database = databases.url_of(server, folder)
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._receiver, self._url = serve(folder)
 
@@ -219,19 +222,20 @@ class Performance:
 
     def _remember(self) -> None:
         """What must hold right now, and what must still hold at the end."""
-        self.faults += examine.standing(self.folder)
+        self.faults += examine.standing(self.folder, self._database)
         found = examine.head(self.folder / "home")
         if found is not None:
             self._heads.append(found)
 
     def _examine(self) -> list[Fault]:
         try:
-            return examine.examine(self.folder, self.play.ends, plays.lines(self.folder), self.settled, self._heads)
+            ledger = plays.lines(self.folder)
+            return examine.examine(self.folder, self._database, self.play.ends, ledger, self.settled, self._heads)
         except Exception:  # noqa: BLE001 - a stage that cannot even be read is lost
             return [Fault(LOST, f"the stage cannot be examined: {traceback.format_exc()}")]
 
     def _stage(self, points: Points | None) -> Stage:
-        return Stage(self.folder, self._url, points.hook if points else no_hook)
+        return Stage(self.folder, self._database, self._url, points.hook if points else no_hook)
 
     def _child(self, body: Body, points: Points | None) -> _Child:
         """Fork; nothing here has a thread."""

@@ -103,10 +103,12 @@ class Parked(Exception):  # noqa: N818 - it is a state of the play, not an error
 class Stage:
     """A folder with a home and the ledger, and the people who act on it from this process.
 
+    ``database`` is the URL of a Postgres database, else the home has its own; ``url`` is where http steps go. The file
     ``trace`` is what people were told: once it says that a run was requested, there has to be one.
     """
 
     folder: Path
+    database: str = ""
     url: str = ""
     hook: CommitHook = no_hook
     project: Path = field(init=False)
@@ -123,7 +125,8 @@ class Stage:
     def house(self, user: str | None) -> Iterator[House]:
         """The house as one person's command opens it."""
         clock = _Clock(self.folder / "ahead")
-        house = open_house(Settings(), {"PATH": os.environ["PATH"]}, self.home, user, hook=self.hook, clock=clock)
+        settings = Settings(database_url=self.database)
+        house = open_house(settings, {"PATH": os.environ["PATH"]}, self.home, user, hook=self.hook, clock=clock)
         try:
             yield house
         finally:
