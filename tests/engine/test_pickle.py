@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import logging
 import os
 import pickle
 from collections.abc import Callable
@@ -126,6 +127,7 @@ def test_planted_rows_run_no_code(engine: Engine, worker, enqueue, plant, canary
     """Start, recover, claim, list, read: no planted row runs code, the refusal is told, and honest jobs go on."""
     names = plant()
     assert len(names) >= 8
+    logging.getLogger("dbos").handlers = [dispatch._OurLog()]  # one that has said nothing yet
     with structlog.testing.capture_logs() as logs:
         assert engine.start({"run": worker})
         enqueue("honest")

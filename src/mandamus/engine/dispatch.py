@@ -44,6 +44,7 @@ TAKEN_UP_MAX = 3
 STOP_TIMEOUT_S = 10.0
 """How long DBOS gets, at the end, to write down that jobs are done; what it does not write is looked at once more."""
 REPEAT_S = 10.0
+SAID_MAX = 1_000
 SQLITE_MIN_FROM_PYTHON_312 = (3, 42)
 
 JobKey = tuple[str, str]
@@ -354,17 +355,19 @@ class _Json(Serializer):
 
 
 class _OurLog(logging.Handler):
-    """Takes DBOS's warnings to our own log, each at most every ``REPEAT_S``: some come at every look at the queue."""
+    """Takes DBOS's warnings to our own log, the same one every ``REPEAT_S`` at most: some come at every look."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._said_s: dict[tuple[str, int], float] = {}
+        self._said_s: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        place = (record.pathname, record.lineno)
-        if record.created - self._said_s.get(place, 0.0) >= REPEAT_S:
-            self._said_s[place] = record.created
-            log.warning("engine.dbos", said=record.getMessage())
+        said = record.getMessage()
+        if record.created - self._said_s.get(said, 0.0) >= REPEAT_S:
+            if len(self._said_s) >= SAID_MAX:
+                self._said_s.clear()
+            self._said_s[said] = record.created
+            log.warning("engine.dbos", said=said)
 
 
 def _listen_to_dbos() -> None:
