@@ -170,9 +170,10 @@ def test_an_unprotected_environment_needs_no_policy(decide):
     free = decide({}, [], protected=False)
     assert (free.outcome, free.error) == (Outcome.ALLOW, None)
     assert free.notes == ("no policy set: the environment is not protected",)
-    held = decide({}, [])
-    assert held.outcome is Outcome.DENY
-    assert held.error.startswith("no_policy: ")
+    for point in Point:
+        held = decide({}, [], point)
+        assert held.outcome is Outcome.DENY
+        assert held.error.startswith("no_policy: a protected environment has no policy set")
 
 
 def test_values_stay_exact(decide, publish):
