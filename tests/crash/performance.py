@@ -28,6 +28,7 @@ from receiver import serve
 
 from mandamus.bootstrap.talk import talk
 from mandamus.executors import marks
+from mandamus.kernel.ids import RunId
 from mandamus.store.database import no_hook
 
 DEADLINE_S = 60.0
@@ -208,17 +209,26 @@ class Performance:
         return kills
 
     def _settle(self, parked: Parked) -> None:
-        """A human's part; and the question whether a human was needed: only while the act was under way."""
-        trace = (self.folder / "acts").read_text().split("\n") if (self.folder / "acts").exists() else []
+        """A human's part; and the question whether a human was needed."""
         for step, attempt in parked.steps:
             self.settled.add((parked.run, step, str(attempt)))
-            key = f"{parked.run} {step}.{attempt}"
             self.parked += 1
-            if step in examine.CONTAINED or f"begun {key}" not in trace or f"ended {key}" in trace:
+            if self._could_be_known(parked.run, step, attempt):
                 self.faults.append(Fault(PARKED, f"{step}, attempt {attempt}"))
         ended = self._wait(self._child(lambda: plays.settle_by_ledger(self._stage(None), parked), None))
         if ended.how != "done":
             self.faults.append(Fault(LOST, f"who settled: {ended.how}: {ended.text}"))
+
+    def _could_be_known(self, run: RunId, step: str, attempt: int) -> bool:
+        """Whether a probe could tell what became of it: only of an act that was under way it may not know."""
+        acts = self.folder / "acts"
+        lines = acts.read_text().splitlines() if acts.exists() else []
+        under_way = f"begun {run} {step}.{attempt}" in lines and f"ended {run} {step}.{attempt}" not in lines
+        box = self.folder / "home" / "work" / run / f"{step}.{attempt}" / "box"
+        answer = box / "answer"
+        answered = answer.exists() and json.loads(answer.read_bytes()).get("status") is not None
+        unsent = step == "tell" and not (box / "sent").exists()
+        return not under_way or step in examine.CONTAINED or answered or unsent
 
     def _remember(self) -> None:
         """What must hold right now, and what must still hold at the end."""

@@ -57,6 +57,16 @@ def test_every_commit(crash, capfd):
 
 
 @pytest.mark.slow
+def test_a_few_kills_on_postgres(crash, postgres_server):
+    """The same holds on Postgres, where DBOS and its queue are other code."""
+    chosen = ("whole", "one", "together", "after a promise", "after an end", "after half an act")
+    names = [word for name in chosen for word in ("--play", name)]
+    numbers = crash("--postgres", postgres_server, "--counts", "1", "--sample", "30", *names)
+    assert numbers["covered"] == numbers["points"] == 30
+    assert not any(numbers[name] for name in BAD)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "only", "seen"),
     [
