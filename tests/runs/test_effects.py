@@ -10,6 +10,7 @@ from mandamus.kernel.errors import Code, MandamusError
 from mandamus.runs.lifecycle import RunState
 
 ASK = 'package mandamus.plan\n\nrequire_approval contains {"group": "platform", "count": 1, "msg": "look"}\n'
+ASK_TWO = ASK.replace('"count": 1', '"count": 2')
 ONE = "one: {act: {value: v}}\ntwo: {needs: [one], act: {}}"
 
 
@@ -261,3 +262,18 @@ def test_a_changed_plan_row_is_not_applied(stage):
     ended = house.drive(run.id, stage.notices.append)
     assert stage.act.applied == []
     assert ended.error["code"] == "digest_mismatch"
+
+
+def test_a_row_that_asks_for_nobody_is_not_applied(stage):
+    """Emptying what a waiting step asks for, in the database, lets nothing through."""
+    stage.policy(ASK_TWO)
+    stage.workflow("one: {act: {value: good}}")
+    run = stage.ask("ada")
+    house = stage.house("grace")
+    house.runs.approve(house.who, run.id, reason="ok")
+    with house.rooms.db.begin("tamper") as tx:
+        tx.conn.exec_driver_sql("UPDATE step SET requires = ?", (b"[]",))
+        house.rooms.engine.enqueue(tx, "run", run.id, "by hand")
+    ended = house.drive(run.id, stage.notices.append)
+    assert stage.act.applied == []
+    assert ended.state is not RunState.SUCCEEDED
