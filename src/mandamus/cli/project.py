@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import click
 
 from mandamus.catalog.source import WORKFLOWS_FOLDER, find_root
 from mandamus.kernel import canonical
@@ -13,6 +15,30 @@ from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.reader import did_you_mean
 
 SUFFIXES = (".yaml", ".yml")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ASKING = (
+    click.argument("workflow"),
+    click.option("--env", "environment", metavar="NAME", required=True, help="The environment."),
+    click.option("-i", "--input", "pairs", metavar="NAME=VALUE", multiple=True, help="An input; wins over --inputs."),
+    click.option(
+        "--inputs", "file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Inputs from a JSON or YAML file.",
+    ),
+    click.option("--reason", default="", help="Why; recorded, and shown to approvers."),
+    click.option(
+        "--project", "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="The project; else the one around the workflow or the working folder.",
+    ),
+)  # fmt: skip
+
+
+def asking(command: F) -> F:
+    """The argument and the options by which a run is asked for."""
+    for option in reversed(_ASKING):
+        command = option(command)
+    return command
 
 
 def workflow(named: str, project: Path | None) -> tuple[Path, str]:

@@ -21,18 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("plan")
-@click.argument("workflow")
-@click.option("--env", "environment", metavar="NAME", required=True, help="The environment to plan for.")
-@click.option("-i", "--input", "pairs", metavar="NAME=VALUE", multiple=True, help="An input; wins over --inputs.")
-@click.option(
-    "--inputs", "file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Inputs from a JSON or YAML file.",
-)  # fmt: skip
-@click.option("--reason", default="", help="Why; recorded.")
-@click.option(
-    "--project", "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The project; else the one around the workflow or the working folder.",
-)  # fmt: skip
+@project.asking
 @common
 @pass_session
 def command(

@@ -24,18 +24,7 @@ LOG_FILE = "engine.log"
 
 
 @click.command("run")
-@click.argument("workflow")
-@click.option("--env", "environment", metavar="NAME", required=True, help="The environment to run in.")
-@click.option("-i", "--input", "pairs", metavar="NAME=VALUE", multiple=True, help="An input; wins over --inputs.")
-@click.option(
-    "--inputs", "file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Inputs from a JSON or YAML file.",
-)  # fmt: skip
-@click.option("--reason", default="", help="Why; recorded, and shown to approvers.")
-@click.option(
-    "--project", "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The project; else the one around the workflow or the working folder.",
-)  # fmt: skip
+@project.asking
 @click.option("--detach", is_flag=True, help="Return as soon as the request is recorded; the run goes on by itself.")
 @common
 @pass_session
