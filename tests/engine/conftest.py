@@ -11,13 +11,21 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from mandamus.audit.service import Audit
+from mandamus.audit.signer import Signer
 from mandamus.engine import dispatch
+from mandamus.engine.effect import Effects
 from mandamus.engine.service import Engine, Job
+from mandamus.kernel.access import OWNER, Subject
 from mandamus.kernel.clock import Clock
+from mandamus.kernel.ids import Entropy
 from mandamus.store.database import Database, open_postgres, open_sqlite
 from mandamus.store.migrate import migrate
 
 WITHIN_S = 20.0
+WHO = Subject("ada", "os-user", frozenset(), OWNER, "Ada Lovelace")
+SEED = b"\x07" * 32
+ORIGIN = "log.example.com/home"
 
 PRELUDE = """
 import os, signal, threading, time
@@ -256,3 +264,16 @@ def _admin(server: str, statement: str) -> None:
     with made.connect() as conn:
         conn.exec_driver_sql(statement)
     made.dispose()
+
+
+@pytest.fixture
+def audit(db: Database, home: Path, clock: Clock, entropy: Entropy) -> Audit:
+    made = Audit(db, home / "log", Signer(ORIGIN, SEED), clock, entropy)
+    made.open(WHO, Signer(f"{ORIGIN}/platform", SEED).vkey)
+    return made
+
+
+@pytest.fixture
+def effects(db: Database, audit: Audit, engine: Engine, clock: Clock) -> Effects:
+    assert engine.start({})
+    return Effects(db, audit, engine, clock, 5.0)
