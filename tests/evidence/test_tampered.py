@@ -193,6 +193,14 @@ def test_a_log_that_does_not_open_with_a_key_proves_nothing(room, home, governed
     database.close()
 
 
+def test_another_checkpoint_is_found_once(whole, governed, bench):
+    """The checkpoint is that of the proofs: changed afterwards or sealed wrongly, it is named, and nothing else is."""
+    files = {**bench.files(whole), "checkpoint": b"another\n"}
+    for data in (bench.zipped(files), bench.forged(governed.run, files)):
+        report = bench.check(data)
+        assert (report.outcome, [p.file for p in report.problems]) == (Verdict.TAMPERED, ["checkpoint"])
+
+
 def test_a_zip_made_anew_is_not_the_sealed_one(whole, bench):
     """The same files in another archive are not what was handed out, though nothing in them changed."""
     report = bench.check(bench.zipped(bench.files(whole)))
@@ -233,13 +241,26 @@ def test_a_file_that_is_not_there_is_a_finding(bench, tmp_path):
 
 
 def test_a_name_twice_is_refused(whole, bench):
-    """Two files of one name are not read at all: which of them would an unzipper show?"""
+    """Files of one name are not read at all, however many: which of them would an unzipper show?"""
     buffer = io.BytesIO(whole)
-    with zipfile.ZipFile(buffer, "a") as made, pytest.warns(UserWarning, match="Duplicate"):
-        made.writestr("summary.json", b"{}")
+    for _ in range(2):
+        with zipfile.ZipFile(buffer, "a") as made, pytest.warns(UserWarning, match="Duplicate"):
+            made.writestr("summary.json", bench.files(whole)["summary.json"])
+        report = bench.check(buffer.getvalue())
+        assert report.outcome is Verdict.TAMPERED
+        told = [(problem.file, problem.message) for problem in report.problems]
+        assert set(told) == {("summary.json", "the name stands in the archive twice")}
+    assert len(told) == 2
+
+
+def test_another_way_of_packing_is_refused(whole, bench):
+    """Bundles are deflated or stored; what only some unzippers can read is no bundle."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_BZIP2) as made:
+        for name, data in bench.files(whole).items():
+            made.writestr(name, data)
     report = bench.check(buffer.getvalue())
-    assert report.outcome is Verdict.TAMPERED
-    assert ("summary.json", "the name stands in the archive twice") in {(p.file, p.message) for p in report.problems}
+    assert "packed in a way that bundles never are" in report.problems[0].message
 
 
 @pytest.mark.parametrize(
@@ -274,7 +295,8 @@ def test_a_bomb_is_not_unpacked(whole, bench, monkeypatch):
     monkeypatch.setattr(archive, "UNPACKED_BYTES_MAX", 1 << 20)
     bomb = bench.zipped({**bench.files(whole), "zeros": bytes(8 << 20)})
     report = bench.check(bomb)
-    assert (report.outcome, report.problems[0].file) == (Verdict.TAMPERED, "zeros")
+    assert (report.outcome, [problem.file for problem in report.problems]) == (Verdict.TAMPERED, ["zeros"])
+    assert "would unpack to more than" in report.problems[0].message
     # The directory lies about the size: no more than it claims is unpacked, and that is not what was packed.
     lying = bomb.replace(struct.pack("<L", 8 << 20), struct.pack("<L", 100))
     report = bench.check(lying)
