@@ -42,5 +42,6 @@ docs: setup
 	@$(BIN)/pytest tests/docs
 
 ## make bench      every figure beside its physical limit; STRICT=1 fails on a missed target
-bench: setup
+bench:
+	@tools/setup.sh aws
 	@$(BIN)/python bench/run.py $(if $(STRICT),--strict)
