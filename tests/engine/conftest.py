@@ -218,14 +218,18 @@ def rows(db: Database) -> Callable[[], dict[str, str]]:
 
 
 @pytest.fixture
-def eventually() -> Callable[[Callable[[], bool]], None]:
-    """Wait for what only another process or DBOS can bring about."""
+def eventually() -> Callable[..., None]:
+    """Wait for what only another process or DBOS can bring about, for as long as `progress` goes on changing."""
 
-    def waited(holds: Callable[[], bool]) -> None:
+    def waited(holds: Callable[[], bool], progress: Callable[[], object] = lambda: None) -> None:
+        seen = progress()
         end_s = time.monotonic() + WITHIN_S
         while not holds():
-            assert time.monotonic() < end_s, "it never came about"
+            assert time.monotonic() < end_s, f"it never came about, last seen: {seen}"
             time.sleep(0.02)
+            now = progress()
+            if now != seen:
+                seen, end_s = now, time.monotonic() + WITHIN_S
 
     return waited
 

@@ -124,6 +124,6 @@ def test_no_job_is_lost_over_random_kills(spawn, engine: Engine, noted: Noted, e
         victim.kill()
     survivor = spawn(WORKS, 0)
     assert survivor.ask() is True
-    eventually(lambda: set(noted("done")) == set(enqueued))
+    eventually(lambda: set(noted("done")) == set(enqueued), lambda: len(noted("done")))
     survivor.tell()
     assert survivor.wait() == 0

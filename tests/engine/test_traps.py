@@ -21,6 +21,12 @@ from mandamus.store.schema import metadata
 NO_LIMIT = 1_000_000_000
 
 
+@pytest.fixture
+def often(monkeypatch) -> None:
+    """Have the housekeeping done at every second look at the queue instead of every twentieth."""
+    monkeypatch.setattr(dispatch, "HOUSEKEEPING_TURNS", 2)
+
+
 def _columns(db: Database, row: str, *names: str) -> tuple[object, ...]:
     table = "workflow_status" if db.is_sqlite else "dbos.workflow_status"
     with db.read() as conn:
@@ -112,7 +118,22 @@ def test_restarts_do_not_use_a_job_up(engine: Engine, worker, enqueue, db: Datab
     assert worker.wait_for(1) == ["a"]
 
 
-def test_another_nodes_jobs_are_left_alone(engine: Engine, worker, enqueue, db: Database, rows):
+def test_a_whole_slate_of_claimed_jobs_is_taken_up_at_a_start(engine: Engine, worker, db: Database, often):
+    """After crash upon crash many rows are ours and PENDING: a start gives all of them back, and each runs once."""
+    table = "workflow_status" if db.is_sqlite else "dbos.workflow_status"
+    with db.begin("old") as tx:
+        for number in range(60):
+            engine.enqueue(tx, "run", f"k{number}", "1")
+        tx.conn.exec_driver_sql(f"UPDATE {table} SET status = 'PENDING', executor_id = 'node'")
+    with structlog.testing.capture_logs() as logs:
+        assert engine.start({"run": worker})
+        assert sorted(worker.wait_for(60)) == sorted(f"k{number}" for number in range(60))
+        engine.stop()
+    assert len(worker.seen) == 60
+    assert "engine.astray" not in {entry["event"] for entry in logs}
+
+
+def test_another_nodes_jobs_are_left_alone(engine: Engine, worker, enqueue, db: Database, rows, often):
     """A node takes up its own jobs after a crash, never those that another node has in its hands."""
     enqueue("theirs")
     enqueue("free")
@@ -122,13 +143,13 @@ def test_another_nodes_jobs_are_left_alone(engine: Engine, worker, enqueue, db: 
         tx.conn.exec_driver_sql(query)
     assert engine.start({"run": worker})
     assert worker.wait_for(1) == ["free"]
-    time.sleep(2.5)
+    time.sleep(0.6)
     engine.stop()
     assert worker.seen == ["free"]
     assert rows()["run/theirs/1"] == "PENDING"
 
 
-def test_a_claimed_row_that_was_never_begun_is_taken_up(engine: Engine, worker, enqueue, db: Database):
+def test_a_claimed_row_that_was_never_begun_is_taken_up(engine: Engine, worker, enqueue, db: Database, often):
     """When the connection breaks between claim and begin, the row is found and goes back to the queue."""
     assert engine.start({"run": worker})
     table = "workflow_status" if db.is_sqlite else "dbos.workflow_status"
@@ -138,7 +159,25 @@ def test_a_claimed_row_that_was_never_begun_is_taken_up(engine: Engine, worker, 
     assert worker.wait_for(1) == ["a"]
 
 
-def test_a_parked_row_is_not_taken_up_before_the_next_start(engine: Engine, worker, enqueue):
+def test_a_row_whose_end_is_not_yet_written_down_is_not_astray(engine: Engine, worker, enqueue, often, monkeypatch):
+    """While the database takes its time over the end of a job, the job is not worked on once more."""
+    assert engine.start({"run": worker})
+    system = dbos._dbos._get_dbos_instance()._sys_db
+    real = system.update_workflow_outcome
+
+    def slow(*arguments: object, **options: object) -> object:
+        time.sleep(0.8)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(system, "update_workflow_outcome", slow)
+    enqueue("a")
+    worker.wait_for(1)
+    time.sleep(1)
+    engine.stop()
+    assert worker.seen == ["a"]
+
+
+def test_a_parked_row_is_not_taken_up_before_the_next_start(engine: Engine, worker, enqueue, often):
     """Looking for rows astray does not spin on those whose job met a fault."""
 
     def fails(_job: object) -> None:
@@ -148,7 +187,7 @@ def test_a_parked_row_is_not_taken_up_before_the_next_start(engine: Engine, work
     assert engine.start({"run": worker})
     enqueue("a")
     worker.wait_for(1)
-    time.sleep(2.5)
+    time.sleep(0.6)
     assert worker.seen == ["a"]
 
 

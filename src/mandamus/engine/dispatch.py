@@ -116,6 +116,9 @@ class Dispatch:
         # Ordinary restarts count as recoveries too, so there is no limit on them.
         DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)(_entry(body, begun))
         DBOS.listen_queues([])  # DBOS's own claimer cannot be nudged; ours runs the same code
+        # DBOS would do this in the background, row by row, while we already claim: after many crashes that never ends.
+        for row in _rows(self._client, status="PENDING", executor_id=self._executor):
+            _give_back(self._client, self._executor, row)
         DBOS.launch()
         queue = DBOS.register_queue(
             QUEUE, worker_concurrency=JOBS_MAX, polling_interval_sec=POLL_S, on_conflict="always_update"
@@ -209,13 +212,14 @@ def _client(engine: sa.Engine) -> DBOSClient:
 
 
 def _entry(body: Body, begun: set[str]) -> Body:
-    """The registered workflow. ``begun`` holds the rows this process has on its hands, parked ones included."""
+    """The registered workflow. ``begun`` holds the rows this process has begun, until they are forgotten.
+
+    Whatever becomes of them, parked or done and not yet written down, they are not astray.
+    """
 
     def dispatch(kind: str, key: str) -> None:
-        row = str(DBOS.workflow_id)
-        begun.add(row)
+        begun.add(str(DBOS.workflow_id))
         body(kind, key)
-        begun.discard(row)
 
     return dispatch
 
@@ -296,15 +300,17 @@ class _Housekeeper:
         """Jobs that hold every slot learn of their new rows here: those cannot be claimed, yet may say `cancel`."""
         crowd = self._crowd()
         if crowd:
-            for row in self._rows(status="ENQUEUED", workflow_id_prefix=[f"{kind}/{key}/" for kind, key in crowd]):
+            prefixes = [f"{kind}/{key}/" for kind, key in crowd]
+            for row in _rows(self._client, status="ENQUEUED", workflow_id_prefix=prefixes):
                 kind, _, rest = row.partition("/")
                 self._woken(kind, rest.rpartition("/")[0])
 
     def _forget_finished(self) -> None:
         """Our own rows hold the truth about what is done; DBOS's would only grow."""
-        finished = self._rows(status=["SUCCESS", "CANCELLED"], limit=FORGET_MAX)
+        finished = _rows(self._client, status=["SUCCESS", "CANCELLED"], limit=FORGET_MAX)
         if finished:
             self._client.delete_workflows(finished)
+            self._begun.difference_update(finished)
         self._more = len(finished) == FORGET_MAX
 
     def _take_up_astray(self) -> None:
@@ -313,21 +319,24 @@ class _Housekeeper:
         Only what two rounds in a row have found, since a claim and its begin are not one instant; and a few times
         only, since DBOS may refuse the row for what it holds.
         """
-        found = set(self._rows(status="PENDING", executor_id=self._executor)) - self._begun
+        found = set(_rows(self._client, status="PENDING", executor_id=self._executor)) - self._begun
         for row in found & self._astray:
             if self._taken_up[row] == TAKEN_UP_MAX:
                 continue
             self._taken_up[row] += 1
             log.warning("engine.astray", row=row, time=self._taken_up[row])
-            # The guarded way: nothing happens to a row that another node has taken over meanwhile.
-            self._client._sys_db.reenqueue_for_recovery(row, [self._executor], QUEUE)  # noqa: SLF001
+            _give_back(self._client, self._executor, row)
         self._astray = found - self._astray
 
-    def _rows(self, **which: Any) -> list[str]:
-        found = self._client.list_workflows(
-            queue_name=QUEUE, app_version=VERSION, load_input=False, load_output=False, **which
-        )
-        return [row.workflow_id for row in found]
+
+def _rows(client: DBOSClient, **which: Any) -> list[str]:
+    found = client.list_workflows(queue_name=QUEUE, app_version=VERSION, load_input=False, load_output=False, **which)
+    return [row.workflow_id for row in found]
+
+
+def _give_back(client: DBOSClient, executor: str, row: str) -> None:
+    """A claimed row goes back to the queue, unless another node has taken it over meanwhile."""
+    client._sys_db.reenqueue_for_recovery(row, [executor], QUEUE)  # noqa: SLF001 - the public way has no such guard
 
 
 class _NoPickle:
