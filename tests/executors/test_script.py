@@ -275,7 +275,7 @@ def test_a_time_out_and_a_cancel_are_told_apart(script, play, make_task, tmp_pat
     while "up" not in task.output.text:
         time.sleep(0.01)
     cancel.set()
-    thread.join(20)
+    thread.join(50)  # less than the grace, after which a second interrupt would hide that the first was lost
     assert results[0].error.code is Code.STEP_CANCELLED
     assert results[0].partial
     fresh = dataclasses.replace(task, workdir=tmp_path / "fresh")
