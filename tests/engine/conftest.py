@@ -72,6 +72,14 @@ class Other:
         assert self._pipe.poll(WITHIN_S), "it says nothing"
         return self._pipe.recv()
 
+    def heard(self) -> int:
+        """How much it has said since the last call: a process that nobody listens to is stuck before long."""
+        count = 0
+        while self._pipe.poll():
+            self._pipe.recv()
+            count += 1
+        return count
+
     def tell(self) -> None:
         """Let it go on."""
         self._pipe.send(None)

@@ -91,7 +91,7 @@ def accounted(
 
     def check(keys: list[str]) -> list[str]:
         survivor = spawn(MAKES_EFFECTS, "nobody", 0)
-        eventually(lambda: set(noted("done")) == set(keys), lambda: len(noted("done")))
+        eventually(lambda: set(noted("done")) == set(keys), lambda: (survivor.heard(), len(noted("done"))))
         survivor.tell()
         assert survivor.wait() == 0
         assert sorted(noted("acts")) == sorted(keys)
