@@ -46,9 +46,9 @@ TRIES = 6
 TIMED = frozenset({"audit.integrate", "output", "dbos _delete_workflows"})
 """What a thread does every so often: a busier machine, on which a play takes longer, sees more of them. One that never
 comes again in all tries is no point of the play; any other label must be reached."""
-AGAIN_EVERY = 3
+AGAIN_EVERY = 5
 """Of how many kills at a commit one is followed by a kill of the process that comes back."""
-FILE_KILLS = 60
+FILE_KILLS = 40
 """Kills at changes to files, beyond one at each place in the code that makes one."""
 RANDOM_KILLS = 40
 PROGRESS_S = 5.0
