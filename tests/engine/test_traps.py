@@ -1,5 +1,6 @@
 """Traps of DBOS and of SQLite that were measured once, kept as tests that run against each new release."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -189,6 +190,48 @@ def test_a_parked_row_is_not_taken_up_before_the_next_start(engine: Engine, work
     worker.wait_for(1)
     time.sleep(0.6)
     assert worker.seen == ["a"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("db", ["postgres"], indirect=True)
+def test_connections_that_break_strand_no_job(
+    engine: Engine, worker, db: Database, rows, eventually, often, monkeypatch
+):
+    """Postgres ends every connection again and again, through recovery, claims, work and ends: no job is stranded."""
+    monkeypatch.setattr(service, "RETRY_S_FIRST", 0.05)
+    monkeypatch.setattr(dispatch, "TAKEN_UP_MAX", 100)
+    done: set[str] = set()
+
+    def writes(job: service.Job) -> None:
+        with db.begin("work") as tx:
+            tx.conn.exec_driver_sql("UPDATE engine_epoch SET epoch = epoch")
+        done.add(job.key)
+
+    worker.does = writes
+    wanted = {f"early{number}" for number in range(20)}
+    with db.begin("claimed by a life before") as tx:
+        for key in wanted:
+            engine.enqueue(tx, "run", key, "1")
+        tx.conn.exec_driver_sql("UPDATE dbos.workflow_status SET status = 'PENDING', executor_id = 'node'")
+    killer = sa.create_engine(db.engine.url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    for number in range(80):
+        with contextlib.suppress(MandamusError):
+            engine.start({"run": worker})
+        with contextlib.suppress(MandamusError):
+            with db.begin("enqueue") as tx:
+                engine.enqueue(tx, "run", f"late{number}", "1")
+            wanted.add(f"late{number}")
+        time.sleep(0.001 * (number % 20))
+        with killer.connect() as conn:
+            conn.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+    killer.dispose()
+    if not engine.running:
+        assert engine.start({"run": worker})
+    eventually(lambda: wanted <= done, lambda: len(done))
+    eventually(lambda: set(rows().values()) <= {"SUCCESS"}, rows)
 
 
 @pytest.mark.parametrize("db", ["sqlite"], indirect=True)  # a Postgres server's disk cannot be filled from here
