@@ -49,7 +49,7 @@ def fits(data: bytes, listed: object) -> bool:
     return listed == {"sha256": _sha256(data), "size": len(data)}
 
 
-def signs(what: str, run: str, digest: Digest, signature: bytes, platform: Verifier) -> str:
+def signs(what: str, run: str, digest: Digest | None, signature: bytes, platform: Verifier) -> str:
     """What is wrong with a signature over a ``manifest`` or a ``seal``, or an empty text.
 
     ``OTHER`` when the signature is sound but not over this run and digest.
@@ -61,7 +61,7 @@ def signs(what: str, run: str, digest: Digest, signature: bytes, platform: Verif
     return "" if text == _text(what, run, digest) else OTHER
 
 
-def _text(what: str, run: str, digest: Digest) -> str:
+def _text(what: str, run: str, digest: Digest | None) -> str:
     return f"{FORMAT}\n{what}\n{run}\n{digest}\n"
 
 
