@@ -10,10 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from mandamus.audit import note
 from mandamus.audit.model import Verdict
 from mandamus.audit.signer import Signer
 from mandamus.evidence import archive
 from mandamus.evidence.manifest import MANIFEST, SIGNATURE
+from mandamus.kernel import canonical
 
 
 @pytest.fixture
@@ -160,6 +162,25 @@ def test_a_manifest_by_another_key_is_refused(whole, governed, bench):
     for name in (bench.platform.name, "log.example.com/other"):
         report = bench.check(bench.forged(governed.run, files, Signer(name, b"\x66" * 32)))
         assert (report.outcome, report.problems[0].file) == (Verdict.TAMPERED, SIGNATURE)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[]",
+        b'{"format":"evidence/2","run":"r","files":{}}',
+        b'{"format":"evidence/1","run":7,"files":{}}',
+        b'{"format":"evidence/1","run":"r","files":[]}',
+        b'{"format":"evidence/1"}',
+        b"{",
+    ],
+)
+def test_a_manifest_of_another_form(whole, governed, bench, content):
+    """What is no manifest lists nothing, also when it is signed."""
+    text = f"evidence/1\nmanifest\n{governed.run}\n{canonical.digest(content)}\n"
+    signed = note.sign(text, bench.platform)
+    report = bench.check(bench.zipped({**bench.files(whole), MANIFEST: content, SIGNATURE: signed}))
+    assert (report.outcome, [problem.file for problem in report.problems]) == (Verdict.TAMPERED, [MANIFEST])
 
 
 def test_the_manifest_of_another_run_does_not_fit(whole, room, sealed, bench):
