@@ -18,10 +18,29 @@ LOAD = 1
 EVALUATE = 2
 """Evaluate the slot's query; the payload is the input document, the reply is OPA's envelope."""
 
+ASK = 3
+"""Like `EVALUATE`, but an empty payload means that there is no input."""
+
+TRACE = 4
+"""Like `ASK`; the envelope holds the trace, too."""
+
+COVER = 5
+"""Like `ASK`; the envelope holds the lines that were covered, too."""
+
+COMPILE = 6
+"""Like `LOAD`, but the query is compiled against nothing: no rule is evaluated."""
+
+LENIENT = 7
+"""From now on a builtin that errs in this slot is undefined; the payload is `guard.lenient` of its query."""
+
+CHOOSE = 8
+"""Say what the function `opa.CHOSEN` gives in this slot from now on; the payload is JSON."""
+
 SLOT_DECIDE = 0
 SLOT_EXPLAIN = 1
 SLOT_PARSE = 2
-SLOTS = 3
+SLOT_GUARDED = 3
+SLOTS = 4
 
 _LENGTH = struct.Struct("<I")
 

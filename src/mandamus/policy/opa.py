@@ -8,8 +8,17 @@ from __future__ import annotations
 
 import ctypes
 
+from mandamus.policy import guard
+
+CHOSEN = "mandamus.chosen"
+"""A function without arguments, for queries that name it: it gives what the engine was told to (`Engine.choose`)."""
+
 _NEVER = b'{"point":""}'
 _ERROR = b'{"error"'
+_YES = b'{"result":true}'
+
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_char_p)
+"""A function of the host: handle, name, arguments as a JSON array; answers with memory that the library frees."""
 
 
 class Library:
@@ -24,6 +33,8 @@ class Library:
         self.add_policy = _bind(lib, "OpaAddPolicy", reply, handle, text, text)
         self.add_data = _bind(lib, "OpaAddData", reply, handle, text, text)
         self.eval_query = _bind(lib, "OpaEvalQuery", reply, handle, text, text, switch, switch)
+        self.register = _bind(lib, "OpaRegisterBuiltin", reply, handle, text, switch, _CALLBACK)
+        self.allocate = _bind(ctypes.CDLL(None), "malloc", ctypes.c_void_p, ctypes.c_size_t)
 
 
 class Engine:
@@ -36,13 +47,23 @@ class Engine:
         self._library = library
         self._handle = library.new()
         self._query = b""
+        self._lenient = b""
+        self._calls: list[bytes] = []
+        # The library calls them for as long as the engine lives.
+        self._hear = _CALLBACK(self._heard)
+        self._tell = _CALLBACK(self._told)
+        self._chosen = _YES
+        self._hears = False
 
-    def load(self, query: bytes, data: bytes, modules: list[tuple[bytes, bytes]]) -> bytes:
-        """Add everything and compile; the envelope of the first failure, else of the warm-up evaluation.
+    def load(self, query: bytes, data: bytes, modules: list[tuple[bytes, bytes]], *, warm: bool) -> bytes:
+        """Add everything and compile; the envelope of the first failure, else one that holds a result.
 
-        ``data`` is a JSON object or empty; without a query nothing is compiled.
+        ``data`` is a JSON object or empty; without a query nothing is compiled. A warm query has been asked once, about
+        a point without a name.
         """
         self._query = query
+        if CHOSEN.encode() in query:
+            self._call(self._library.register, CHOSEN.encode(), 0, self._tell)
         for name, text in modules:
             if b"\0" in name or b"\0" in text:
                 return b'{"error":{"code":"invalid_argument","message":"a module holds a NUL"}}'
@@ -53,14 +74,60 @@ class Engine:
             envelope = self._call(self._library.add_data, b"", data)
             if envelope.startswith(_ERROR):
                 return envelope
-        # No rule of the set runs for a point without a name: this compiles and evaluates nothing.
-        return self.evaluate(_NEVER) if query else b'{"result":true}'
+        if not query:
+            return _YES
+        # No rule of a set runs for a point without a name: this compiles and evaluates nothing.
+        return self.evaluate(_NEVER) if warm else self._call(self._library.eval_query, b"true", b"", 0, 0)
 
     def evaluate(self, data: bytes) -> bytes:
         """The envelope of the query for this input document, which must not be empty: OPA would see no input."""
         if not data or b"\0" in data:
             return b'{"error":{"code":"invalid_argument","message":"the input is empty or holds a raw NUL"}}'
-        return self._call(self._library.eval_query, self._query, data, 0, 0)
+        return self.ask(data)
+
+    def be_lenient(self, query: bytes) -> bytes:
+        """From now on a builtin that errs is undefined; ``query`` is `guard.lenient` of the one that was loaded."""
+        self._lenient = query
+        return _YES
+
+    def choose(self, value: bytes) -> bytes:
+        """What `CHOSEN` gives from now on: a JSON value. Unlike the input, no rule sees it, and nothing is compiled."""
+        self._chosen = b'{"result":' + value + b"}"
+        return _YES
+
+    def ask(self, data: bytes, *, cover: bool = False, trace: bool = False) -> bytes:
+        """The envelope of the query, with what was asked for beside the result; without ``data`` there is no input.
+
+        A lenient answer to a query in which a builtin erred is the bare result.
+        """
+        envelope = self._call(self._library.eval_query, self._query, data, int(cover), int(trace))
+        if self._lenient and guard.withheld(envelope):
+            return self._ask_leniently(data) or envelope
+        return envelope
+
+    def _ask_leniently(self, data: bytes) -> bytes | None:
+        if not self._hears:
+            # Only now, since the library compiles everything again after it.
+            self._call(self._library.register, guard.TOLD.encode(), guard.ARITY, self._hear)
+            self._hears = True
+        self._calls.clear()
+        given = self._call(self._library.eval_query, self._lenient, data, 0, 0)
+        if given.startswith(_ERROR) and not guard.withheld(given):
+            return given
+        return guard.envelope(self._calls)
+
+    def _heard(self, _handle: int, _name: bytes, arguments: bytes) -> int | None:
+        self._calls.append(arguments)
+        return self._given(_YES)
+
+    def _told(self, _handle: int, _name: bytes, _arguments: bytes) -> int | None:
+        return self._given(self._chosen)
+
+    def _given(self, answer: bytes) -> int | None:
+        memory: int | None = self._library.allocate(len(answer) + 1)
+        if memory:
+            ctypes.memmove(memory, answer + b"\0", len(answer) + 1)
+        return memory
 
     def close(self) -> None:
         """Give the modules' memory back."""

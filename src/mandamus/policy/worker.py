@@ -22,6 +22,8 @@ _PR_SET_NO_NEW_PRIVS = 38
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 
+_ASKED = {frames.ASK: (False, False), frames.TRACE: (False, True), frames.COVER: (True, False)}
+
 
 def main() -> None:
     """Entry: ``worker ROOT LIBRARY PARENT_PID MEMORY_BYTES CPU_S`` (`pool.command` writes it)."""
@@ -64,14 +66,22 @@ def _serve(library: Library, network: bytes, cpu_s: int) -> None:
         # Rolling: each request may use this much more than what was used before it, then SIGXCPU ends the process.
         resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + cpu_s, hard))
         engine = engines[slot]
-        if operation == frames.LOAD:
+        if operation in (frames.LOAD, frames.COMPILE):
             if engine is not None:
                 engine.close()
             engine = engines[slot] = Engine(library)
             query, data, *rest = frames.unpack(payload)
-            reply = engine.load(query, data, list(zip(rest[::2], rest[1::2], strict=True)))
+            modules = list(zip(rest[::2], rest[1::2], strict=True))
+            reply = engine.load(query, data, modules, warm=operation == frames.LOAD)
         elif operation == frames.EVALUATE and engine is not None:
             reply = engine.evaluate(payload)
+        elif operation == frames.LENIENT and engine is not None:
+            reply = engine.be_lenient(payload)
+        elif operation == frames.CHOOSE and engine is not None:
+            reply = engine.choose(payload)
+        elif operation in _ASKED and engine is not None:
+            cover, trace = _ASKED[operation]
+            reply = engine.ask(payload, cover=cover, trace=trace)
         else:
             os._exit(2)
         _send(sequence, operation, slot, reply)
