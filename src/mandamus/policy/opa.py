@@ -102,7 +102,7 @@ class Engine:
         """
         envelope = self._call(self._library.eval_query, self._query, data, int(cover), int(trace))
         if self._lenient and guard.withheld(envelope):
-            return self._ask_leniently(data) or envelope
+            return self._ask_leniently(data) or guard.stopped(envelope)
         return envelope
 
     def _ask_leniently(self, data: bytes) -> bytes | None:
