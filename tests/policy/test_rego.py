@@ -25,7 +25,7 @@ def parses(pool):
         ('package a\np["x"]', V0),
         ("package a\nimport future.keywords.in\np[x] { some x in [1] }", V0),
         ("package a\nimport future.keywords\np if { true }\nq[x] { x := 1 }", V0),
-        ("package a\nin = 1", V0),
+        ("package a\np = any([true])", V0),
         ("package a\nimport future.keywords.if\np if re_match(`a`, `a`)", V0),
         ("package a\nimport data.x\nimport data.x\np := x", V0),
         ("package a\nimport future.keywords.if\nf(input) := 1 if input.x", V0),
@@ -34,6 +34,8 @@ def parses(pool):
         ("package a\np := 1", V1),
         ("package a\nimport future.keywords\np contains x if some x in [1]", V1),
         ("package a\nimport rego.v1\np if re_match(`a`, `a`)", V1),
+        ("package a\np if any([true])", V1),
+        ("package a\ninput := 1", V1),
     ],
 )
 def test_the_version_is_found_per_file(parses, text, version):
@@ -52,6 +54,8 @@ def test_the_version_is_found_per_file(parses, text, version):
         ("package a\np if {", V1, 2),
         ("package a\nq { true }\np[x] { x := 0 0 }", V0, 3),
         ("package a\np { else }", V0, 2),
+        ("package a\np { true }\nin = 1", V0, 3),
+        ("package a\ncontains[x] { x := 1 }", V0, 2),
     ],
 )
 def test_a_file_that_is_right_in_no_version_is_refused(parses, text, version, line):

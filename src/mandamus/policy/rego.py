@@ -46,19 +46,22 @@ def translate(path: str, text: str, version: RegoVersion, parses: Parses) -> Tra
 
 def _parsed(path: str, text: str, parses: Parses) -> Translated:
     """A file that parses may still use what v1 dropped, and compile only as v0."""
-    if rego_v0.says_v1(text):
-        return Translated(text, RegoVersion.V1)
-    as_v0 = rego_v0.rewrite(text)
-    if as_v0 == text or parses(path, as_v0) is not None:
-        return Translated(text, RegoVersion.V1)
-    return Translated(as_v0, RegoVersion.V0)
+    if rego_v0.looks_v0(text):
+        as_v0 = _as_v0(path, text, parses)
+        if as_v0.refusal is None:
+            return as_v0
+    return Translated(text, RegoVersion.V1)
 
 
 def _as_v0(path: str, text: str, parses: Parses) -> Translated:
     made = rego_v0.rewritten(text)
     refusal = parses(path, made.text)
-    if refusal is None:
+    if refusal is None and not made.lost:
         return Translated(made.text, RegoVersion.V0)
+    if refusal is None:
+        # Under another name, whoever asks for the rule by its own would silently find nothing.
+        told = "; ".join(f"{path}:{line}: rego_parse_error: v1 has no rule called {name}" for line, name in made.lost)
+        refusal = Refusal("parse_error", told)
     return Translated(text, RegoVersion.V0, Refusal(refusal.code, _in_original(refusal.message, made)))
 
 

@@ -17,11 +17,15 @@ from mandamus.policy.rego_v0_scan import Source, scan
 
 @dataclass(frozen=True)
 class Rewritten:
-    """The v1 text and how it was made, to find the way back from its columns."""
+    """The v1 text and how it was made, to find the way back from its columns.
+
+    ``lost`` are rules, as line and name, that v1 cannot call so; in ``text`` they have another name.
+    """
 
     text: str
     original: str
     edits: Sequence[Edit]
+    lost: Sequence[tuple[int, str]] = ()
 
     def column(self, line: int, column: int) -> int:
         """The original's column of a place in the rewritten text; lines and columns count from 1."""
@@ -51,7 +55,8 @@ def rewritten(text: str) -> Rewritten:
     syntax = list(_syntax(module))
     found = dict.fromkeys((*syntax, *names.edits(module, old=bool(syntax))))
     edits = sorted(found, key=lambda edit: (edit.at, edit.end))
-    return Rewritten(_apply(text, edits), text, edits)
+    lost = [(text.count("\n", 0, token.at) + 1, token.text) for token in names.lost(module)]
+    return Rewritten(_apply(text, edits), text, edits, lost)
 
 
 def looks_v0(text: str) -> bool:
@@ -63,11 +68,6 @@ def looks_v0(text: str) -> bool:
     imported = names.imported_keywords(module)
     said = {module.source.word(index) for index in module.keywords}
     return said <= imported and not names.says_v1(module) and rewrite(text) != text
-
-
-def says_v1(text: str) -> bool:
-    """Whether the text itself says that it is v1: it imports ``rego.v1``."""
-    return names.says_v1(read(scan(text)))
 
 
 def _line_start(text: str, line: int) -> int:

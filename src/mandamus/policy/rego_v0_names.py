@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mandamus.policy.rego_v0_rules import Module, Rule
-from mandamus.policy.rego_v0_scan import RESERVED, WORD, Source
+from mandamus.policy.rego_v0_scan import RESERVED, WORD, Source, Token
 
 SUFFIX = "_v0"
 """Behind a name that v1 does not allow. Files of one set call each other, so it must be the same in all of them."""
@@ -44,6 +44,15 @@ def edits(module: Module, *, old: bool) -> Iterator[Edit]:
     yield from _imports(module, taken)
     yield from _shadows(module)
     yield from _builtins(module)
+
+
+def lost(module: Module) -> Iterator[Token]:
+    """Names of rules that v1 does not allow, but for functions: of those every call is found and renamed."""
+    taken = _taken(module)
+    for rule in module.rules:
+        bare = rule.arguments is None and not _keyed(module.source, rule)
+        if bare and module.source.word(rule.name) in taken & (KEYWORDS | _ROOTS):
+            yield module.source.tokens[rule.name]
 
 
 def says_v1(module: Module) -> bool:
