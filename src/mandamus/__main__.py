@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mandamus.cli.main import late
+from mandamus.cli.late import late
 from mandamus.cli.main import main as run
 from mandamus.cli.session import Handed, Say
 
@@ -20,6 +20,7 @@ from mandamus.cli.session import Handed, Say
 _settings = late("mandamus.settings:load")
 _talk = late("mandamus.bootstrap.talk:talk")
 _executors = late("mandamus.bootstrap.tools:load_executors")
+_engine = late("mandamus.bootstrap.house:policy_engine")
 _house = late("mandamus.bootstrap.house:open_house")
 _story = late("mandamus.demo.story:tell")
 
@@ -34,6 +35,7 @@ def main() -> None:
         environ=environ,
         monotonic_s=time.monotonic,
         validators=partial(_validators, environ),
+        policy_engine=partial(_policy_engine, environ),
         demo=partial(_demo, environ),
     )
     sys.exit(run(handed))
@@ -47,6 +49,10 @@ def _open_house(environ: Mapping[str, str], home: Path, as_user: str | None) -> 
 
 def _validators(environ: Mapping[str, str]) -> Any:
     return _executors(_settings(environ), environ).validators()
+
+
+def _policy_engine(environ: Mapping[str, str]) -> Any:
+    return _engine(_settings(environ))
 
 
 def _demo(environ: Mapping[str, str], say: Say, keep: bool) -> Any:  # noqa: FBT001 - the door's signature

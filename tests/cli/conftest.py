@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from mandamus.bootstrap.house import open_house
+from mandamus.bootstrap.house import open_house, policy_engine
 from mandamus.bootstrap.tools import load_executors
 from mandamus.cli.main import main
 from mandamus.cli.session import Handed
@@ -151,6 +151,7 @@ class Shell:
             environ=self.environ,
             monotonic_s=time.monotonic,
             validators=lambda: load_executors(Settings(), self.environ).validators(),
+            policy_engine=lambda: policy_engine(Settings()),
             demo=_no_demo,
         )
 

@@ -11,6 +11,7 @@ import pytest
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.kernel.access import OWNER, Subject
+from mandamus.kernel.attachment import Attached
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.ids import Digest, Entropy, Ids
 from mandamus.policy import bundle, check
@@ -98,7 +99,7 @@ def made(write: Write, pool: WorkerPool) -> Made:
         tree = bundle.read(write(files))
         found = check.check(tree, pool)
         assert found.problems == ()
-        return bundle.unpack(bundle.pack(tree.files, found.entries))
+        return bundle.unpack(bundle.pack(tree.files, found.entries, tree.options, found.modules))
 
     return make
 
@@ -121,7 +122,7 @@ def publish(policy: Policy, sqlite_database: Database, write: Write, who: Subjec
 
     def published(files: Mapping[str, str]) -> Digest:
         with sqlite_database.begin("test.publish") as tx:
-            made: PolicySet = policy.publish(tx, who, write(files))
+            made: PolicySet = policy.publish(tx, who, policy.read(write(files)))
         return made.digest
 
     return published
@@ -132,6 +133,9 @@ def decide(policy: Policy) -> Callable[..., Verdict]:
     """Decide at the plan point of a protected environment."""
 
     def decided(document, sets, point=Point.PLAN, *, protected=True) -> Verdict:
-        return policy.decide(point, document, sets, protected=protected, now_us=SYSTEM_NOW_US)
+        attached = [each if isinstance(each, Attached) else Attached(each) for each in sets]
+        return policy.decide(
+            point, document, attached, protected=protected, now_us=SYSTEM_NOW_US, environment="prod"
+        )
 
     return decided

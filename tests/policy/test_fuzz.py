@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mandamus.kernel.attachment import Attached
 from mandamus.kernel.ids import Ids
 from mandamus.policy.engine import Inspection
 from mandamus.policy.model import Outcome, Point
@@ -77,7 +78,7 @@ def answers(sqlite_database, blobs, audit, real_clock, entropy, publish):
 
     def answered(value: Any) -> Outcome:
         evaluator.value = value
-        return policy.decide(Point.PLAN, {}, [digest], protected=True, now_us=0).outcome
+        return policy.decide(Point.PLAN, {}, [Attached(digest)], protected=True, now_us=0).outcome
 
     return answered
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from mandamus.kernel.attachment import Attached, Level
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.policy import judge
+from mandamus.kernel.ids import ExemptionId
+from mandamus.policy import bundle, judge
 from mandamus.policy.judge import APPROVALS_MAX, depth_exceeds
-from mandamus.policy.model import NO_SET, Point, Requirement, Violation
+from mandamus.policy.model import NO_SET, RULE, Entry, Exemption, Point, Requirement, Said, Violation
 
 PLACE = ("p.rego", 7)
+HARD = Attached(NO_SET)
 
 
-def judged(**found):
-    return judge.judge(Point.PLAN, found, NO_SET, lambda _rule, _member: PLACE)
+def said(point="plan", **found):
+    return [Said(rule, f"mandamus.{point}.{rule}", member) for rule, members in found.items() for member in members]
+
+
+def judged(attached=HARD, point=Point.PLAN, spare=lambda _violation: "", **found):
+    return judge.judge(point, said(point.value, **found), attached, lambda _rule, _member: PLACE, spare)
 
 
 def refused(**found) -> str:
@@ -85,12 +94,11 @@ def test_a_member_of_another_form_is_named(found, words):
 def test_violations_come_in_the_order_of_their_places():
     """By file, then line, then text, whatever the order of OPA's set; and warnings apart from them."""
     places = {"c": ("b.rego", 1), "b": ("a.rego", 2), "a": ("a.rego", 2), "d": ("a.rego", 1)}
-    found = judge.judge(
-        Point.STEP, {"deny": list("cbad"), "warn": ["d"]}, NO_SET, lambda _rule, member: places[str(member)]
-    )
+    members = said("step", deny=list("cbad"), warn=["d"])
+    found = judge.judge(Point.STEP, members, HARD, lambda _rule, member: places[str(member)], lambda _violation: "")
     assert [violation.msg for violation in found.violations] == ["d", "a", "b", "c"]
-    assert found.warnings == (Violation("mandamus.step.warn", "d", "a.rego", 1),)
-    assert found.requires == ()
+    assert found.warnings == [Violation("mandamus.step.warn", "d", "a.rego", 1)]
+    assert found.requires == []
 
 
 def test_a_text_and_an_object_with_only_a_text_say_the_same():
@@ -109,37 +117,95 @@ def test_what_a_policy_adds_is_kept():
     )
 
 
-VALUE = {"deny": [["set", ["a"]]], "require_approval": [], "warn": []}
+ENTRY = Entry("plan", "mandamus.plan.deny", f"v := {RULE}", "deny")
+
+
+def bundled():
+    return bundle.unpack(bundle.pack({"p.rego": "package mandamus.plan"}, [ENTRY]))
 
 
 def test_members_are_those_of_defined_sets():
-    """A rule that the set does not have may be undefined; one that it has may not."""
-    assert judge.members(Point.PLAN, VALUE, ("deny",)) == {"deny": ["a"]}
+    """A rule that the set has and that gives nothing is trouble, not silence."""
+    assert judge.said(bundled(), [ENTRY], {"mandamus.plan.deny": [["set", ["a"]]]}) == [
+        Said("deny", "mandamus.plan.deny", "a")
+    ]
     with pytest.raises(MandamusError) as caught:
-        judge.members(Point.PLAN, VALUE, ("deny", "warn"))
+        judge.said(bundled(), [ENTRY], {"mandamus.plan.deny": []})
     assert caught.value.context["fault"] == "undefined"
-    assert caught.value.message == "data.mandamus.plan.warn is undefined"
+    assert caught.value.message == "data.mandamus.plan.deny is undefined"
 
 
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ({**VALUE, "allow": True}, "does not name the rules"),
-        ({"deny": [], "warn": []}, "does not name the rules"),
-        ({**VALUE, "deny": [["array", []]]}, "data.mandamus.plan.deny is of type array, not a set"),
-        ({**VALUE, "deny": [["set", {}]]}, "data.mandamus.plan.deny is of type set, not a set"),
-        ({**VALUE, "deny": [["set", []], ["set", []]]}, "data.mandamus.plan.deny has no type"),
-        ({**VALUE, "deny": [["set"]]}, "data.mandamus.plan.deny has no type"),
-        ({**VALUE, "deny": [[7, []]]}, "data.mandamus.plan.deny has no type"),
-        ({**VALUE, "deny": None}, "data.mandamus.plan.deny has no type"),
+        ([["array", []]], "data.mandamus.plan.deny is of type array, not a set"),
+        ([["set", {}]], "data.mandamus.plan.deny is of type set, not a set"),
+        ([["set", []], ["set", []]], "data.mandamus.plan.deny is of type set, not a set"),
+        ([[7, []]], "data.mandamus.plan.deny is of type 7, not a set"),
+        ([["set"]], "does not say what mandamus.plan.deny is"),
+        (["set"], "does not say what mandamus.plan.deny is"),
+        (None, "does not say what mandamus.plan.deny is"),
+        ({}, "does not say what mandamus.plan.deny is"),
     ],
 )
 def test_a_value_of_another_form_is_refused(value, words):
     """Only one type and one value, and only a set."""
     with pytest.raises(MandamusError) as caught:
-        judge.members(Point.PLAN, value, ())
+        judge.said(bundled(), [ENTRY], {"mandamus.plan.deny": value})
     assert caught.value.context["fault"] == "shape_invalid"
     assert words in caught.value.message
+
+
+OWNERS = {"security": 2}
+
+
+def test_an_advisory_set_only_warns():
+    """Its no is a warning, and so is what it would ask people for."""
+    found = judged(Attached(NO_SET, "a", Level.ADVISORY), deny=["no"], require_approval=[{"group": "x"}])
+    assert [v.msg for v in found.warnings] == ["approval by x", "no"]
+    assert (found.violations, found.requires) == ([], [])
+
+
+def test_a_shadow_set_changes_nothing():
+    """What it says is kept and is neither a no, nor a warning, nor a question."""
+    found = judged(Attached(NO_SET, "a", Level.SHADOW), deny=["no"], warn=["hm"], require_approval=[{}])
+    assert {v.msg for v in found.spared} == {"no", "hm", "approval by the approvers"}
+    assert (found.violations, found.warnings, found.requires) == ([], [], [])
+
+
+@pytest.mark.parametrize("point", list(Point))
+def test_a_soft_mandatory_no_asks_its_owners_where_a_plan_can_be_bound(point):
+    """Elsewhere, and without owners, it is a plain no."""
+    found = judged(Attached(NO_SET, "a", Level.SOFT, OWNERS), point, deny=["no"])
+    if point in (Point.STEP, Point.PLAN, Point.APPLY):
+        (asked,) = found.requires
+        assert (asked.group, asked.count, asked.override) == ("security", 2, True)
+        assert asked.msg == f"override of mandamus.{point}.deny: no"
+        assert ([v.msg for v in found.spared], found.violations) == (["no"], [])
+    else:
+        assert ([v.msg for v in found.violations], found.requires) == (["no"], [])
+    alone = judged(Attached(NO_SET, "a", Level.SOFT), point, deny=["no"])
+    assert ([v.msg for v in alone.violations], alone.requires) == (["no"], [])
+
+
+def test_an_exempted_no_is_spared_at_every_level():
+    """The exemption's id stands with it; warnings need none."""
+    for level in Level:
+        found = judged(Attached(NO_SET, "a", level, OWNERS), spare=lambda _v: "exm_1", deny=["no"], warn=["hm"])
+        assert [(v.msg, v.exemption) for v in found.spared if v.msg == "no"] == [("no", "exm_1")]
+        assert (found.violations, found.requires) == ([], [])
+
+
+def test_an_exemption_is_about_one_rule_and_address():
+    """Another set, rule or address is not spared, nor is a violation that names no address."""
+    one = Exemption(ExemptionId("exm_1"), "prod", "a", "r.deny", "x", "ada", "why", 0, 10)
+    violation = Violation("r.deny", "no", "p.rego", 1, address="x")
+    assert one.spares("a", violation)
+    assert not one.spares("b", violation)
+    assert not one.spares("a", replace(violation, rule="r.warn"))
+    assert not one.spares("a", replace(violation, address=""))
+    assert replace(one, address="").spares("a", replace(violation, address=""))
+    assert (one.active(9), one.active(10), replace(one, ended_us=5).active(6)) == (True, False, False)
 
 
 @pytest.mark.parametrize(

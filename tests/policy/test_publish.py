@@ -27,15 +27,15 @@ def test_a_sound_set_has_no_problems(policy, write):
         "data.json": '{"a": 1}',
         "README.md": "not policy",
     }
-    assert policy.check_directory(write(files)) == []
+    assert policy.problems(policy.read(write(files))) == []
 
 
 def test_the_digest_is_the_content(policy, write, sqlite_database, who, blobs):
     """The same files give the same set wherever they lie; publishing again adds nothing; one byte changes it."""
     with sqlite_database.begin("test") as tx:
-        first = policy.publish(tx, who, write({"a.rego": GOOD, "a_test.rego": "package a_test\n", "x.txt": "no"}))
-        again = policy.publish(tx, who, write({"a_test.rego": "package a_test\n", "a.rego": GOOD}))
-        other = policy.publish(tx, who, write({"a.rego": GOOD + "\n"}))
+        first = policy.publish(tx, who, policy.read(write({"a.rego": GOOD, "a_test.rego": "package a_test\n", "x.txt": "no"})))
+        again = policy.publish(tx, who, policy.read(write({"a_test.rego": "package a_test\n", "a.rego": GOOD})))
+        other = policy.publish(tx, who, policy.read(write({"a.rego": GOOD + "\n"})))
     assert first == again
     assert first.files == ("a.rego", "a_test.rego")
     assert first.digest != other.digest
@@ -55,7 +55,7 @@ def test_every_syntax_error_is_told_at_once(policy, write):
         "b.rego": "package mandamus.plan\n\n\tdeny[msg] { msg := 1 }\n",
         "c.rego": GOOD,
     }
-    assert findings(policy.check_directory(write(files))) == [
+    assert findings(policy.problems(policy.read(write(files)))) == [
         ("a.rego", 5, 3, "rego_parse_error"),
         ("b.rego", 3, 2, "rego_parse_error"),
         ("b.rego", 3, 2, "rego_parse_error"),
@@ -73,21 +73,21 @@ def test_every_syntax_error_is_told_at_once(policy, write):
 )
 def test_compile_errors_have_a_place(policy, write, rule, line, col, code):
     """What OPA's compiler refuses is a finding with the file, the line and OPA's own code."""
-    problems = policy.check_directory(write({"sub/p.rego": f"package mandamus.plan\n\n{rule}\n"}))
+    problems = policy.problems(policy.read(write({"sub/p.rego": f"package mandamus.plan\n\n{rule}\n"})))
     assert ("p.rego", line, col, code) in findings(problems)
     assert all(p.file.endswith("sub/p.rego") for p in problems)
 
 
 def test_an_error_in_a_test_file_counts(policy, write):
     """A test that does not compile stops the set, although tests do not judge."""
-    problems = policy.check_directory(write({"p.rego": GOOD, "p_test.rego": "package t\n\ntest_x if nobody(1)\n"}))
+    problems = policy.problems(policy.read(write({"p.rego": GOOD, "p_test.rego": "package t\n\ntest_x if nobody(1)\n"})))
     assert findings(problems) == [("p_test.rego", 3, 1, "rego_type_error")]
 
 
 def test_publish_raises_with_every_line(policy, write, sqlite_database, who):
     """Publishing a bad set raises policy_invalid whose text is one line per finding, and stores nothing."""
     with pytest.raises(MandamusError) as caught, sqlite_database.begin("test") as tx:
-        policy.publish(tx, who, write({"a.rego": "package mandamus.plan\n\nx := \n", "b.rego": "package"}))
+        policy.publish(tx, who, policy.read(write({"a.rego": "package mandamus.plan\n\nx := \n", "b.rego": "package"})))
     assert caught.value.code is Code.POLICY_INVALID
     assert "a.rego:4:4: rego_parse_error" in caught.value.message
     assert "b.rego:1:" in caught.value.message
@@ -118,7 +118,7 @@ FORBIDDEN = [
 @pytest.mark.parametrize(("rule", "line", "col"), FORBIDDEN)
 def test_a_builtin_that_is_not_reproducible_is_refused(policy, write, rule, line, col):
     """I/O, randomness and the machine's clock are refused wherever they are written, with their place."""
-    problems = policy.check_directory(write({"p.rego": f"package mandamus.plan\n\n{rule}\n"}))
+    problems = policy.problems(policy.read(write({"p.rego": f"package mandamus.plan\n\n{rule}\n"})))
     if line == 0:
         assert problems
     else:
@@ -131,7 +131,7 @@ def test_an_import_does_not_hide_a_builtin(policy, write):
         "p.rego": 'package mandamus.plan\n\nimport data.lib.time\n\ndeny contains "x" if time.now_ns(input) > 1\n',
         "lib.rego": "package lib.time\n\nnow_ns(x) := x.n\n",
     }
-    assert findings(policy.check_directory(write(files))) == [("p.rego", 5, 22, "builtin_forbidden")]
+    assert findings(policy.problems(policy.read(write(files)))) == [("p.rego", 5, 22, "builtin_forbidden")]
 
 
 def test_text_that_only_looks_like_a_builtin_is_fine(policy, write):
@@ -145,13 +145,13 @@ deny contains "http.send is not allowed" if {
 	trace("told")
 }
 """
-    assert policy.check_directory(write({"p.rego": rules})) == []
+    assert policy.problems(policy.read(write({"p.rego": rules}))) == []
 
 
 def test_tests_may_use_what_rules_may_not(policy, write):
     """A test may replace a forbidden builtin; only what judges must be reproducible."""
     test = 'package t\n\ntest_x if { data.mandamus.plan.deny with http.send as {"status": 1} }\n'
-    assert policy.check_directory(write({"p.rego": GOOD, "p_test.rego": test})) == []
+    assert policy.problems(policy.read(write({"p.rego": GOOD, "p_test.rego": test}))) == []
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_tests_may_use_what_rules_may_not(policy, write):
 )
 def test_a_set_that_can_never_fire_is_refused(policy, write, files, code, line, hint):
     """A set that gives no point anything to say, or nearly does, is told what was probably meant."""
-    (problem,) = policy.check_directory(write(files))
+    (problem,) = policy.problems(policy.read(write(files)))
     assert (problem.code, problem.line) == (code, line)
     assert hint in problem.remedy
     assert problem.message
@@ -181,12 +181,12 @@ def test_links_do_not_leave_the_set(policy, write, tmp_path):
     outside.write_text(GOOD)
     directory = write({"real.rego": GOOD, "sub/x.rego": "package lib.x\n"})
     (directory / "inside.rego").symlink_to("real.rego")
-    assert policy.check_directory(directory) == []
+    assert policy.problems(policy.read(directory)) == []
     (directory / "leaves.rego").symlink_to(outside)
     (directory / "gone.rego").symlink_to(directory / "nothing.rego")
     (directory / "round.rego").symlink_to("round.rego")
     (directory / "folder").symlink_to(tmp_path)
-    codes = {p.file.rpartition("/")[2]: p.code for p in policy.check_directory(directory)}
+    codes = {p.file.rpartition("/")[2]: p.code for p in policy.problems(policy.read(directory))}
     assert codes == {
         "leaves.rego": "link_refused",
         "gone.rego": "file_invalid",
@@ -201,7 +201,7 @@ def test_files_that_are_no_policy_text(policy, write):
     (directory / "latin.rego").write_bytes(b"package a\n# \xe9\n")
     (directory / "big.rego").write_bytes(b"#" * (bundle.FILE_BYTES_MAX + 1))
     os.mkfifo(directory / "pipe.rego")
-    problems = policy.check_directory(directory)
+    problems = policy.problems(policy.read(directory))
     assert {p.code for p in problems} == {"file_invalid"}
     assert sorted(p.file.rpartition("/")[2].strip("'") for p in problems) == [
         "a:1.rego",
@@ -215,7 +215,7 @@ def test_files_that_are_no_policy_text(policy, write):
 
 def test_a_missing_directory_is_told(policy, tmp_path):
     """A directory that is not there is a finding that names it."""
-    problems = policy.check_directory(tmp_path / "nothing")
+    problems = policy.problems(policy.read(tmp_path / "nothing"))
     assert problems[0].code == "file_invalid"
     assert str(tmp_path / "nothing") in str(problems[0])
 
@@ -233,12 +233,12 @@ def test_a_missing_directory_is_told(policy, tmp_path):
 )
 def test_data_that_says_two_things_is_refused(policy, write, files):
     """Data must be an object, say each thing once, and may not stand where the rules stand."""
-    problems = policy.check_directory(write({"p.rego": GOOD, **files}))
+    problems = policy.problems(policy.read(write({"p.rego": GOOD, **files})))
     assert [p.code for p in problems] == ["data_invalid"]
 
 
 def test_lines_of_problems_do_not_depend_on_order(policy, write):
     """Findings come sorted by file, so that two checks of one directory read the same."""
     files = {f"{name}.rego": "package mandamus.plan\n\nx := \n" for name in "cab"}
-    found = [p.file for p in policy.check_directory(write(files))]
+    found = [p.file for p in policy.problems(policy.read(write(files)))]
     assert all(a <= b for a, b in pairwise(found))

@@ -11,6 +11,7 @@ from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.kernel import canonical
 from mandamus.kernel.access import MEMBER, Subject
+from mandamus.kernel.attachment import Attached
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import DecisionId, Ids, RunId
 from mandamus.policy.model import Outcome, Point
@@ -39,7 +40,7 @@ def policy(database, blobs, home, clock, entropy, pool, real_clock) -> Policy:
 @pytest.fixture
 def digest(database, policy, who, write):
     with database.begin("publish") as tx:
-        return policy.publish(tx, who, write({"plan.rego": RULES})).digest
+        return policy.publish(tx, who, policy.read(write({"plan.rego": RULES}))).digest
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def judge(policy, digest):
     """A verdict of the rules above."""
 
     def judged(at_us=NOW_US, **document):
-        return policy.decide(Point.PLAN, {"f": Decimal("1.10"), **document}, [digest], protected=True, now_us=at_us)
+        return policy.decide(Point.PLAN, {"f": Decimal("1.10"), **document}, [Attached(digest, "base")], protected=True, now_us=at_us)
 
     return judged
 
@@ -164,7 +165,7 @@ def test_reading_a_decision_needs_the_permission(database, policy, who, judge):
 def test_publishing_needs_the_permission(database, policy, write):
     """A member of the home may read policy, not make it: nothing is stored, in a transaction of others either."""
     with pytest.raises(MandamusError) as caught, database.begin("publish") as tx:
-        policy.publish(tx, Subject("eve", "os-user", frozenset(), MEMBER), write({"plan.rego": RULES}))
+        policy.publish(tx, Subject("eve", "os-user", frozenset(), MEMBER), policy.read(write({"plan.rego": RULES})))
     assert caught.value.code is Code.FORBIDDEN
     assert count(database, policy_set) == 0
 
@@ -181,9 +182,9 @@ def test_a_set_is_published_once_on_each_database(database, policy, who, write, 
 def test_a_set_that_was_rolled_back_can_be_published_again(database, policy, who, write):
     """The snapshot's blob may outlive a failed transaction; the row and the event do not."""
     with pytest.raises(RuntimeError), database.begin("publish") as tx:
-        policy.publish(tx, who, write({"plan.rego": RULES}))
+        policy.publish(tx, who, policy.read(write({"plan.rego": RULES})))
         raise RuntimeError
     assert count(database, policy_set) == 0
     with database.begin("publish") as tx:
-        policy.publish(tx, who, write({"plan.rego": RULES}))
+        policy.publish(tx, who, policy.read(write({"plan.rego": RULES})))
     assert count(database, policy_set) == 1

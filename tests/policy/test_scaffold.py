@@ -13,9 +13,9 @@ def rules(tmp_path, policy, sqlite_database, who):
     """The published set of a new project."""
     scaffold.write(tmp_path, scaffold.files("ada", terraform=True))
     folder = tmp_path / "policies" / "base"
-    assert policy.check_directory(folder) == []
+    assert policy.problems(policy.read(folder)) == []
     with sqlite_database.begin("publish") as tx:
-        return policy.publish(tx, who, folder).digest
+        return policy.publish(tx, who, policy.read(folder)).digest
 
 
 def plan(*, protected: bool, executor: str = "terraform", **change: object) -> dict[str, object]:

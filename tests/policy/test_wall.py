@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mandamus.policy import bundle
-from mandamus.policy.model import Bundle
+from mandamus.policy.model import RULE, Bundle, Entry
 from mandamus.policy.pool import Limits, WorkerPool
 
 GREETS = """
@@ -24,7 +24,7 @@ os.read(0, 1)
 
 def unchecked(rules: str) -> Bundle:
     """A set that never passed `check`: what the walls are for."""
-    entries = {"plan": ("deny",)}
+    entries = [Entry("plan", "mandamus.plan.deny", f"v := {RULE}", "deny")]
     return bundle.unpack(bundle.pack({"p.rego": f"package mandamus.plan\n\n{rules}\n"}, entries))
 
 

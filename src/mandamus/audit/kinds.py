@@ -27,7 +27,31 @@ class Kind(Enum):
         "An environment was declared or changed",
     )
     IDENTITY_APPLIED = ("identity.applied", frozenset({"users", "groups"}), "Users and groups were declared or changed")
-    POLICY_PUBLISHED = ("policy.published", frozenset({"set", "files"}), "A policy set was published")
+    PROJECT_APPLIED = (
+        "project.applied",
+        frozenset({"project", "digest", "previous"}),
+        "A project was registered or changed",
+    )
+    POLICY_PUBLISHED = (
+        "policy.published",
+        frozenset({"set", "files", "name", "version"}),
+        "A version of a policy set was published",
+    )
+    POLICY_BACKTESTED = (
+        "policy.backtested",
+        frozenset({"report", "base", "candidate", "decisions", "deny_to_allow", "allow_to_deny"}),
+        "A candidate was tried on the decisions that its set had made",
+    )
+    EXEMPTION_GRANTED = (
+        "exemption.granted",
+        frozenset({"exemption", "environment", "set", "rule", "address", "until_us"}),
+        "A rule stopped to bind in an environment for a while",
+    )
+    EXEMPTION_ENDED = (
+        "exemption.ended",
+        frozenset({"exemption", "environment", "set", "rule", "address", "until_us"}),
+        "An exemption was taken back before its time",
+    )
 
     RUN_REQUESTED = (
         "run.requested",

@@ -162,8 +162,7 @@ def _house(
 ) -> House:
     ids = Ids(clock, os.urandom)
     blobs = Blobs(home / "blobs", keys, os.urandom)
-    limits = Limits(decide_s=settings.policy_deadline_ms / 1000, workers_per_set=settings.policy_workers)
-    pool = WorkerPool(clock, limits, worker_command(limits))
+    pool = _pool(settings, clock)
     policy = Policy(db, blobs, audit, pool, clock, ids)
     catalog = Catalog(db, blobs, audit, clock, tools.validators())
     engine = Engine(db, home / "engine.lock", NODE, clock)
@@ -201,6 +200,16 @@ def _house(
         named=(policy.named_blobs, rooms.states.named_blobs),
     )
     return House(home, who, rooms, Runs(rooms), Configure(db, identity, catalog, policy), doctor, pool)
+
+
+def policy_engine(settings: Settings) -> WorkerPool:
+    """OPA by itself, for commands that work on policy texts and need no home."""
+    return _pool(settings, SystemClock())
+
+
+def _pool(settings: Settings, clock: Clock) -> WorkerPool:
+    limits = Limits(decide_s=settings.policy_deadline_ms / 1000, workers_per_set=settings.policy_workers)
+    return WorkerPool(clock, limits, worker_command(limits))
 
 
 def _engine(settings: Settings, home: Path) -> Any:

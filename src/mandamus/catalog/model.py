@@ -12,12 +12,14 @@ from mandamus.catalog import expression, inputs
 from mandamus.catalog.expression import Scope, Template
 from mandamus.catalog.inputs import InputSpec
 from mandamus.kernel import canonical
+from mandamus.kernel.attachment import Attached, attached_from
 from mandamus.kernel.document import Position
 from mandamus.kernel.ids import Digest
 from mandamus.secrets import model as secrets
 from mandamus.secrets.model import SecretRef
 
 ENVIRONMENT_FORMAT = "environment/1"
+PROJECT_FORMAT = "project/1"
 
 _JUDGES = frozenset({"policies", "approvers", "approval_ttl_s"})
 
@@ -109,21 +111,57 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Environment:
-    """A named target. ``policies`` are digests of policy sets, ``approvers`` a number of people by group.
+class Project:
+    """A registered source: the folder its runs come from, and the policy sets that judge them beside the environment's.
 
-    ``applied_by`` is the user who last changed it: a maker of every run in it, and no part of the digest.
+    ``applied_by`` is the user who last changed it, a maker of its runs, and no part of the digest.
+    """
+
+    name: str
+    root: str
+    policies: tuple[Attached, ...] = ()
+    applied_by: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As stored."""
+        policies = [attached.to_json() for attached in self.policies]
+        return {"format": PROJECT_FORMAT, "name": self.name, "root": self.root, "policies": policies}
+
+    @functools.cached_property
+    def digest(self) -> Digest:
+        """Digest of its canonical bytes."""
+        return canonical.digest_of(self.to_json())
+
+
+def project_from(data: bytes, applied_by: str) -> Project:
+    """Rebuild a project from its canonical bytes and the user who applied them."""
+    value = canonical.loads(data)
+    return Project(value["name"], value["root"], tuple(attached_from(each) for each in value["policies"]), applied_by)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A named target. ``policies`` are the attached policy sets, ``approvers`` a number of people by group.
+
+    ``applied_by`` is the user who last changed it: a maker of every run in it, and no part of the digest. Nor is
+    ``project``, the project whose run it is looked at for.
     """
 
     name: str
     protected: bool = False
     vars: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, SecretRef] = field(default_factory=dict)
-    policies: tuple[Digest, ...] = ()
+    policies: tuple[Attached, ...] = ()
     approvers: Mapping[str, int] = field(default_factory=dict)
     approval_ttl_s: int = 86_400
     pool: Pool = field(default_factory=Pool)
     applied_by: str = ""
+    project: Project | None = None
+
+    @property
+    def judged_by(self) -> tuple[Attached, ...]:
+        """The policy sets of the environment and of the project."""
+        return self.policies + (self.project.policies if self.project else ())
 
     def to_json(self) -> dict[str, Any]:
         """As stored; its canonical bytes are what the digest is of."""
@@ -133,7 +171,7 @@ class Environment:
             "protected": self.protected,
             "vars": dict(self.vars),
             "secrets": {name: ref.to_json() for name, ref in self.secrets.items()},
-            "policies": list(self.policies),
+            "policies": [attached.to_json() for attached in self.policies],
             "approvers": dict(self.approvers),
             "approval_ttl_s": self.approval_ttl_s,
             "pool": {
@@ -155,7 +193,8 @@ class Environment:
     @functools.cached_property
     def judges(self) -> Digest:
         """Digest of the other half: the policy sets, and whom they mean by the environment's own approvers."""
-        return canonical.digest_of({name: part for name, part in self.to_json().items() if name in _JUDGES})
+        own = {name: part for name, part in self.to_json().items() if name in _JUDGES}
+        return canonical.digest_of({**own, "project": self.project.digest if self.project else None})
 
     @functools.cached_property
     def digest(self) -> Digest:
@@ -172,7 +211,7 @@ def environment_from(data: bytes, applied_by: str) -> Environment:
         protected=value["protected"],
         vars=value["vars"],
         secrets={name: secrets.from_json(ref) for name, ref in value["secrets"].items()},
-        policies=tuple(Digest(text) for text in value["policies"]),
+        policies=tuple(attached_from(each) for each in value["policies"]),
         approvers=value["approvers"],
         approval_ttl_s=value["approval_ttl_s"],
         pool=Pool(pool["sandbox"], pool["network"], tuple(pool["allow_private"])),

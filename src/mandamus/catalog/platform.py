@@ -1,17 +1,18 @@
-"""Reads the platform's own configuration: users, groups and environments, never taken from a workflow's repository."""
+"""Reads the platform's own file: people, environments, projects; it never comes from a workflow's repository."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mandamus.catalog.model import Environment, Pool
+from mandamus.catalog.model import Environment, Pool, Project
 from mandamus.catalog.workflow import INPUT_NAME, NAME
 from mandamus.identity.model import GROUP_NAME, RESERVED, USER_NAME, Group, User
+from mandamus.kernel.attachment import Attached, Level
 from mandamus.kernel.document import Finding, Kind, Node, parse
 from mandamus.kernel.errors import Code
 from mandamus.kernel.ids import Digest
@@ -23,9 +24,29 @@ APPROVERS_MAX = 100
 APPROVAL_TTL_S_MIN = 60
 APPROVAL_TTL_S_DEFAULT = 86_400
 
-_KEYS = ("users", "groups", "environments")
+_KEYS = ("users", "groups", "environments", "projects")
+_ANY_OF_THEM = "users, groups, environments or projects"
 _USER_KEYS = ("name", "email", "active")
 _ENVIRONMENT_KEYS = ("protected", "vars", "secrets", "policies", "approvers", "approval_ttl", "pool")
+_PROJECT_KEYS = ("root", "policies")
+_POLICY_KEYS = (
+    "path",
+    "name",
+    "level",
+    "override",
+    "key",
+    "profile",
+    "rego",
+    "builtin_errors",
+    "namespaces",
+    "queries",
+    "kind",
+)
+_QUERY_KEYS = ("name", "query", "level")
+PROFILES = ("mandamus", "conftest", "spacelift", "hcp", "scalr", "gatekeeper")
+_REGO = ("auto", "v0", "v1")
+_BUILTIN_ERRORS = ("error", "undefined")
+_LEVELS = tuple(level.value for level in Level)
 _POOL_KEYS = ("sandbox", "network", "allow_private")
 _SANDBOXES = ("required", "none")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -41,26 +62,63 @@ class Known:
 
 
 @dataclass(frozen=True)
+class PolicySource:
+    """A policy set as declared: a folder or an OPA bundle (``*.tar.gz``), and how it binds.
+
+    ``options`` say how its text is to be read, in the form of `policy.model.Options`; ``key`` is the file of the key
+    that a bundle's signature is verified with.
+    """
+
+    path: Path
+    name: str
+    level: Level = Level.HARD
+    override: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    key: Path | None = None
+
+    def published(self, digest: Digest) -> Attached:
+        """The attachment of what was published of it."""
+        return Attached(digest, self.name, self.level, self.override)
+
+
+def _attached(policies: tuple[PolicySource, ...], sets: tuple[Digest, ...]) -> tuple[Attached, ...]:
+    if len(sets) != len(policies):
+        raise AssertionError("one digest for each policy set")
+    return tuple(source.published(digest) for source, digest in zip(policies, sets, strict=True))
+
+
+@dataclass(frozen=True)
 class Target:
     """An environment as declared: its policy sets are still folders, to be published before it is applied."""
 
     environment: Environment
-    policies: tuple[Path, ...]
+    policies: tuple[PolicySource, ...]
 
     def published(self, sets: tuple[Digest, ...]) -> Environment:
         """The environment with the digests of its published policy sets, in the order of ``policies``."""
-        if len(sets) != len(self.policies):
-            raise AssertionError("one digest for each policy folder")
-        return replace(self.environment, policies=sets)
+        return replace(self.environment, policies=_attached(self.policies, sets))
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A project as declared, its policy sets still folders."""
+
+    project: Project
+    policies: tuple[PolicySource, ...]
+
+    def published(self, sets: tuple[Digest, ...]) -> Project:
+        """The project with the digests of its published policy sets, in the order of ``policies``."""
+        return replace(self.project, policies=_attached(self.policies, sets))
 
 
 @dataclass(frozen=True)
 class PlatformConfig:
-    """One file's users, groups and environments, in its order."""
+    """One file's users, groups, environments and projects, in its order."""
 
     users: tuple[User, ...]
     groups: tuple[Group, ...]
     environments: tuple[Target, ...]
+    projects: tuple[Registered, ...] = ()
 
 
 def read(data: bytes, file: str, folder: Path, known: Known | None = None) -> PlatformConfig:
@@ -86,14 +144,15 @@ class _Reading:
     def config(self, root: Node) -> PlatformConfig:
         fields = self.reader.table(root, "a platform file", _KEYS)
         if root.kind is Kind.MAP and not root.fields:
-            self.reader.add(root, Finding.WRONG_VALUE, "the file declares nothing", "add users, groups or environments")
+            self.reader.add(root, Finding.WRONG_VALUE, "the file declares nothing", f"add {_ANY_OF_THEM}")
         users = self._entries(fields, "users", self._user)
         self._users |= {user.name for user in users}
         groups = self._entries(fields, "groups", self._group)
         self._groups |= {group.name for group in groups}
         self._sizes = {group.name: len(set(group.members)) for group in groups}
         environments = self._entries(fields, "environments", self._environment)
-        return PlatformConfig(tuple(users), tuple(groups), tuple(environments))
+        projects = self._entries(fields, "projects", self._project)
+        return PlatformConfig(tuple(users), tuple(groups), tuple(environments), tuple(projects))
 
     def _entries(self, fields: Mapping[str, Node], key: str, make: Any) -> list[Any]:
         if key not in fields:
@@ -155,7 +214,7 @@ class _Reading:
             protected=self.reader.boolean(fields["protected"], "`protected`") if "protected" in fields else False,
             vars=self._vars(fields["vars"]) if "vars" in fields else {},
             secrets=self._secrets(fields["secrets"]) if "secrets" in fields else {},
-            approvers=self._approvers(fields["approvers"]) if "approvers" in fields else {},
+            approvers=self._counts(fields["approvers"]) if "approvers" in fields else {},
             approval_ttl_s=ttl_s,
             pool=self._pool(fields["pool"]) if "pool" in fields else Pool(),
         )
@@ -200,23 +259,90 @@ class _Reading:
         path = self.reader.text(fields["file"], "`file`", late=False)
         return SecretRef(file=str((self._folder / path).resolve())) if path else None
 
-    def _policies(self, node: Node) -> tuple[Path, ...]:
-        made: list[Path] = []
+    def _project(self, name: str, parent: Node, node: Node) -> Registered:
+        self._name(name, parent, NAME, "a project", f"lower-case {_RULE}, beginning with a letter, at most 63")
+        fields = self.reader.table(node, f"project `{name}`", _PROJECT_KEYS, required=("root",))
+        root = self._path(fields["root"], "`root`") if "root" in fields else None
+        if root is not None and not root.is_dir():
+            self.reader.add(fields["root"], Finding.WRONG_VALUE, f"{root} is no folder", "name the project's folder")
+        policies = self._policies(fields["policies"]) if "policies" in fields else ()
+        return Registered(Project(name, str(root or "")), policies)
+
+    def _path(self, node: Node, what: str) -> Path | None:
+        text = self.reader.text(node, what, late=False)
+        return (self._folder / text).resolve() if text else None
+
+    def _policies(self, node: Node) -> tuple[PolicySource, ...]:
+        made: list[PolicySource] = []
         for element in self.reader.sequence(node, "`policies`"):
-            text = self.reader.text(element, "an element of `policies`", late=False)
-            if not text:
+            source = self._policy(element)
+            if source is None:
                 continue
-            path = (self._folder / text).resolve()
-            if not path.is_dir():
-                self.reader.add(element, Finding.WRONG_VALUE, f"{path} is no folder", "name a folder of .rego files")
-            elif path in made:
-                self.reader.add(element, Finding.WRONG_VALUE, f"{text} stands twice in `policies`", "delete one")
-            made.append(path)
+            if source.path in [known.path for known in made]:
+                message = f"{source.path.name} stands twice in `policies`"
+                self.reader.add(element, Finding.WRONG_VALUE, message, "delete one")
+            elif source.name in [known.name for known in made]:
+                message = f"two policy sets are called `{source.name}`"
+                self.reader.add(element, Finding.WRONG_VALUE, message, "give one another `name`")
+            made.append(source)
         return tuple(made)
 
-    def _approvers(self, node: Node) -> dict[str, int]:
+    def _policy(self, node: Node) -> PolicySource | None:
+        """A path, or a table that says how the set at the path binds and how it is to be read."""
+        if node.kind is not Kind.MAP:
+            path = self._set_path(node, "an element of `policies`")
+            return None if path is None else PolicySource(path, _set_name(path))
+        fields = self.reader.table(node, "an element of `policies`", _POLICY_KEYS, required=("path",))
+        path = self._set_path(fields["path"], "`path`") if "path" in fields else None
+        level = Level(self._choice(fields, "level", _LEVELS, Level.HARD.value))
+        override = self._counts(fields["override"]) if "override" in fields else {}
+        if level is Level.SOFT and "override" not in fields:
+            message = "a soft-mandatory set needs owners who may override it"
+            self.reader.add(node, Finding.WRONG_VALUE, message, "add `override: {GROUP: {count: N}}`")
+        if path is None:
+            return None
+        name = self.reader.text(fields["name"], "`name`", late=False) if "name" in fields else _set_name(path)
+        key = self._path(fields["key"], "`key`") if "key" in fields else None
+        return PolicySource(path, name, level, override, self._options(fields), key)
+
+    def _set_path(self, node: Node, what: str) -> Path | None:
+        path = self._path(node, what)
+        if path is not None and not (path.is_dir() or (path.is_file() and path.name.endswith(".tar.gz"))):
+            remedy = "name a folder of .rego files, or an OPA bundle (*.tar.gz)"
+            self.reader.add(node, Finding.WRONG_VALUE, f"{path} is no folder", remedy)
+        return path
+
+    def _choice(self, fields: Mapping[str, Node], key: str, choices: tuple[str, ...], default: str) -> str:
+        return self.reader.choice(fields[key], f"`{key}`", choices, default=default) if key in fields else default
+
+    def _options(self, fields: Mapping[str, Node]) -> dict[str, Any]:
+        """In the form of `policy.model.Options`, for a set that is to be read in another way than our own."""
+        errors = self._choice(fields, "builtin_errors", _BUILTIN_ERRORS, "")
+        return {
+            "profile": self._choice(fields, "profile", PROFILES, PROFILES[0]),
+            "rego": self._choice(fields, "rego", _REGO, _REGO[0]),
+            "builtin_errors": errors or None,
+            "namespaces": self._texts(fields, "namespaces"),
+            "queries": [self._query(each) for each in self._elements(fields, "queries")],
+            "kind": self._text(fields, "kind"),
+        }
+
+    def _elements(self, fields: Mapping[str, Node], key: str) -> list[Node]:
+        return list(self.reader.sequence(fields[key], f"`{key}`")) if key in fields else []
+
+    def _texts(self, fields: Mapping[str, Node], key: str) -> list[str]:
+        return [self.reader.text(each, f"an element of `{key}`", late=False) for each in self._elements(fields, key)]
+
+    def _query(self, node: Node) -> dict[str, Any]:
+        fields = self.reader.table(node, "an element of `queries`", _QUERY_KEYS, required=("query",))
+        query = self._text(fields, "query")
+        level = self._choice(fields, "level", _LEVELS, "")
+        return {"name": self._text(fields, "name") or query, "query": query, "level": level or None}
+
+    def _counts(self, node: Node) -> dict[str, int]:
+        """A number of people by group."""
         made = {}
-        for group, child in self.reader.mapping(node, "`approvers`").items():
+        for group, child in self.reader.mapping(node, "a map from group to count").items():
             if group not in self._groups:
                 remedy = did_you_mean(group, sorted(self._groups), f"add `{group}` under `groups`")
                 self.reader.add(node.key_at(group), Finding.UNKNOWN_NAME, f"there is no group `{group}`", remedy)
@@ -257,3 +383,7 @@ class _Reading:
             message = f"{text} is not a private network"
             self.reader.add(node, Finding.WRONG_VALUE, message, "public addresses need no permission; delete it")
         return str(network)
+
+
+def _set_name(path: Path) -> str:
+    return path.name.removesuffix(".tar.gz")

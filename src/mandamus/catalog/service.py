@@ -12,7 +12,7 @@ from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Resource
 from mandamus.audit.service import Audit
 from mandamus.catalog import source, store, workflow
-from mandamus.catalog.model import Environment, Workflow
+from mandamus.catalog.model import Environment, Project, Workflow
 from mandamus.catalog.workflow import Validators
 from mandamus.kernel.access import Permission, Subject, check, requires
 from mandamus.kernel.clock import Clock
@@ -58,18 +58,55 @@ class Catalog:
         """The current version of one environment; raises ``not_found``."""
         return self.environment(name)
 
-    def environment(self, name: str) -> Environment:
-        """The current version of one environment; raises ``not_found`` with the nearest name."""
+    def environment(self, name: str, project: str = "") -> Environment:
+        """The current version of an environment, for a run of a project; raises ``not_found`` with the nearest name."""
         with self._db.read() as conn:
             found = store.get_environment(conn, name)
             known = store.names(conn) if found is None else []
+            owner = store.get_project(conn, project) if project else None
         if found is None:
             raise _no_environment(name, known)
-        return found
+        return replace(found, project=owner)
 
     def is_current(self, tx: Tx, environment: Environment) -> bool:
-        """Whether this is still the environment's current version, in the caller's transaction."""
-        return store.current_digest(tx.conn, environment.name) == environment.digest
+        """Whether this is still the current version, also of the project, in the caller's transaction."""
+        if store.current_digest(tx.conn, environment.name) != environment.digest:
+            return False
+        if environment.project is None:
+            return True
+        now = store.get_project(tx.conn, environment.project.name)
+        return now is not None and now.digest == environment.project.digest
+
+    @requires(Permission.ENVIRONMENT_READ)
+    def projects(self, who: Subject) -> list[Project]:
+        """Every registered project, by name."""
+        with self._db.read() as conn:
+            return store.list_projects(conn)
+
+    def project_at(self, root: Path) -> Project | None:
+        """The project that is registered for a folder, or None: then only the environment's sets judge its runs."""
+        with self._db.read() as conn:
+            return store.project_at(conn, str(root.resolve()))
+
+    def apply_project(self, tx: Tx, who: Subject, made: Project) -> Project:
+        """Register the project or change it; nothing is written when it is so already.
+
+        Raises ``forbidden`` without ``environment:write``, ``environment_invalid`` when another project has the folder.
+        """
+        check(who, Permission.ENVIRONMENT_WRITE)
+        other = store.project_at(tx.conn, made.root)
+        if other is not None and other.name != made.name:
+            raise MandamusError(
+                Code.ENVIRONMENT_INVALID,
+                f"{made.root} is registered as project {other.name}",
+                remedy="give each project a folder of its own",
+            )
+        applied = replace(made, applied_by=who.user)
+        previous = store.put_project(tx.conn, applied, self._clock.now_us())
+        if previous != applied.digest:
+            data = {"project": applied.name, "digest": applied.digest, "previous": previous}
+            self._audit.record(tx, Event(Kind.PROJECT_APPLIED, who, Resource("project", applied.name), data=data))
+        return applied
 
     def environment_version(self, name: str, digest: Digest) -> Environment:
         """A version a run was made with, current or not; raises ``not_found``."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from mandamus.catalog.model import Environment, environment_from
+from mandamus.catalog.model import Environment, Project, environment_from, project_from
 from mandamus.kernel import canonical
 from mandamus.kernel.ids import Digest
-from mandamus.store.tables.catalog import environment, environment_version
+from mandamus.store.tables.catalog import environment, environment_version, project
 
 _CURRENT = sa.select(environment_version.c.document, environment_version.c.applied_by).join(
     environment, environment.c.version == environment_version.c.id
@@ -82,4 +82,32 @@ def put_environment(conn: sa.Connection, made: Environment, applied_us: int) -> 
         .returning(environment_version.c.id)
     )
     conn.execute(environment.update().where(environment.c.name == made.name).values(version=version))
+    return None if before is None else before.digest
+
+
+def get_project(conn: sa.Connection, name: str) -> Project | None:
+    """A project, or None."""
+    row = conn.execute(sa.select(project).where(project.c.name == name)).one_or_none()
+    return None if row is None else project_from(row.document, row.applied_by)
+
+
+def project_at(conn: sa.Connection, root: str) -> Project | None:
+    """The project that is registered for a folder, or None."""
+    row = conn.execute(sa.select(project).where(project.c.root == root)).one_or_none()
+    return None if row is None else project_from(row.document, row.applied_by)
+
+
+def list_projects(conn: sa.Connection) -> list[Project]:
+    """Every project, by name."""
+    return [project_from(row.document, row.applied_by) for row in conn.execute(sa.select(project).order_by("name"))]
+
+
+def put_project(conn: sa.Connection, made: Project, applied_us: int) -> Digest | None:
+    """Make the project so; gives the digest of what it was, or None. The same content keeps whoever applied it."""
+    before = get_project(conn, made.name)
+    if before is not None and before.digest == made.digest:
+        return before.digest
+    conn.execute(sa.delete(project).where(project.c.name == made.name))
+    row = {"name": made.name, "root": made.root, "document": canonical.dumps(made.to_json())}
+    conn.execute(sa.insert(project).values(**row, applied_by=made.applied_by, applied_us=applied_us))
     return None if before is None else before.digest

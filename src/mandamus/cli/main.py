@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import click
-from click.shell_completion import CompletionItem
 
 from mandamus.cli.errors import report
+from mandamus.cli.late import late_group, load
 from mandamus.cli.session import PROGRAM, Handed, Session, common
 from mandamus.kernel.errors import Exit
 
@@ -25,13 +22,14 @@ COMMANDS: Mapping[str, str] = {
     "plan": "mandamus.cli.commands.plan:command",
     "run": "mandamus.cli.commands.run:command",
     "runs": "mandamus.cli.commands.runs:command",
+    "policy": "mandamus.cli.commands.policy:command",
     "approve": "mandamus.cli.commands.approve:command",
     "reject": "mandamus.cli.commands.reject:command",
     "audit": "mandamus.cli.commands.audit:command",
     "evidence": "mandamus.cli.commands.evidence:command",
     "doctor": "mandamus.cli.commands.doctor:command",
 }
-"""Every command and where it is: the one place where an import is late, so that help stays instant."""
+"""Every command and where it is; each is loaded when it is called, so that help stays instant."""
 
 SUMMARIES: Mapping[str, str] = {
     "demo": "Play one governed change from request to proof.",
@@ -41,6 +39,7 @@ SUMMARIES: Mapping[str, str] = {
     "plan": "Show what a workflow would change; never apply it.",
     "run": "Ask for a run of a workflow.",
     "runs": "List, show, watch, cancel, retry and settle runs.",
+    "policy": "Write, test, try, publish and explain policy.",
     "approve": "Say yes to exactly what a run waits with.",
     "reject": "Say no to what a run waits with.",
     "audit": "Verify the audit log.",
@@ -50,62 +49,17 @@ SUMMARIES: Mapping[str, str] = {
 """What help says of each command without loading it; a test compares it with the command's own first line."""
 
 
-def late(target: str) -> Callable[..., Any]:
-    """A callable that imports ``module:attribute`` when it is called."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return _load(target)(*args, **kwargs)
-
-    return call
-
-
-def _load(target: str) -> Any:
-    module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
-class LateGroup(click.Group):
-    """A group whose commands are only names until one is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """In the order of the table, which is the order in which a newcomer needs them."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
-        """Load one command."""
-        target = COMMANDS.get(cmd_name)
-        return None if target is None else _load(target)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command, or say which one was probably meant."""
-        name = args[0]
-        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
-            near = get_close_matches(name, COMMANDS)
-            hint = f" Did you mean {' or '.join(repr(each) for each in near)}?" if near else ""
-            raise click.UsageError(f"No such command {name!r}.{hint}", ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
-        """List the commands by their summaries."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(SUMMARIES.items()))
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Complete names without loading what they name."""
-        names = [name for name in COMMANDS if name.startswith(incomplete)]
-        options = click.Command.shell_complete(self, ctx, incomplete)
-        return [CompletionItem(name, help=SUMMARIES[name]) for name in names] + options
-
-
 def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
     if value:
-        click.echo(f"{PROGRAM} {_load('importlib.metadata:version')(PROGRAM)}")
+        click.echo(f"{PROGRAM} {load('importlib.metadata:version')(PROGRAM)}")
         ctx.exit(0)
 
 
-@click.group(cls=LateGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=late_group(COMMANDS, SUMMARIES),
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version.")
 @common
 @click.pass_context

@@ -19,6 +19,7 @@ from mandamus.kernel.errors import Code, MandamusError
 if TYPE_CHECKING:
     from mandamus.catalog.workflow import Validators
     from mandamus.cli.house import House, OpenHouse
+    from mandamus.policy.pool import WorkerPool
 
 PROGRAM = "mandamus"
 
@@ -31,14 +32,15 @@ Say = Callable[[str], None]
 class Handed:
     """What ``__main__`` hands in. Every callable may import what it needs when it is called.
 
-    ``validators`` are the executors' checks by name, which need no home. ``demo`` plays the story: it is given where
-    to talk to and whether to keep the home, and gives the story's facts.
+    ``validators`` are the executors' checks by name and ``policy_engine`` is OPA; neither needs a home. ``demo`` plays
+    the story: it is given where to talk to and whether to keep the home, and gives the story's facts.
     """
 
     open_house: OpenHouse
     environ: Mapping[str, str]
     monotonic_s: Callable[[], float]
     validators: Callable[[], Validators]
+    policy_engine: Callable[[], WorkerPool]
     demo: Callable[[Say, bool], Mapping[str, Any]]
 
 
@@ -131,14 +133,18 @@ def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
     return keep
 
 
-_OUTPUT = click.option(
-    "--output",
-    type=click.Choice(["table", "json"]),
-    expose_value=False,
-    is_eager=True,
-    callback=_keep("output"),
-    help="Data as a table (the default) or as one JSON document.",
-)
+def _output(*further: str) -> Callable[[F], F]:
+    forms = f", or as {', '.join(further)}" if further else ""
+    return click.option(
+        "--output",
+        type=click.Choice(["table", "json", *further]),
+        expose_value=False,
+        is_eager=True,
+        callback=_keep("output"),
+        help=f"Data as a table (the default) or as one JSON document{forms}.",
+    )
+
+
 _DEBUG = click.option(
     "--debug",
     is_flag=True,
@@ -166,9 +172,14 @@ _AS = click.option(
 
 def common(command: F) -> F:
     """The options every command has."""
-    return _HOME(_AS(_OUTPUT(_DEBUG(command))))
+    return common_with()(command)
+
+
+def common_with(*further: str) -> Callable[[F], F]:
+    """The same for a command whose data comes in further forms than a table and JSON."""
+    return lambda command: _HOME(_AS(_output(*further)(_DEBUG(command))))
 
 
 def common_but_as(command: F) -> F:
     """The same for a command with an ``--as`` of its own; who acts is then given before the command."""
-    return _HOME(_OUTPUT(_DEBUG(command)))
+    return _HOME(_output()(_DEBUG(command)))

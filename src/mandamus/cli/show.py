@@ -9,6 +9,7 @@ from mandamus.cli import changes, outcome
 from mandamus.cli.render import Painted, Screen, document, first_line, line, stamp, state
 from mandamus.cli.session import Session
 from mandamus.kernel import changeset
+from mandamus.kernel.attachment import Level
 from mandamus.policy.model import Decision, Point, Requirement, Violation
 from mandamus.runs.lifecycle import StepState
 from mandamus.runs.model import Approval, Run
@@ -83,7 +84,12 @@ def _policy(screen: Screen, decisions: Sequence[Decision], step: str = "") -> No
     """What policy had to say; a plain allow says nothing."""
     for each in decisions:
         verdict = each.verdict
-        lines = [*_rules(verdict.violations, "red"), *_asks(verdict.requires), *_rules(verdict.warnings, "yellow")]
+        lines = [
+            *_rules(verdict.violations, "red"),
+            *_spared(verdict.spared),
+            *_asks(verdict.requires),
+            *_rules(verdict.warnings, "yellow"),
+        ]
         if not lines and not verdict.error:
             continue
         where = f" on {step}" if step else ""
@@ -99,6 +105,16 @@ def _rules(found: Sequence[Violation], colour: str) -> Iterator[tuple[str | Pain
         yield "    ", Painted(f"{each.file}:{each.line}", colour), f": {each.rule}: {line(each.msg)}"
         if each.remedy:
             yield "      ", Painted("remedy", "bold"), f": {line(each.remedy)}"
+
+
+def _spared(found: Sequence[Violation]) -> Iterator[tuple[str | Painted, ...]]:
+    """What would be a no, and why it is none."""
+    for each in found:
+        why = f"exempted by {each.exemption}" if each.exemption else _SPARED[each.level]
+        yield "    ", Painted(f"{each.file}:{each.line}", "yellow"), f": {each.rule}: {line(each.msg)} ({why})"
+
+
+_SPARED = {Level.SOFT: "unless overridden", Level.SHADOW: "only tried: a shadow set"}
 
 
 def _asks(found: Sequence[Requirement]) -> Iterator[tuple[str | Painted, ...]]:
@@ -133,9 +149,10 @@ def _decision_json(made: Decision) -> dict[str, Any]:
         "violations": [_plain(each) for each in verdict.violations],
         "warnings": [_plain(each) for each in verdict.warnings],
         "requires": [_plain(each) for each in verdict.requires],
+        "spared": [_plain(each) for each in verdict.spared],
         "notes": list(verdict.notes),
         "error": verdict.error,
-        "sets": list(verdict.sets),
+        "sets": [attached.to_json() for attached in verdict.attached],
         "input": verdict.input_digest,
         "engine": verdict.engine,
         "duration_us": verdict.duration_us,

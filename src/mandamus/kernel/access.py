@@ -25,6 +25,7 @@ class Permission(Enum):
     ENVIRONMENT_WRITE = "environment:write"
     POLICY_READ = "policy:read"
     POLICY_WRITE = "policy:write"
+    POLICY_EXEMPT = "policy:exempt"
     AUDIT_VERIFY = "audit:verify"
     EVIDENCE_READ = "evidence:read"
     IDENTITY_READ = "identity:read"

@@ -13,6 +13,7 @@ RunId = NewType("RunId", str)
 StepId = NewType("StepId", str)
 DecisionId = NewType("DecisionId", str)
 ApprovalId = NewType("ApprovalId", str)
+ExemptionId = NewType("ExemptionId", str)
 Digest = NewType("Digest", str)
 """``sha256:`` and 64 lower-case hex digits."""
 
@@ -42,6 +43,10 @@ class Ids:
     def approval(self) -> ApprovalId:
         """A new approval id."""
         return ApprovalId(self.new("apr"))
+
+    def exemption(self) -> ExemptionId:
+        """A new exemption id."""
+        return ExemptionId(self.new("exm"))
 
     def new(self, prefix: str) -> str:
         """``prefix_`` and a UUIDv7 in 26 characters of Crockford's base 32, lower case."""

@@ -7,31 +7,46 @@ from pathlib import Path
 from typing import Any
 
 from mandamus.catalog import platform
-from mandamus.catalog.model import Environment
+from mandamus.catalog.model import Environment, Project
+from mandamus.catalog.platform import PolicySource, Registered, Target
 from mandamus.catalog.service import Catalog
 from mandamus.identity.service import Identity
 from mandamus.kernel.access import Permission, Subject, requires
 from mandamus.kernel.document import BYTES_MAX
-from mandamus.kernel.errors import Code, MandamusError, raise_problems
+from mandamus.kernel.errors import Code, MandamusError, Problem, raise_problems
+from mandamus.kernel.ids import Digest
+from mandamus.policy.bundle import Tree
+from mandamus.policy.model import options_from
 from mandamus.policy.service import Policy
 from mandamus.store.database import Database
 
 
 @dataclass(frozen=True)
 class Configured:
-    """What a platform file declared: names of users and groups, environments with their published policy sets."""
+    """What a platform file declared: names of users and groups, environments and projects with their policy sets.
+
+    ``warnings`` are what the check of the policy sets found that does not stop them.
+    """
 
     users: tuple[str, ...]
     groups: tuple[str, ...]
     environments: tuple[Environment, ...]
+    projects: tuple[Project, ...]
+    warnings: tuple[Problem, ...]
 
     def to_json(self) -> dict[str, Any]:
         """As commands print it."""
         return {
             "users": list(self.users),
             "groups": list(self.groups),
-            "environments": [{"name": each.name, "policies": list(each.policies)} for each in self.environments],
+            "environments": [_judged(each) for each in self.environments],
+            "projects": [_judged(each) for each in self.projects],
+            "warnings": [vars(warning) for warning in self.warnings],
         }
+
+
+def _judged(each: Environment | Project) -> dict[str, Any]:
+    return {"name": each.name, "policies": [attached.to_json() for attached in each.policies]}
 
 
 class Configure:
@@ -54,22 +69,33 @@ class Configure:
             groups=frozenset(group.name for group in self._identity.groups(who)),
         )
         config = platform.read(_bytes(file), str(file), file.resolve().parent, known)
-        folders = dict.fromkeys(folder for target in config.environments for folder in target.policies)
+        declared: list[Target | Registered] = [*config.environments, *config.projects]
+        sources = {(source.path, source.name): source for each in declared for source in each.policies}
         # Compiling takes a tenth of a second per set; doing it first keeps the transaction short.
-        problems = [problem for folder in folders for problem in self._policy.check_directory(folder)]
+        trees = {at: self._tree(source) for at, source in sources.items()}
+        problems = [problem for tree in trees.values() for problem in self._policy.problems(tree)]
         raise_problems(Code.POLICY_INVALID, problems, remedy="mend every line above; nothing was applied")
         with self._db.begin("env apply") as tx:
             self._identity.apply(tx, who, config.users, config.groups)
-            sets = {folder: self._policy.publish(tx, who, folder).digest for folder in folders}
-            applied = [
-                self._catalog.apply_environment(tx, who, target.published(tuple(sets[f] for f in target.policies)))
-                for target in config.environments
+            made = {at: self._policy.publish(tx, who, tree, at[1]) for at, tree in trees.items()}
+
+            def sets(each: Target | Registered) -> tuple[Digest, ...]:
+                return tuple(made[source.path, source.name].digest for source in each.policies)
+
+            environments = [
+                self._catalog.apply_environment(tx, who, each.published(sets(each))) for each in config.environments
             ]
+            projects = [self._catalog.apply_project(tx, who, each.published(sets(each))) for each in config.projects]
         return Configured(
             users=tuple(user.name for user in config.users),
             groups=tuple(group.name for group in config.groups),
-            environments=tuple(applied),
+            environments=tuple(environments),
+            projects=tuple(projects),
+            warnings=tuple(warning for published in made.values() for warning in published.warnings),
         )
+
+    def _tree(self, source: PolicySource) -> Tree:
+        return self._policy.read(source.path, options_from(source.options) if source.options else None, source.key)
 
 
 def _bytes(file: Path) -> bytes:

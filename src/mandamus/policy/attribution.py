@@ -8,14 +8,14 @@ gives the members rule by rule; the verdict itself always comes from the unmodif
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mandamus.kernel import canonical
-from mandamus.policy.model import ROOT, RULES, Bundle, Point
+from mandamus.policy.model import Bundle
+from mandamus.policy.query import decide_query
 from mandamus.policy.tokens import Text, Token
 
-_POINTS = frozenset(point.value for point in Point)
 _BEHIND_A_HEAD = frozenset({"contains", ":=", ":", "=", "if", "(", "[", "{"})
 
 
@@ -23,11 +23,11 @@ _BEHIND_A_HEAD = frozenset({"contains", ":=", ":", "=", "if", "(", "[", "{"})
 class Head:
     """One entry rule and where it stands.
 
-    ``name`` is the token that holds the rule's own name, ``partial`` says whether it is a ``contains`` rule, and
-    ``package`` and ``before`` are the parts of its path that the package and the head give.
+    ``rule`` is its full name without ``data``, ``name`` the token that holds the rule's own name, ``partial`` says
+    whether it is a ``contains`` rule, and ``package`` and ``before`` are the parts of its path that the package and
+    the head give.
     """
 
-    point: str
     rule: str
     file: str
     line: int
@@ -41,19 +41,25 @@ class Attribution:
     """The heads of a bundle and the copy that tells them apart."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self.heads: Sequence[Head] = tuple(head for path, text in bundle.modules for head in heads(path, text))
+        rules = frozenset(entry.rule for entry in bundle.entries)
+        self.heads: Sequence[Head] = tuple(head for path, text in bundle.modules for head in heads(path, text, rules))
         # The author cannot write a name that holds the digest of what they write.
         self._prefix = f"mandamus_{bundle.digest.removeprefix('sha256:')[:20]}_"
         self.bundle = bundle
 
-    def ambiguous(self, point: str, rule: str) -> bool:
+    def ambiguous(self, rule: str) -> bool:
         """Whether several rules give members of that name, so that only an evaluation tells them apart."""
-        return sum((head.point, head.rule) == (point, rule) for head in self.heads) > 1
+        return sum(head.rule == rule for head in self.heads) > 1
 
     def query(self) -> str:
-        """The members of every renamed rule at the input's point: ``{name: [member]}``."""
-        names = ", ".join(f'"{self._name(index)}"' for index, head in enumerate(self.heads) if head.partial)
-        return f"{{n: v | some n in [{names}]; v := data.{ROOT}[input.point][n]}}"
+        """Asks every renamed rule at the input's point, as `decide_query` does."""
+        entries = [
+            replace(entry, rule=self._renamed(index))
+            for index, head in enumerate(self.heads)
+            for entry in self.bundle.entries
+            if head.partial and entry.rule == head.rule
+        ]
+        return decide_query(entries, clock=self.bundle.clock)
 
     def modules(self) -> list[tuple[str, str]]:
         """The copy, and the module that unites what it tells apart."""
@@ -67,13 +73,17 @@ class Attribution:
             renamed.append((path, copy))
         return [*renamed, *self._unions()]
 
-    def members(self, value: Mapping[str, Sequence[Any]]) -> dict[int, Sequence[Any]]:
+    def members(self, value: Mapping[str, Sequence[Any]]) -> dict[int, list[Any]]:
         """The value of `query` by the place of the rule in `heads`."""
-        return {index: value[name] for index in range(len(self.heads)) if (name := self._name(index)) in value}
+        return {
+            index: [member for _, given in value.get(self._renamed(index), ()) for member in given]
+            for index, head in enumerate(self.heads)
+            if head.partial
+        }
 
-    def find(self, point: str, rule: str, member: object, told: Mapping[int, Sequence[Any]]) -> tuple[str, int]:
+    def find(self, rule: str, member: object, told: Mapping[int, Sequence[Any]]) -> tuple[str, int]:
         """File and line of the rule that gave the member; the first of that name when none admits to it."""
-        named = [(i, head) for i, head in enumerate(self.heads) if (head.point, head.rule) == (point, rule)]
+        named = [(index, head) for index, head in enumerate(self.heads) if head.rule == rule]
         wanted = canonical.dumps(member)
         for index, head in named:
             if any(canonical.dumps(given) == wanted for given in told.get(index, ())):
@@ -83,19 +93,24 @@ class Attribution:
     def _name(self, index: int) -> str:
         return f"{self._prefix}{index}"
 
+    def _renamed(self, index: int) -> str:
+        head = self.heads[index]
+        return ".".join((*head.package, *head.before, self._name(index)))
+
     def _unions(self) -> list[tuple[str, str]]:
         """One module per package that has entry rules: a module may only add to rules of its own package."""
         made: dict[tuple[str, ...], list[str]] = {}
         for index, head in enumerate(self.heads):
             if head.partial:
                 lines = made.setdefault(head.package, [f"package {'.'.join(head.package)}"])
-                old, new = (".".join((*head.before, name)) for name in (head.rule, self._name(index)))
+                own = head.rule.split(".")[-1]
+                old, new = (".".join((*head.before, name)) for name in (own, self._name(index)))
                 lines.append(f"{old} contains x if some x in {new}")
         return [(f"{self._prefix}{'_'.join(package)}.rego", "\n".join(lines)) for package, lines in made.items()]
 
 
-def heads(path: str, text: str) -> list[Head]:
-    """Every head of an entry rule in one module, in the order of the text."""
+def heads(path: str, text: str, rules: frozenset[str]) -> list[Head]:
+    """Every head of an entry rule (full names) in one module, in the order of the text."""
     scanned = Text(text)
     package, _ = scanned.package()
     found = []
@@ -105,11 +120,11 @@ def heads(path: str, text: str) -> list[Head]:
         reference, behind = scanned.reference(index)
         full = (*package, *reference)
         follows = scanned.tokens[behind].text if behind < len(scanned.tokens) else ":="
-        if len(full) == 3 and full[0] == ROOT and full[1] in _POINTS and full[2] in RULES and follows in _BEHIND_A_HEAD:
+        if ".".join(full) in rules and follows in _BEHIND_A_HEAD:
             last = scanned.tokens[behind - 1]
-            name = last if last.text == full[2] else scanned.tokens[behind - 2]
+            name = last if last.text == full[-1] else scanned.tokens[behind - 2]
             line, _ = scanned.position(token.at)
-            found.append(Head(full[1], full[2], path, line, name, follows == "contains", package, reference[:-1]))
+            found.append(Head(".".join(full), path, line, name, follows == "contains", package, reference[:-1]))
     return found
 
 

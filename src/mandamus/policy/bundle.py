@@ -1,19 +1,36 @@
-"""A policy set as bytes: read from a directory, packed into one canonical snapshot, unpacked for the evaluator."""
+"""A policy set as bytes: read from a directory, packed into one canonical snapshot, unpacked for the evaluator.
+
+The snapshot holds the text as it was written and, where that is Rego v0, beside it the v1 text that is evaluated, so a
+published set means the same in every later release.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mandamus.kernel import canonical
+from mandamus.kernel.attachment import Level
 from mandamus.kernel.errors import MandamusError, Problem
-from mandamus.policy.model import ROOT, Bundle, Fault, fault
+from mandamus.kernel.ids import Digest
+from mandamus.policy.model import (
+    ROOT,
+    BuiltinErrors,
+    Bundle,
+    Entry,
+    Fault,
+    Options,
+    RegoVersion,
+    fault,
+    options_from,
+)
+from mandamus.policy.query import decide_query, reads_clock
 
-FORMAT = "policy-set/1"
+FORMAT = "policy-set/2"
 TEST_SUFFIX = "_test.rego"
 DATA_FILE = "data.json"
 FILES_MAX = 2_000
@@ -28,11 +45,19 @@ class Tree:
     directory: Path
     files: Mapping[str, str]
     problems: tuple[Problem, ...]
+    options: Options = field(default_factory=Options)
+    versions: Mapping[str, RegoVersion] = field(default_factory=dict)
+    """Which Rego a file is written in, where a bundle's manifest says so."""
 
     @property
     def modules(self) -> dict[str, str]:
         """The modules that are evaluated."""
-        return {p: t for p, t in self.files.items() if p.endswith(".rego") and not p.endswith(TEST_SUFFIX)}
+        return self.evaluated(self.files)
+
+    @staticmethod
+    def evaluated(files: Mapping[str, str]) -> dict[str, str]:
+        """Of some files, the Rego that is evaluated: all but the tests."""
+        return {p: t for p, t in files.items() if p.endswith(".rego") and not p.endswith(TEST_SUFFIX)}
 
     @property
     def tests(self) -> dict[str, str]:
@@ -44,17 +69,18 @@ class Tree:
         return Problem(str(self.directory / path), line, col, code, message, remedy)
 
 
-def read(directory: Path) -> Tree:
+def read(directory: Path, options: Options | None = None, further: Sequence[str] = ()) -> Tree:
     """Every ``*.rego`` and ``data.json`` below the directory; names beginning with a dot are passed over.
 
-    A link may name a file inside the directory and nothing else.
+    ``further`` are endings of names that belong to the set, too. A link may name a file inside the directory and
+    nothing else.
     """
-    reader = _Reader(directory)
+    reader = _Reader(directory, (".rego", *further))
     if directory.is_dir():
         reader.walk()
     else:
         reader.refuse("", "file_invalid", "is not a directory", "name the directory that holds the *.rego files")
-    return Tree(directory, dict(sorted(reader.files.items())), tuple(reader.problems))
+    return Tree(directory, dict(sorted(reader.files.items())), tuple(reader.problems), options or Options())
 
 
 def data_of(files: Mapping[str, str]) -> bytes:
@@ -77,15 +103,29 @@ def data_of(files: Mapping[str, str]) -> bytes:
     return canonical.dumps(merged) if merged else b""
 
 
-def pack(files: Mapping[str, str], entries: Mapping[str, tuple[str, ...]]) -> bytes:
-    """The canonical snapshot; its digest is the set's identity."""
+def pack(
+    files: Mapping[str, str],
+    entries: Sequence[Entry],
+    options: Options | None = None,
+    modules: Mapping[str, str] | None = None,
+) -> bytes:
+    """The canonical snapshot; its digest is the set's identity.
+
+    ``modules`` are the texts that are evaluated; without them, the Rego files that are no tests.
+    """
+    evaluated = Tree(Path(), files, ()).modules if modules is None else modules
     return canonical.dumps(
         {
             "format": FORMAT,
-            "entries": {point: list(rules) for point, rules in entries.items()},
+            "options": (options or Options()).to_json(),
+            "entries": [{**vars(entry), "level": entry.level.value if entry.level else None} for entry in entries],
             "files": [
                 {"path": path, "digest": canonical.digest(text.encode()), "content": text}
                 for path, text in sorted(files.items())
+            ],
+            "modules": [
+                {"path": path, "content": None if files.get(path) == text else text}
+                for path, text in sorted(evaluated.items())
             ],
         }
     )
@@ -97,13 +137,7 @@ def unpack(snapshot: bytes) -> Bundle:
         document = canonical.loads(snapshot)
         if document["format"] != FORMAT:
             raise ValueError(f"format {document['format']!r} is not {FORMAT}")
-        files: dict[str, str] = {item["path"]: item["content"] for item in document["files"]}
-        entries = {point: tuple(rules) for point, rules in document["entries"].items()}
-        if not entries:
-            raise ValueError("it defines no rule")
-        tree = Tree(Path(), files, ())
-        modules, tests = tuple(tree.modules.items()), tuple(tree.tests.items())
-        return Bundle(canonical.digest(snapshot), modules, tests, data_of(files), entries)
+        return _bundle(canonical.digest(snapshot), document)
     except (MandamusError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise fault(
             Fault.BUNDLE_CORRUPT,
@@ -112,9 +146,44 @@ def unpack(snapshot: bytes) -> Bundle:
         ) from error
 
 
+def _bundle(digest: Digest, document: Mapping[str, Any]) -> Bundle:
+    files: dict[str, str] = {item["path"]: item["content"] for item in document["files"]}
+    modules = tuple(
+        (item["path"], files[item["path"]] if item["content"] is None else item["content"])
+        for item in document["modules"]
+    )
+    options = options_from(document["options"])
+    entries = tuple(
+        Entry(
+            each["point"],
+            each["rule"],
+            each["body"],
+            each["kind"],
+            Level(each["level"]) if each["level"] else None,
+        )
+        for each in document["entries"]
+    )
+    if not entries:
+        raise ValueError("it defines no rule")
+    clock = reads_clock(modules)
+    rewritten = any(item["content"] is not None for item in document["modules"])
+    return Bundle(
+        digest=digest,
+        options=options,
+        sources=tuple((path, files.get(path, text)) for path, text in modules),
+        modules=modules,
+        data=data_of(files),
+        entries=entries,
+        query=decide_query(entries, clock=clock),
+        clock=clock,
+        builtin_errors=options.builtin_errors or (BuiltinErrors.UNDEFINED if rewritten else BuiltinErrors.ERROR),
+    )
+
+
 class _Reader:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, endings: tuple[str, ...]) -> None:
         self._directory = directory
+        self._endings = endings
         self._inside = directory.resolve()
         self._bytes = 0
         self.files: dict[str, str] = {}
@@ -127,7 +196,7 @@ class _Reader:
             for name in [name for name in names if (here / name).is_symlink()]:
                 self._refuse_link(here / name)
             for name in sorted(files):
-                if not name.startswith(".") and (name.endswith(".rego") or name == DATA_FILE):
+                if not name.startswith(".") and (name.endswith(self._endings) or name == DATA_FILE):
                     self._file(here / name)
                 if len(self.files) > FILES_MAX:
                     self.refuse("", "file_invalid", f"holds more than {FILES_MAX} policy files", "split the set")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mandamus.kernel.errors import MandamusError, Problem
+from mandamus.policy import profiles, trees
 from mandamus.policy.bundle import DATA_FILE, Tree, data_of
 from mandamus.policy.engine import Evaluator, Inspection, Refusal
-from mandamus.policy.model import ROOT, RULES, Point
+from mandamus.policy.model import ROOT, RULES, Entry, Point, RegoVersion
+from mandamus.policy.query import decide_query, reads_clock
+from mandamus.policy.rego import translate
+from mandamus.policy.rego_v0 import rewrite
 from mandamus.policy.tokens import Text
 
 FORBIDDEN: Mapping[str, str] = {
@@ -20,7 +24,6 @@ FORBIDDEN: Mapping[str, str] = {
     "rand.intn": "a decision must come out the same when it is replayed",
     "uuid.rfc4122": "a decision must come out the same when it is replayed",
     "opa.runtime": "a decision may not depend on the machine that makes it",
-    "time.now_ns": "use input.now, the recorded clock: time.parse_rfc3339_ns(input.now)",
     "io.jwt.decode_verify": "it reads the machine's clock; use io.jwt.verify_* and compare exp with input.now",
     "io.jwt.encode_sign": "signatures are drawn at random; policy does not sign",
     "io.jwt.encode_sign_raw": "signatures are drawn at random; policy does not sign",
@@ -29,42 +32,46 @@ FORBIDDEN: Mapping[str, str] = {
 }
 """Builtins whose answer depends on anything but their arguments, and what to do instead."""
 
+_ENTRY_REMEDY = "write `package mandamus.plan` (or trigger, step, apply) and `deny contains msg if {...}`"
 _POINTS = tuple(point.value for point in Point)
 _MESSAGE = re.compile(r"(?P<code>rego_\w+|[a-z_]+_error): (?P<text>.*)")
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found: every problem, or the entry rules per decision point and the merged data."""
+    """What a check found: every problem and warning, or what is asked of the set, its data and what OPA takes."""
 
     problems: tuple[Problem, ...]
-    entries: Mapping[str, tuple[str, ...]]
-    data: bytes
+    warnings: tuple[Problem, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    data: bytes = b""
+    modules: Mapping[str, str] = field(default_factory=dict)
 
 
 def check(tree: Tree, evaluator: Evaluator) -> Checked:
     """Every problem of a policy directory at once; raises ``policy_unavailable`` when there is no engine."""
     problems = list(tree.problems)
     data = _data(tree, problems)
-    if not tree.modules:
-        problems.append(tree.problem("", "entry_point_missing", "holds no *.rego file", _ENTRY_REMEDY))
-        return Checked(tuple(problems), {}, data)
-    found = evaluator.inspect(tree.modules, data)
+    profile = profiles.find(tree.options.profile)
+    sources = profile.modules(tree.files)
+    if not sources:
+        message = f"holds no file that the profile {profile.name} reads"
+        problems.append(tree.problem("", "entry_point_missing", message, _ENTRY_REMEDY))
+        return Checked(tuple(problems), data=data)
+    modules, found = _inspected(tree, sources, evaluator, data)
     for path, refusal in found.unparsed.items():
         problems += _refused(tree, path, refusal)
     if found.uncompiled:
         problems += _refused(tree, "", found.uncompiled)
     for path, syntax in found.trees.items():
         problems += _forbidden(tree, path, syntax)
-    entries = _entries(found)
+    entries = tuple(profile.entries(found.trees, tree.files, tree.options))
+    warnings: list[Problem] = []
     if not found.unparsed:
         problems += _unreachable(tree, found, entries)
     if not problems:
-        problems += _tests(tree, evaluator, data)
-    return Checked(tuple(problems), entries, data)
-
-
-_ENTRY_REMEDY = "write `package mandamus.plan` (or trigger, step, apply) and `deny contains msg if {...}`"
+        problems += _asked(tree, evaluator, modules, data, entries)
+    return Checked(tuple(problems), tuple(warnings), entries, data, modules)
 
 
 def _data(tree: Tree, problems: list[Problem]) -> bytes:
@@ -76,14 +83,42 @@ def _data(tree: Tree, problems: list[Problem]) -> bytes:
         return b""
 
 
-def _tests(tree: Tree, evaluator: Evaluator, data: bytes) -> Iterator[Problem]:
-    if not tree.tests:
-        return
-    found = evaluator.inspect({**tree.modules, **tree.tests}, data)
+def _inspected(
+    tree: Tree, sources: Mapping[str, str], evaluator: Evaluator, data: bytes
+) -> tuple[dict[str, str], Inspection]:
+    """The modules as OPA takes them, and what it says of them: Rego v0 is rewritten."""
+    asked = {path: tree.versions.get(path, tree.options.rego) for path in sources}
+    first = evaluator.inspect(sources, data)
+    older = {path: rewrite(text) for path, text in sources.items() if asked[path] is not RegoVersion.V1}
+    older = {path: text for path, text in older.items() if text != sources[path]}
+    if not older:
+        return dict(sources), first
+    second = evaluator.inspect(older, b"")
+
+    def parses(path: str, text: str) -> Refusal | None:
+        return (first if text == sources[path] else second).unparsed.get(path)
+
+    read = {path: translate(path, text, asked[path], parses) for path, text in sources.items()}
+    modules = {path: one.text for path, one in read.items()}
+    whole = first if modules == dict(sources) else evaluator.inspect(modules, data)
+    refused = {path: one.refusal for path, one in read.items() if one.refusal}
+    return modules, replace(whole, unparsed={**whole.unparsed, **refused})
+
+
+def _asked(
+    tree: Tree, evaluator: Evaluator, modules: Mapping[str, str], data: bytes, entries: Sequence[Entry]
+) -> Iterator[Problem]:
+    """What only the whole shows: do the tests compile with it, and the query that asks it."""
+    tests, found = _inspected(tree, {**modules, **tree.tests}, evaluator, data)
     for path, refusal in found.unparsed.items():
         yield from _refused(tree, path, refusal)
     if found.uncompiled:
         yield from _refused(tree, "", found.uncompiled)
+    elif not found.unparsed:
+        query = decide_query(entries, clock=reads_clock(tuple(modules.items())))
+        asked = evaluator.inspect(tests, data, query)
+        if asked.uncompiled:
+            yield tree.problem("", asked.uncompiled.code, asked.uncompiled.message, "see the text of the error")
 
 
 def _refused(tree: Tree, path: str, refusal: Refusal) -> Iterator[Problem]:
@@ -129,7 +164,7 @@ def _caret(lines: list[str]) -> int | None:
 
 def _forbidden(tree: Tree, path: str, syntax: Mapping[str, Any]) -> Iterator[Problem]:
     """Every mention of a forbidden builtin: the syntax tree says whether, the tokens say where."""
-    mentioned = set(_references(syntax)) & FORBIDDEN.keys()
+    mentioned = set(trees.references(syntax)) & FORBIDDEN.keys()
     if not mentioned:
         return
     text = Text(tree.files[path])
@@ -140,31 +175,6 @@ def _forbidden(tree: Tree, path: str, syntax: Mapping[str, Any]) -> Iterator[Pro
             yield tree.problem(path, "builtin_forbidden", message, FORBIDDEN[name], line=line, col=col)
 
 
-def _references(syntax: object) -> Iterator[str]:
-    """Every reference with constant parts, dotted.
-
-    Names that an import or a rule shadows count too: a set that calls its own function ``http.send`` is renamed
-    rather than trusted.
-    """
-    stack = [syntax]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, list):
-            stack.extend(item)
-        elif isinstance(item, dict):
-            stack.extend(item.values())
-            parts = item.get("value") if item.get("type") == "ref" else None
-            if isinstance(parts, list):
-                yield ".".join(_constants(parts))
-
-
-def _constants(parts: list[Any]) -> Iterator[str]:
-    for index, part in enumerate(parts):
-        if part.get("type") not in (("var",) if index == 0 else ("string",)):
-            return
-        yield str(part["value"])
-
-
 def _places(text: Text, path: tuple[str, ...]) -> Iterator[int]:
     for index, token in enumerate(text.tokens):
         if token.kind == "word" and token.text == path[0]:
@@ -173,26 +183,11 @@ def _places(text: Text, path: tuple[str, ...]) -> Iterator[int]:
                 yield token.at
 
 
-def _entries(found: Inspection) -> dict[str, tuple[str, ...]]:
-    entries: dict[str, set[str]] = {}
-    for syntax in found.trees.values():
-        for full in _rules(syntax):
-            if len(full) == 3 and full[0] == ROOT and full[1] in _POINTS and full[2] in RULES:
-                entries.setdefault(full[1], set()).add(full[2])
-    return {point: tuple(sorted(rules)) for point, rules in sorted(entries.items())}
-
-
-def _rules(syntax: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    package = tuple(str(part["value"]) for part in syntax["package"]["path"][1:])
-    for rule in syntax.get("rules", ()):
-        yield (*package, *_constants(rule["head"].get("ref", [])))
-
-
-def _unreachable(tree: Tree, found: Inspection, entries: Mapping[str, tuple[str, ...]]) -> Iterator[Problem]:
+def _unreachable(tree: Tree, found: Inspection, entries: Sequence[Entry]) -> Iterator[Problem]:
     """Names that look like entry points and are none; else, when nothing is one, that."""
     guessed = False
-    for path, syntax in found.trees.items():
-        for full in dict.fromkeys(_rules(syntax)):
+    for path, syntax in found.trees.items() if tree.options.profile == ROOT else ():
+        for full in dict.fromkeys(trees.rule_names(syntax)):
             meant = _meant(full)
             if meant:
                 guessed = True
@@ -208,10 +203,13 @@ def _unreachable(tree: Tree, found: Inspection, entries: Mapping[str, tuple[str,
         package, at = text.package()
         line, col = text.position(at)
         message = f"package {'.'.join(package)}: this set gives no decision point anything to say"
-        yield tree.problem(path, "entry_point_missing", message, _package_remedy(package), line=line, col=col)
+        remedy = _package_remedy(tree, package)
+        yield tree.problem(path, "entry_point_missing", message, remedy, line=line, col=col)
 
 
-def _package_remedy(package: tuple[str, ...]) -> str:
+def _package_remedy(tree: Tree, package: tuple[str, ...]) -> str:
+    if tree.options.profile != ROOT:
+        return f"see docs/reference/policy-profiles.md for what the profile {tree.options.profile} reads"
     point = _close(package[-1] if package else "", _POINTS, 0.5)
     return f"did you mean `package {ROOT}.{point}` with a rule `deny`?" if point else _ENTRY_REMEDY
 

@@ -7,14 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mandamus.policy.attribution import Attribution
-from mandamus.policy.model import RULES, Bundle
-
-DECIDE_QUERY = (
-    "{"
-    + ", ".join(f'"{rule}": [[type_name(v), v] | v := data.mandamus[input.point]["{rule}"]]' for rule in RULES)
-    + "}"
-)
-"""Every rule of the point as ``[]`` (undefined) or ``[[type, value]]``: the type, because a set is a JSON array too."""
+from mandamus.policy.model import Bundle, Modules
 
 
 @dataclass(frozen=True)
@@ -34,6 +27,42 @@ class Inspection:
     uncompiled: Refusal | None
 
 
+@dataclass(frozen=True)
+class Reply:
+    """What a session was answered: the query's value (None when it has none), or why there is none.
+
+    ``coverage`` and ``trace`` are OPA's own reports, where they were asked for; ``prints`` what rules printed.
+    """
+
+    value: Any = None
+    refusal: Refusal | None = None
+    coverage: Mapping[str, Any] | None = None
+    trace: Sequence[Mapping[str, Any]] | None = None
+    prints: Sequence[Mapping[str, Any]] = ()
+
+
+class Session(Protocol):
+    """A worker of one's own, for work that is no decision; every method raises ``policy_unavailable`` and ends it."""
+
+    def load(self, query: str, data: bytes, modules: Modules, slot: int = 0) -> Refusal | None:
+        """Put modules, data (a JSON object, or empty) and the query into a slot and compile; why not, or None."""
+        ...
+
+    def be_lenient(self, query: str, slot: int = 0) -> None:
+        """From now on a builtin that errs in the slot is undefined; ``query`` is the one that was loaded."""
+        ...
+
+    def choose(self, value: Any, slot: int = 0) -> None:
+        """What `opa.CHOSEN` gives in the slot's query from now on."""
+        ...
+
+    def ask(
+        self, data: bytes, slot: int = 0, *, trace: bool = False, cover: bool = False, deadline_s: float | None = None
+    ) -> Reply:
+        """The slot's query for an input document; without any the input is undefined."""
+        ...
+
+
 class Evaluator(Protocol):
     """Evaluates pinned bundles. Every method raises ``policy_unavailable`` with a `Fault` and never guesses."""
 
@@ -43,15 +72,15 @@ class Evaluator(Protocol):
         ...
 
     def evaluate(self, bundle: Bundle, data: bytes) -> Mapping[str, Any]:
-        """The value of `DECIDE_QUERY` for this input document (canonical JSON), numbers exact."""
+        """The value of the bundle's query for this input document (canonical JSON), numbers exact."""
         ...
 
     def explain(self, attribution: Attribution, data: bytes) -> Mapping[int, Sequence[Any]]:
         """The members that each entry rule gave, by the rule's place in `attribution.heads`."""
         ...
 
-    def inspect(self, modules: Mapping[str, str], data: bytes) -> Inspection:
-        """Parse and compile modules that nobody has published yet."""
+    def inspect(self, modules: Mapping[str, str], data: bytes, query: str = "true") -> Inspection:
+        """Parse and compile modules that nobody has published yet, and a query that asks them."""
         ...
 
     def prepare(self, sets: Sequence[Attribution]) -> None:

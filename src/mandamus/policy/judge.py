@@ -1,113 +1,104 @@
-"""From what the rules gave to what it means: pure, and a deny whenever a value is not exactly what it should be."""
+"""From what the rules said to what it means: pure, and a deny whenever a value is not exactly what it should be."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mandamus.kernel.attachment import Attached, Level
 from mandamus.kernel.errors import MandamusError
-from mandamus.kernel.ids import Digest
-from mandamus.policy.model import DENY, REQUIRE_APPROVAL, ROOT, RULES, WARN, Fault, Point, Requirement, Violation, fault
+from mandamus.policy.model import (
+    DENY,
+    OVERRIDABLE,
+    REQUIRE_APPROVAL,
+    WARN,
+    Fault,
+    Point,
+    Requirement,
+    Said,
+    Violation,
+    fault,
+)
 
 Locate = Callable[[str, object], tuple[str, int]]
-"""File and line of the rule that gave a member: ``(rule, member)``."""
+"""File and line of the rule that gave a member: ``(full name of the rule, member)``."""
 
 APPROVALS_MAX = 100
+_OWN_KEYS = frozenset({"msg", "remedy", "meta", "address"})
 _REQUIREMENT_KEYS = frozenset({"msg", "group", "count", "remedy", "meta"})
 
 
-@dataclass(frozen=True)
+@dataclass
 class Finding:
-    """What one set says at one point."""
+    """What a set says at one point, by what it means there; `Verdict` has the words."""
 
-    violations: tuple[Violation, ...]
-    warnings: tuple[Violation, ...]
-    requires: tuple[Requirement, ...]
+    violations: list[Violation] = field(default_factory=list)
+    warnings: list[Violation] = field(default_factory=list)
+    requires: list[Requirement] = field(default_factory=list)
+    spared: list[Violation] = field(default_factory=list)
+
+    def add(self, other: Finding) -> None:
+        """What another set says, too."""
+        self.violations += other.violations
+        self.warnings += other.warnings
+        self.requires += other.requires
+        self.spared += other.spared
 
 
-def members(point: Point, value: Mapping[str, Any], defined: Sequence[str]) -> dict[str, list[Any]]:
-    """The members of each rule from the value of `engine.DECIDE_QUERY`; ``defined`` are the rules the set has.
+Spare = Callable[[Violation], str]
+"""The id of the exemption that spares a violation, or empty."""
 
-    Raises ``policy_unavailable``: ``undefined`` for a rule that the set has and that gave nothing, ``shape_invalid``
-    for anything but a set.
-    """
-    if value.keys() != set(RULES):
-        raise _shape("the reply does not name the rules that were asked for")
-    found: dict[str, list[Any]] = {}
-    for rule in RULES:
-        full = f"data.{ROOT}.{point.value}.{rule}"
-        given = value[rule]
-        if given == []:
-            if rule in defined:
-                raise fault(Fault.UNDEFINED, f"{full} is undefined", f"write it as `{rule} contains ... if {{...}}`")
-            continue
-        match given:
-            case [["set", list() as inside]]:
-                found[rule] = inside
-            case [[str() as kind, _]]:
-                raise _shape(f"{full} is of type {kind}, not a set")
-            case _:
-                raise _shape(f"{full} has no type")
+
+def judge(point: Point, said: Sequence[Said], attached: Attached, locate: Locate, spare: Spare) -> Finding:
+    """What the members mean at the level the set is attached with; raises ``shape_invalid`` for one of another form."""
+    found = Finding()
+    for one in said:
+        file, line = locate(one.rule, one.member)
+        at = _At(one.rule, file, line, attached, one.level or attached.level)
+        if one.kind == REQUIRE_APPROVAL:
+            _ask(found, at, one.member)
+        elif one.kind in (DENY, WARN):
+            _object(found, point, at.violation(one.member), warns=one.kind == WARN, attached=attached, spare=spare)
+        else:
+            raise _shape(f"{at.where} says {one.kind!r}, and nobody knows what that is")
+    for violations in (found.violations, found.warnings, found.spared):
+        violations.sort(key=lambda v: (v.file, v.line, v.msg))
     return found
 
 
-def judge(point: Point, found: Mapping[str, Sequence[Any]], digest: Digest, locate: Locate) -> Finding:
-    """The members as violations, warnings and requirements; raises ``shape_invalid`` for a member of another form."""
-
-    def violations(rule: str) -> tuple[Violation, ...]:
-        return tuple(_violation(point, rule, member, digest, locate) for member in found.get(rule, ()))
-
-    requires = tuple(_requirement(point, member, digest, locate) for member in found.get(REQUIRE_APPROVAL, ()))
-    return Finding(_sorted(violations(DENY)), _sorted(violations(WARN)), requires)
-
-
-def _sorted(violations: Sequence[Violation]) -> tuple[Violation, ...]:
-    return tuple(sorted(violations, key=lambda v: (v.file, v.line, v.msg)))
-
-
-def _violation(point: Point, rule: str, member: object, digest: Digest, locate: Locate) -> Violation:
-    full = f"{ROOT}.{point.value}.{rule}"
-    file, line = locate(rule, member)
-    with_place = _At(full, file, line)
-    if isinstance(member, str):
-        return Violation(full, with_place.text("the message", member), file, line, set=digest)
-    if not isinstance(member, dict):
-        raise with_place.wrong("is neither a string nor an object")
-    meta = member.get("meta", {})
-    if not isinstance(meta, dict):
-        raise with_place.wrong("has a `meta` that is no object")
-    others = {key: item for key, item in member.items() if key not in {"msg", "remedy", "meta"}}
-    return Violation(
-        full,
-        with_place.text("`msg`", member.get("msg")),
-        file,
-        line,
-        remedy=with_place.text("`remedy`", member["remedy"]) if "remedy" in member else "",
-        meta={**others, **meta},
-        set=digest,
-    )
+def _object(
+    found: Finding, point: Point, violation: Violation, *, warns: bool, attached: Attached, spare: Spare
+) -> None:
+    """One member of ``deny`` or ``warn``."""
+    exemption = "" if warns else spare(violation)
+    if exemption:
+        found.spared.append(replace(violation, exemption=exemption))
+    elif violation.level is Level.SHADOW:
+        found.spared.append(violation)
+    elif warns or violation.level is Level.ADVISORY:
+        found.warnings.append(violation)
+    elif violation.level is Level.SOFT and attached.override and point in OVERRIDABLE:
+        found.spared.append(violation)
+        found.requires += [_override(violation, group, count) for group, count in attached.override.items()]
+    else:
+        found.violations.append(violation)
 
 
-def _requirement(point: Point, member: object, digest: Digest, locate: Locate) -> Requirement:
-    full = f"{ROOT}.{point.value}.{REQUIRE_APPROVAL}"
-    file, line = locate(REQUIRE_APPROVAL, member)
-    place = _At(full, file, line)
-    if isinstance(member, str):
-        return Requirement("", 1, place.text("the message", member), full, file, line, digest)
-    if not isinstance(member, dict):
-        raise place.wrong("is neither a string nor an object")
-    unknown = sorted(member.keys() - _REQUIREMENT_KEYS)
-    if unknown:
-        # A misspelt `count` would ask for one approval where the author wanted two.
-        raise place.wrong(f"has the unknown key `{unknown[0]}`")
-    count = member.get("count", 1)
-    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= APPROVALS_MAX:
-        raise place.wrong(f"has a `count` that is no whole number from 1 to {APPROVALS_MAX}")
-    group = place.text("`group`", member["group"]) if "group" in member else ""
-    msg = place.text("`msg`", member["msg"]) if "msg" in member else f"approval by {group or 'the approvers'}"
-    return Requirement(group, count, msg, full, file, line, digest)
+def _override(violation: Violation, group: str, count: int) -> Requirement:
+    v = violation
+    return Requirement(group, count, f"override of {v.rule}: {v.msg}", v.rule, v.file, v.line, v.set, override=True)
+
+
+def _ask(found: Finding, at: _At, member: object) -> None:
+    """One member of ``require_approval``."""
+    requirement = at.requirement(member)
+    if at.level.binds:
+        found.requires.append(requirement)
+        return
+    said = Violation(at.rule, requirement.msg, at.file, at.line, set=at.attached.set, level=at.level)
+    (found.warnings if at.level is Level.ADVISORY else found.spared).append(said)
 
 
 @dataclass(frozen=True)
@@ -115,6 +106,55 @@ class _At:
     rule: str
     file: str
     line: int
+    attached: Attached
+    level: Level
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}:{self.line}: a member of {self.rule}"
+
+    def violation(self, member: object) -> Violation:
+        if isinstance(member, str):
+            return self._violation(self.text("the message", member), {}, "", "")
+        if not isinstance(member, dict):
+            raise self.wrong("is neither a string nor an object")
+        meta = member.get("meta", {})
+        if not isinstance(meta, dict):
+            raise self.wrong("has a `meta` that is no object")
+        others = {key: item for key, item in member.items() if key not in _OWN_KEYS}
+        remedy = self.text("`remedy`", member["remedy"]) if "remedy" in member else ""
+        address = self.text("`address`", member["address"]) if "address" in member else ""
+        return self._violation(self.text("`msg`", member.get("msg")), {**others, **meta}, remedy, address)
+
+    def _violation(self, msg: str, meta: dict[str, Any], remedy: str, address: str) -> Violation:
+        return Violation(
+            self.rule,
+            msg,
+            self.file,
+            self.line,
+            remedy=remedy,
+            meta=meta,
+            set=self.attached.set,
+            address=address,
+            level=self.level,
+        )
+
+    def requirement(self, member: object) -> Requirement:
+        place = (self.rule, self.file, self.line, self.attached.set)
+        if isinstance(member, str):
+            return Requirement("", 1, self.text("the message", member), *place)
+        if not isinstance(member, dict):
+            raise self.wrong("is neither a string nor an object")
+        unknown = sorted(member.keys() - _REQUIREMENT_KEYS)
+        if unknown:
+            # A misspelt `count` would ask for one approval where the author wanted two.
+            raise self.wrong(f"has the unknown key `{unknown[0]}`")
+        count = member.get("count", 1)
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= APPROVALS_MAX:
+            raise self.wrong(f"has a `count` that is no whole number from 1 to {APPROVALS_MAX}")
+        group = self.text("`group`", member["group"]) if "group" in member else ""
+        msg = self.text("`msg`", member["msg"]) if "msg" in member else f"approval by {group or 'the approvers'}"
+        return Requirement(group, count, msg, *place)
 
     def text(self, what: str, value: object) -> str:
         if not isinstance(value, str) or not value:
@@ -122,7 +162,7 @@ class _At:
         return value
 
     def wrong(self, why: str) -> MandamusError:
-        return _shape(f"{self.file}:{self.line}: a member of {self.rule} {why}")
+        return _shape(f"{self.where} {why}")
 
 
 def _shape(message: str) -> MandamusError:

@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from mandamus.kernel import canonical
-from mandamus.kernel.errors import Code, MandamusError
-from mandamus.kernel.ids import DecisionId, Digest, RunId
+from mandamus.kernel.attachment import Attached, Level
+from mandamus.kernel.errors import Code, MandamusError, Problem
+from mandamus.kernel.ids import DecisionId, Digest, ExemptionId, RunId
 
 DENY = "deny"
 WARN = "warn"
 REQUIRE_APPROVAL = "require_approval"
 RULES = (DENY, REQUIRE_APPROVAL, WARN)
-"""The partial sets a policy may define in ``package mandamus.<point>``."""
+"""What a rule can say; the partial sets that a policy may define in ``package mandamus.<point>`` are called so."""
 
 ROOT = "mandamus"
 NO_SET = Digest("")
 DECISION_FORMAT = "decision/1"
 
 
+Modules = Sequence[tuple[str, str]]
+"""``(path, Rego text)``"""
+
+
 class Point(StrEnum):
-    """Where a run asks policy: before it is admitted, and per step before plan, after plan, before apply."""
+    """Where policy is asked: before a run is admitted; per step before plan, after plan, before apply; of people.
+
+    ``approval`` is asked when somebody says yes or no, ``access`` when somebody uses a verb on runs of an environment.
+    """
 
     TRIGGER = "trigger"
     PLAN = "plan"
     STEP = "step"
     APPLY = "apply"
+    APPROVAL = "approval"
+    ACCESS = "access"
+
+
+OVERRIDABLE = frozenset({Point.STEP, Point.PLAN, Point.APPLY})
+"""Where a plan is at hand that an override can be bound to; elsewhere a soft-mandatory no is a no."""
 
 
 class Outcome(StrEnum):
@@ -65,12 +79,111 @@ def fault(kind: Fault, message: str, remedy: str) -> MandamusError:
     return MandamusError(Code.POLICY_UNAVAILABLE, message, remedy=remedy, context={"fault": kind.value})
 
 
+class BuiltinErrors(StrEnum):
+    """What a builtin that fails means: a failed evaluation, or an undefined expression (OPA's default)."""
+
+    ERROR = "error"
+    UNDEFINED = "undefined"
+
+
+class RegoVersion(StrEnum):
+    """Which Rego a set is written in; ``auto`` finds it out per file."""
+
+    AUTO = "auto"
+    V0 = "v0"
+    V1 = "v1"
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query named from outside the Rego: ``query`` is like ``data.terraform.deny``."""
+
+    name: str
+    query: str
+    level: Level | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a set's text is to be read; part of its content, so of its digest.
+
+    ``builtin_errors`` None means undefined where a module is Rego v0, else error. ``namespaces`` are packages that
+    conftest looks at, ``queries`` what an HCP policy set asks, ``kind`` the type of a Spacelift policy.
+    """
+
+    profile: str = ROOT
+    rego: RegoVersion = RegoVersion.AUTO
+    builtin_errors: BuiltinErrors | None = None
+    namespaces: tuple[str, ...] = ()
+    queries: tuple[Query, ...] = ()
+    kind: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in a set's snapshot."""
+        return {
+            "profile": self.profile,
+            "rego": self.rego.value,
+            "builtin_errors": self.builtin_errors.value if self.builtin_errors else None,
+            "namespaces": list(self.namespaces),
+            "queries": [vars(query) for query in self.queries],
+            "kind": self.kind,
+        }
+
+
+def options_from(value: Mapping[str, Any]) -> Options:
+    """Rebuild options from their JSON form."""
+    errors = value["builtin_errors"]
+    return Options(
+        profile=value["profile"],
+        rego=RegoVersion(value["rego"]),
+        builtin_errors=BuiltinErrors(errors) if errors else None,
+        namespaces=tuple(value["namespaces"]),
+        queries=tuple(
+            Query(each["name"], each["query"], Level(each["level"]) if each["level"] else None)
+            for each in value["queries"]
+        ),
+        kind=value["kind"],
+    )
+
+
+RULE = "RULE"
+"""In `Entry.body`: where the reference to the rule goes."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One rule that is asked at one point.
+
+    ``rule`` is its full name without ``data``; ``body`` are Rego statements that bind ``v`` to its value, with `RULE`
+    for the reference; ``kind`` says what its members mean (of `RULES`, or a word of the profile's own); ``level`` is
+    the rule's own where a convention has one per rule.
+    """
+
+    point: str
+    rule: str
+    body: str
+    kind: str
+    level: Level | None = None
+
+
+@dataclass(frozen=True)
+class Said:
+    """One member of a rule, understood: ``kind`` is of `RULES`, ``member`` a text or an object with ``msg``."""
+
+    kind: str
+    rule: str
+    member: Any
+    level: Level | None = None
+
+
 @dataclass(frozen=True)
 class Violation:
     """One member of ``deny`` or ``warn``.
 
     ``rule`` is its full name, e.g. ``mandamus.plan.deny``; ``file`` is relative to the set and ``line`` counts from 1
-    (both of the rule that fired); ``remedy`` is the policy's own text or empty; ``meta`` is the policy's own data.
+    (both of the rule that fired); ``remedy`` is the policy's own text or empty; ``meta`` is the policy's own data;
+    ``address`` is what it is about, when the policy says so; ``level`` is how strictly it binds; ``exemption`` is the
+    exemption that spares it. ``because`` are the input paths the rule read where it fired, with their values.
     """
 
     rule: str
@@ -80,6 +193,10 @@ class Violation:
     remedy: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
     set: Digest = NO_SET
+    address: str = ""
+    level: Level = Level.HARD
+    exemption: str = ""
+    because: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         advice = f" ({self.remedy})" if self.remedy else ""
@@ -88,7 +205,10 @@ class Violation:
 
 @dataclass(frozen=True)
 class Requirement:
-    """How many approvals of which group; an empty ``group`` means the environment's own approvers."""
+    """How many approvals of which group; an empty ``group`` means the environment's own approvers.
+
+    With ``override`` they let a soft-mandatory violation through, and have to say why.
+    """
 
     group: str
     count: int
@@ -97,6 +217,39 @@ class Requirement:
     file: str = ""
     line: int = 0
     set: Digest = NO_SET
+    override: bool = False
+
+
+@dataclass(frozen=True)
+class Exemption:
+    """A rule that does not bind for a while: who said so, why, until when, for which rule and address.
+
+    ``set`` is the name under which the set is attached, ``rule`` a full name; an empty ``address`` means any.
+    ``ended_us`` is set when somebody took it back.
+    """
+
+    id: ExemptionId
+    environment: str
+    set: str
+    rule: str
+    address: str
+    by: str
+    why: str
+    granted_us: int
+    until_us: int
+    ended_us: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As commands print it."""
+        return dict(vars(self))
+
+    def active(self, now_us: int) -> bool:
+        """Whether it counts now."""
+        return self.ended_us is None and now_us < self.until_us
+
+    def spares(self, name: str, violation: Violation) -> bool:
+        """Whether it is about this violation of the set attached under that name."""
+        return (self.set, self.rule) == (name, violation.rule) and self.address in ("", violation.address)
 
 
 @dataclass(frozen=True)
@@ -104,8 +257,10 @@ class Verdict:
     """What the policy sets said about one input.
 
     ``input`` is the exact canonical document that was judged (empty when none could be made), ``results`` the
-    canonical raw values of the rules per set, ``error`` a `Fault` and its text when trouble made this a deny,
-    ``notes`` what is worth knowing about an allow, ``at_us`` the clock the policy saw.
+    canonical raw values of the rules per set (``[{"set", "value"}]``), ``error`` a `Fault` and its text when trouble
+    made this a deny, ``notes`` what is worth knowing about an allow, ``at_us`` the clock the policy saw. ``spared`` are
+    violations that deny nothing by themselves: soft-mandatory ones, which an override lets through, exempted ones, and
+    those of shadow sets.
     """
 
     point: Point
@@ -115,13 +270,20 @@ class Verdict:
     requires: tuple[Requirement, ...]
     input: bytes
     input_digest: Digest
-    sets: tuple[Digest, ...]
+    attached: tuple[Attached, ...]
     engine: str
     duration_us: int
     error: str | None
     results: bytes
     notes: tuple[str, ...]
     at_us: int
+    spared: tuple[Violation, ...] = ()
+    environment: str = ""
+
+    @property
+    def sets(self) -> tuple[Digest, ...]:
+        """The sets that were asked."""
+        return tuple(attached.set for attached in self.attached)
 
 
 @dataclass(frozen=True)
@@ -146,8 +308,11 @@ class Decision:
             "violations": [vars(violation) for violation in said.violations],
             "warnings": [vars(violation) for violation in said.warnings],
             "requires": [vars(requirement) for requirement in said.requires],
+            "spared": [vars(violation) for violation in said.spared],
+            "environment": said.environment,
             "input_digest": said.input_digest,
             "sets": list(said.sets),
+            "attached": [attached.to_json() for attached in said.attached],
             "engine": said.engine,
             "duration_us": said.duration_us,
             "error": said.error,
@@ -159,22 +324,51 @@ class Decision:
 
 @dataclass(frozen=True)
 class PolicySet:
-    """A published set; ``digest`` is its identity, ``files`` are paths relative to the directory it came from."""
+    """A published set; ``digest`` is its identity, ``files`` are paths relative to where it came from.
+
+    ``warnings`` are what a check found that does not stop it.
+    """
 
     digest: Digest
     files: tuple[str, ...]
+    name: str = ""
+    warnings: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class SetVersion:
+    """One version of a named set; versions count from 1, ``by`` is who published it."""
+
+    name: str
+    version: int
+    digest: Digest
+    by: str
+    at_us: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As commands print it."""
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
 class Bundle:
     """A set as the evaluator takes it.
 
-    ``modules`` and ``tests`` are ``(path, Rego text)``, ``data`` canonical JSON of the merged ``data.json`` files,
-    ``entries`` the rules of `RULES` that the set defines per decision point.
+    ``sources`` are the texts as written and ``modules`` what OPA takes, Rego v1 with the same lines (``(path, text)``
+    both); ``data`` is canonical JSON of the merged ``data.json`` files, ``query`` asks all ``entries``, ``clock`` says
+    that a rule reads the clock.
     """
 
     digest: Digest
+    options: Options
+    sources: tuple[tuple[str, str], ...]
     modules: tuple[tuple[str, str], ...]
-    tests: tuple[tuple[str, str], ...]
     data: bytes
-    entries: Mapping[str, tuple[str, ...]]
+    entries: tuple[Entry, ...]
+    query: str
+    clock: bool
+    builtin_errors: BuiltinErrors
+
+    def at(self, point: str) -> tuple[Entry, ...]:
+        """What is asked at a point."""
+        return tuple(entry for entry in self.entries if entry.point == point)

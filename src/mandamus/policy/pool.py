@@ -22,11 +22,11 @@ from mandamus.kernel import canonical
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import Digest
-from mandamus.policy import frames
+from mandamus.policy import frames, guard
 from mandamus.policy.attribution import Attribution
 from mandamus.policy.background import Background
-from mandamus.policy.engine import DECIDE_QUERY, Inspection, Refusal
-from mandamus.policy.model import Bundle, Fault, fault
+from mandamus.policy.engine import Inspection, Refusal, Reply
+from mandamus.policy.model import BuiltinErrors, Bundle, Fault, Modules, fault
 from mandamus.policy.process import WorkerProcess
 
 _DISTRIBUTION = "opa-golib-python-bindings"
@@ -61,6 +61,43 @@ class _Lane:
 class _Worker:
     process: WorkerProcess
     explains: bool | None = None
+
+
+class OwnWorker:
+    """A `Session`: one worker that is used by one thread and by nobody else."""
+
+    def __init__(self, process: WorkerProcess, limits: Limits) -> None:
+        self._process = process
+        self._limits = limits
+
+    def load(self, query: str, data: bytes, modules: Modules, slot: int = 0) -> Refusal | None:
+        """See `Session.load`."""
+        payload = _packed(query, data, modules)
+        return _refusal(_document(self._process.ask(frames.COMPILE, slot, payload, self._limits.start_s)))
+
+    def be_lenient(self, query: str, slot: int = 0) -> None:
+        """See `Session.be_lenient`."""
+        self._process.ask(frames.LENIENT, slot, guard.lenient(query).encode(), self._limits.decide_s)
+
+    def choose(self, value: Any, slot: int = 0) -> None:
+        """See `Session.choose`."""
+        self._process.ask(frames.CHOOSE, slot, canonical.dumps(value), self._limits.decide_s)
+
+    def ask(
+        self, data: bytes, slot: int = 0, *, trace: bool = False, cover: bool = False, deadline_s: float | None = None
+    ) -> Reply:
+        """See `Session.ask`."""
+        operation = frames.TRACE if trace else frames.COVER if cover else frames.ASK
+        document = _document(self._process.ask(operation, slot, data, deadline_s or self._limits.decide_s))
+        refused = _refusal(document)
+        rows = document.get("result")
+        return Reply(
+            value=None if refused or not rows else rows[0]["expressions"][0]["value"],
+            refusal=refused,
+            coverage=document.get("coverage"),
+            trace=document.get("trace"),
+            prints=document.get("prints") or (),
+        )
 
 
 class WorkerPool:
@@ -111,7 +148,16 @@ class WorkerPool:
             raise _odd("the explanation is no object of arrays")
         return attribution.members(value)
 
-    def inspect(self, modules: Mapping[str, str], data: bytes) -> Inspection:
+    @contextmanager
+    def session(self) -> Iterator[OwnWorker]:
+        """A worker of one's own, ended behind the block."""
+        process = self._start()
+        try:
+            yield OwnWorker(process, self._limits)
+        finally:
+            process.kill()
+
+    def inspect(self, modules: Mapping[str, str], data: bytes, query: str = "true") -> Inspection:
         """See `Evaluator.inspect`; in a worker of its own that ends with it."""
         trees: dict[str, Mapping[str, Any]] = {}
         unparsed: dict[str, Refusal] = {}
@@ -126,7 +172,7 @@ class WorkerPool:
                     trees[path] = self._tree(process, path, text)
             uncompiled = None
             if not unparsed:
-                uncompiled = self._load(process, frames.SLOT_DECIDE, DECIDE_QUERY, data, tuple(modules.items()))
+                uncompiled = self._load(process, frames.SLOT_DECIDE, query, data, tuple(modules.items()))
             return Inspection(trees, unparsed, uncompiled)
         finally:
             process.kill()
@@ -238,7 +284,7 @@ class WorkerPool:
         process = None
         try:
             process = self._start()
-            refused = self._load(process, frames.SLOT_DECIDE, DECIDE_QUERY, bundle.data, bundle.modules)
+            refused = self._put(process, frames.SLOT_DECIDE, bundle.query, bundle, bundle.modules)
             if refused:
                 raise fault(
                     Fault.COMPILE_ERROR,
@@ -281,11 +327,17 @@ class WorkerPool:
     def _load(
         self, process: WorkerProcess, slot: int, query: str, data: bytes, modules: Sequence[tuple[str, str]]
     ) -> Refusal | None:
-        parts = [query.encode(), data]
-        for path, text in modules:
-            parts += [path.encode(), text.encode()]
-        reply = process.ask(frames.LOAD, slot, frames.pack(parts), self._limits.start_s)
+        reply = process.ask(frames.LOAD, slot, _packed(query, data, modules), self._limits.start_s)
         return _refusal(_document(reply))
+
+    def _put(
+        self, process: WorkerProcess, slot: int, query: str, bundle: Bundle, modules: Sequence[tuple[str, str]]
+    ) -> Refusal | None:
+        """Load a set, with the builtin errors that its text was written for."""
+        refused = self._load(process, slot, query, bundle.data, modules)
+        if refused is None and bundle.builtin_errors is BuiltinErrors.UNDEFINED:
+            process.ask(frames.LENIENT, slot, guard.lenient(query).encode(), self._limits.start_s)
+        return refused
 
     def _tree(self, process: WorkerProcess, path: str, text: str) -> Mapping[str, Any]:
         question = canonical.dumps({"name": path, "text": text})
@@ -297,11 +349,17 @@ class WorkerPool:
     def _teach(self, worker: _Worker, attribution: Attribution) -> bool:
         """Load the copy that tells rules apart, once a worker; False when OPA does not take it."""
         if worker.explains is None:
-            modules = attribution.modules()
-            data = attribution.bundle.data
-            refused = self._load(worker.process, frames.SLOT_EXPLAIN, attribution.query(), data, modules)
+            query, modules = attribution.query(), attribution.modules()
+            refused = self._put(worker.process, frames.SLOT_EXPLAIN, query, attribution.bundle, modules)
             worker.explains = refused is None
         return worker.explains
+
+
+def _packed(query: str, data: bytes, modules: Modules) -> bytes:
+    parts = [query.encode(), data]
+    for path, text in modules:
+        parts += [path.encode(), text.encode()]
+    return frames.pack(parts)
 
 
 def find_library() -> Path | None:

@@ -15,21 +15,28 @@ from mandamus.audit.model import Outcome as EventOutcome
 from mandamus.audit.service import Audit
 from mandamus.kernel import access, canonical
 from mandamus.kernel.access import Permission, Subject, requires
+from mandamus.kernel.attachment import Attached, Level
 from mandamus.kernel.clock import Clock, rfc3339
 from mandamus.kernel.errors import Code, MandamusError, Problem, raise_problems
 from mandamus.kernel.ids import DecisionId, Digest, Ids, RunId
 from mandamus.policy import bundle as bundles
-from mandamus.policy import check, judge, store
+from mandamus.policy import check, judge, profiles, store
 from mandamus.policy.attribution import Attribution
 from mandamus.policy.engine import Evaluator
+from mandamus.policy.exemptions import Exemptions
 from mandamus.policy.model import (
     ROOT,
+    Bundle,
     Decision,
+    Entry,
+    Exemption,
     Fault,
+    Options,
     Outcome,
     Point,
     PolicySet,
-    Requirement,
+    Said,
+    SetVersion,
     Verdict,
     Violation,
     fault,
@@ -40,28 +47,30 @@ from mandamus.store.database import Database, Tx
 INPUT_BYTES_MAX = 16 << 20
 INPUT_DEPTH_MAX = 100
 _KEPT = 64
+_PAIR = 2
+"""A type and a value."""
 
 
 @dataclass
 class _Judging:
     """What the sets said so far."""
 
-    violations: list[Violation] = field(default_factory=list)
-    warnings: list[Violation] = field(default_factory=list)
-    requires: list[Requirement] = field(default_factory=list)
+    found: judge.Finding = field(default_factory=judge.Finding)
     results: list[bytes] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    unbound: list[str] = field(default_factory=list)
     defined: bool = False
     data: bytes = b""
     engine: str = "none"
 
-    def trouble(self, kind: Fault, text: str) -> None:
-        self.errors.append(f"{kind.value}: {text}")
+    def trouble(self, kind: Fault, text: str, level: Level = Level.HARD) -> None:
+        """Trouble of a set that binds is a deny; of one that does not it is a note."""
+        (self.errors if level.binds else self.unbound).append(f"{kind.value}: {text}")
 
     def outcome(self) -> Outcome:
-        if self.errors or self.violations:
+        if self.errors or self.found.violations:
             return Outcome.DENY
-        return Outcome.NEEDS_APPROVAL if self.requires else Outcome.ALLOW
+        return Outcome.NEEDS_APPROVAL if self.found.requires else Outcome.ALLOW
 
 
 class Policy:
@@ -74,81 +83,123 @@ class Policy:
         self._evaluator = evaluator
         self._clock = clock
         self._ids = ids
+        self.exemptions = Exemptions(db, audit, clock, ids)
         self._lock = threading.Lock()
         self._bundles: OrderedDict[Digest, Attribution] = OrderedDict()
         self._sound: OrderedDict[Digest, check.Checked] = OrderedDict()
 
-    def check_directory(self, directory: Path) -> list[Problem]:
+    def read(self, path: Path, options: Options | None = None, key: Path | None = None) -> bundles.Tree:
+        """The files of a set in a folder or an OPA bundle, to be checked and published; what is wrong stands in it."""
+        return read(path, options, key)
+
+    def problems(self, tree: bundles.Tree) -> list[Problem]:
         """Everything that would stop `publish`, at once; raises ``policy_unavailable`` when there is no engine."""
-        return list(self._check(bundles.read(directory)).problems)
+        return list(self._check(tree).problems)
 
-    def publish(self, tx: Tx, who: Subject, directory: Path) -> PolicySet:
-        """Snapshot the directory as a set; publishing the same files again changes nothing.
+    def publish(self, tx: Tx, who: Subject, tree: bundles.Tree, name: str = "") -> PolicySet:
+        """Snapshot the files as the newest version of the set of that name (the folder's, when none is given).
 
-        Raises ``forbidden`` without ``policy:write``, ``policy_invalid`` that lists every problem as
-        ``file:line:col``. Compiling takes a tenth of a second; call `check_directory` first, outside the transaction,
-        and this finds the work done.
+        Publishing the same again changes nothing. Raises ``forbidden`` without ``policy:write``, ``policy_invalid``
+        that lists every problem as ``file:line:col``. Compiling takes a tenth of a second; call `problems` before,
+        outside the transaction, and this finds the work done.
         """
         access.check(who, Permission.POLICY_WRITE)
-        tree = bundles.read(directory)
         found = self._check(tree)
         raise_problems(Code.POLICY_INVALID, list(found.problems), remedy="mend every line above; nothing was published")
-        snapshot = bundles.pack(tree.files, found.entries)
-        published = PolicySet(self._blobs.put(snapshot), tuple(tree.files))
-        if store.add_set(tx, published.digest, published.files, self._clock.now_us()):
+        digest = self._blobs.put(bundles.pack(tree.files, found.entries, tree.options, found.modules))
+        published = PolicySet(digest, tuple(tree.files), name or set_name(tree.directory), found.warnings)
+        now_us = self._clock.now_us()
+        store.add_set(tx, published.digest, published.files, now_us)
+        version = store.add_version(tx, published.name, published.digest, who.user, now_us)
+        if version is not None:
             self._audit.record(
                 tx,
                 Event(
                     Kind.POLICY_PUBLISHED,
                     who,
                     Resource("policy_set", published.digest),
-                    data={"set": published.digest, "files": len(published.files)},
+                    data={
+                        "set": published.digest,
+                        "files": len(published.files),
+                        "name": published.name,
+                        "version": version,
+                    },
                 ),
             )
         return published
 
-    def prepare(self, sets: Sequence[Digest]) -> None:
+    @requires(Permission.POLICY_READ)
+    def versions(self, who: Subject, name: str | None = None) -> list[SetVersion]:
+        """Every version ever published, newest first; of one name or of all."""
+        with self._db.read() as conn:
+            return store.versions(conn, name)
+
+    @requires(Permission.POLICY_READ)
+    def bundle(self, who: Subject, digest: Digest) -> Bundle:
+        """A published set; raises ``policy_unavailable``."""
+        return self._bundle(digest).bundle
+
+    def prepare(self, sets: Sequence[Attached]) -> None:
         """Start workers for these sets in the background, so that the first decision does not wait for them."""
         found = []
-        for digest in sets:
+        for attached in sets:
             try:
-                found.append(self._bundle(digest))
+                found.append(self._bundle(attached.set))
             except MandamusError:
                 # The decision itself will say so, and deny.
                 continue
         self._evaluator.prepare(found)
 
     def decide(
-        self, point: Point, document: Mapping[str, Any], sets: Sequence[Digest], *, protected: bool, now_us: int
+        self,
+        point: Point,
+        document: Mapping[str, Any],
+        sets: Sequence[Attached],
+        *,
+        protected: bool,
+        now_us: int,
+        environment: str = "",
     ) -> Verdict:
         """What the sets say about the input document, to which ``point`` and ``now`` are added; never raises.
 
-        It is JSON-ready, fractions as ``Decimal``. Any trouble is a deny with ``error`` set: nothing but
-        well-formed replies of healthy evaluators for every set can make an allow.
+        It is JSON-ready, fractions as ``Decimal``. Any trouble of a set that binds is a deny with ``error`` set:
+        nothing but well-formed replies of healthy evaluators for every such set can make an allow. Exemptions are
+        those of the environment.
         """
         started_s = self._clock.monotonic_s()
-        pinned = tuple(dict.fromkeys(sets))
+        pinned = strictest(sets)
         judging = _Judging()
         try:
-            self._judge(judging, point, document, pinned, protected=protected, now_us=now_us)
+            asked = _Asked(point, environment, now_us, protected=protected)
+            self._judge(judging, asked, document, pinned)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is no allow
             judging.trouble(Fault.INTERNAL, f"{type(error).__name__}: {error}")
+        found = judging.found
         return Verdict(
             point=point,
             outcome=judging.outcome(),
-            violations=tuple(judging.violations),
-            warnings=tuple(judging.warnings),
-            requires=tuple(judging.requires),
+            violations=tuple(found.violations),
+            warnings=tuple(found.warnings),
+            requires=tuple(found.requires),
             input=judging.data,
             input_digest=canonical.digest(judging.data),
-            sets=pinned,
+            attached=pinned,
             engine=judging.engine,
             duration_us=max(0, round((self._clock.monotonic_s() - started_s) * 1_000_000)),
             error="; ".join(judging.errors) or None,
             results=b"[" + b",".join(judging.results) + b"]",
             notes=_notes(judging, point, pinned),
             at_us=now_us,
+            spared=tuple(found.spared),
+            environment=environment,
         )
+
+    def asks(self, point: Point, sets: Sequence[Attached]) -> bool:
+        """Whether any of the sets has something to say at a point; True when one cannot be read, so that it denies."""
+        try:
+            return any(self._bundle(attached.set).bundle.at(point.value) for attached in sets)
+        except MandamusError:
+            return True
 
     def record(self, tx: Tx, who: Subject, verdict: Verdict, run: RunId | None, step: str | None) -> DecisionId:
         """Store the verdict with its exact input, in the transaction of the action it governs."""
@@ -215,7 +266,7 @@ class Policy:
             return list(store.named_blobs(conn))
 
     def _check(self, tree: bundles.Tree) -> check.Checked:
-        key = canonical.digest(bundles.pack(tree.files, {}))
+        key = canonical.digest(bundles.pack(tree.files, (), tree.options, {}))
         with self._lock:
             known = self._sound.get(key)
         if known and not tree.problems:
@@ -228,30 +279,22 @@ class Policy:
                     self._sound.popitem(last=False)
         return found
 
-    def _judge(
-        self,
-        judging: _Judging,
-        point: Point,
-        document: Mapping[str, Any],
-        pinned: Sequence[Digest],
-        *,
-        protected: bool,
-        now_us: int,
-    ) -> None:
-        self._document(judging, point, document, now_us)
-        if not pinned and protected:
+    def _judge(self, judging: _Judging, asked: _Asked, document: Mapping[str, Any], pinned: Sequence[Attached]) -> None:
+        self._document(judging, asked, document)
+        binding = [attached for attached in pinned if attached.level.binds]
+        if asked.protected and not binding:
             judging.trouble(Fault.NO_POLICY, "a protected environment has no policy set; name one in its `policies`")
         judging.engine = self._evaluator.name
-        for digest in pinned if not judging.errors else ():
-            self._ask(judging, point, digest)
-        if protected and point is Point.PLAN and not judging.errors and not judging.defined:
+        for attached in pinned if not judging.errors else ():
+            self._ask(judging, asked, attached)
+        if asked.protected and asked.point is Point.PLAN and not judging.errors and not judging.defined:
             message = "no set of this protected environment has a rule for the point where changes are judged"
-            judging.trouble(Fault.NO_POLICY, f"{message}; write `package {ROOT}.{point.value}`")
+            judging.trouble(Fault.NO_POLICY, f"{message}; write `package {ROOT}.{asked.point.value}`")
         self._keep(judging.data)
 
-    def _document(self, judging: _Judging, point: Point, document: Mapping[str, Any], now_us: int) -> None:
+    def _document(self, judging: _Judging, asked: _Asked, document: Mapping[str, Any]) -> None:
         try:
-            judging.data = canonical.dumps({**document, "point": point.value, "now": rfc3339(now_us)})
+            judging.data = canonical.dumps({**document, "point": asked.point.value, "now": rfc3339(asked.now_us)})
         except MandamusError as error:
             judging.trouble(Fault.INPUT_INVALID, error.message)
             return
@@ -261,36 +304,49 @@ class Policy:
         elif judge.depth_exceeds(judging.data, INPUT_DEPTH_MAX):
             judging.trouble(Fault.INPUT_TOO_DEEP, f"the input is nested deeper than {INPUT_DEPTH_MAX}")
 
-    def _ask(self, judging: _Judging, point: Point, digest: Digest) -> None:
+    def _ask(self, judging: _Judging, asked: _Asked, attached: Attached) -> None:
         try:
-            attribution = self._bundle(digest)
-            entries = attribution.bundle.entries
-            judging.defined = judging.defined or point.value in entries
+            attribution = self._bundle(attached.set)
+            entries = attribution.bundle.at(asked.point.value)
+            if not entries:
+                return
+            judging.defined = judging.defined or attached.level.binds
             value = self._evaluator.evaluate(attribution.bundle, judging.data)
-            members = judge.members(point, value, entries.get(point.value, ()))
-            judging.results.append(canonical.dumps({"set": digest, **members}))
-            locate = self._locator(attribution, point, members, judging.data)
-            finding = judge.judge(point, members, digest, locate)
+            if value.keys() != {entry.rule for entry in attribution.bundle.entries}:
+                raise fault(Fault.SHAPE_INVALID, "the reply does not name the rules that were asked for", "try again")
+            given = {entry.rule: value[entry.rule] for entry in entries}
+            judging.results.append(canonical.dumps({"set": attached.set, "value": given}))
+            said = understood(attribution.bundle, entries, given)
+            locate = self._locator(attribution, said, judging.data)
+            finding = judge.judge(asked.point, said, attached, locate, self._sparer(asked, attached))
         except MandamusError as error:
-            judging.trouble(
-                Fault(str(error.context.get("fault", Fault.INTERNAL.value))), f"{error.message} (set {digest})"
-            )
+            kind = Fault(str(error.context.get("fault", Fault.INTERNAL.value)))
+            judging.trouble(kind, f"{error.message} (set {attached.name or attached.set})", attached.level)
         else:
-            judging.violations += finding.violations
-            judging.warnings += finding.warnings
-            judging.requires += finding.requires
+            judging.found.add(finding)
 
-    def _locator(
-        self, attribution: Attribution, point: Point, members: Mapping[str, Sequence[Any]], data: bytes
-    ) -> judge.Locate:
+    def _sparer(self, asked: _Asked, attached: Attached) -> judge.Spare:
+        """Looks for an exemption, reading them only when there is something to spare."""
+        known: list[Exemption] | None = None
+
+        def spare(violation: Violation) -> str:
+            nonlocal known
+            if known is None:
+                with self._db.read() as conn:
+                    known = store.active_exemptions(conn, asked.environment, asked.now_us)
+            return next((one.id for one in known if one.spares(attached.name, violation)), "")
+
+        return spare
+
+    def _locator(self, attribution: Attribution, said: Sequence[Said], data: bytes) -> judge.Locate:
         told: Mapping[int, Sequence[Any]] = {}
-        if any(attribution.ambiguous(point.value, rule) for rule, given in members.items() if given):
+        if any(attribution.ambiguous(rule) for rule in {one.rule for one in said}):
             try:
                 told = self._evaluator.explain(attribution, data)
             except MandamusError:
                 # The verdict stands; only its line is then that of the first rule of the name.
                 told = {}
-        return lambda rule, member: attribution.find(point.value, rule, member, told)
+        return lambda rule, member: attribution.find(rule, member, told)
 
     def _bundle(self, digest: Digest) -> Attribution:
         with self._lock:
@@ -320,9 +376,54 @@ class Policy:
                 return
 
 
-def _notes(judging: _Judging, point: Point, pinned: Sequence[Digest]) -> tuple[str, ...]:
+def read(path: Path, options: Options | None, key: Path | None) -> bundles.Tree:
+    """The files of a set in a folder or an OPA bundle, with those that its profile needs."""
+    chosen = options or Options()
+    return bundles.read(path, chosen, profiles.find(chosen.profile).suffixes)
+
+
+def set_name(directory: Path) -> str:
+    """The name a set has when it is given none: that of its folder or archive."""
+    return directory.name.removesuffix(".tar.gz")
+
+
+def strictest(sets: Sequence[Attached]) -> tuple[Attached, ...]:
+    """Each set once, as strictly as any attachment of it says."""
+    found: dict[Digest, Attached] = {}
+    for attached in sets:
+        known = found.get(attached.set)
+        if known is None or _STRICT.index(attached.level) > _STRICT.index(known.level):
+            found[attached.set] = attached
+    return tuple(found.values())
+
+
+_STRICT = (Level.SHADOW, Level.ADVISORY, Level.SOFT, Level.HARD)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    point: Point
+    environment: str
+    now_us: int
+    protected: bool
+
+
+def understood(bundle: Bundle, entries: Sequence[Entry], given: Mapping[str, Any]) -> list[Said]:
+    """The members of every entry as the set's profile reads them."""
+    profile = profiles.find(bundle.options.profile)
+    said: list[Said] = []
+    for entry in entries:
+        pairs = given.get(entry.rule)
+        if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == _PAIR for pair in pairs):
+            raise fault(Fault.SHAPE_INVALID, f"the reply does not say what {entry.rule} is", "try again")
+        said += profile.read(entry, [(str(kind), value) for kind, value in pairs])
+    return said
+
+
+def _notes(judging: _Judging, point: Point, pinned: Sequence[Attached]) -> tuple[str, ...]:
     if judging.errors:
         return ()
     if not pinned:
         return ("no policy set: the environment is not protected",)
-    return () if judging.defined else (f"no rule for this point: no set defines package mandamus.{point.value}",)
+    silent = () if judging.defined else (f"no rule for this point: no set that binds has one for {point.value}",)
+    return (*judging.unbound, *silent)

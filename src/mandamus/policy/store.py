@@ -9,11 +9,21 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mandamus.kernel import canonical
-from mandamus.kernel.ids import DecisionId, Digest, RunId
-from mandamus.policy.model import Decision, Outcome, Point, Requirement, Verdict, Violation
+from mandamus.kernel.attachment import Level, attached_from
+from mandamus.kernel.ids import DecisionId, Digest, ExemptionId, RunId
+from mandamus.policy.model import (
+    Decision,
+    Exemption,
+    Outcome,
+    Point,
+    Requirement,
+    SetVersion,
+    Verdict,
+    Violation,
+)
 from mandamus.store.blobs import Blobs
 from mandamus.store.database import Tx
-from mandamus.store.tables.policy import decision, policy_set
+from mandamus.store.tables.policy import decision, exemption, policy_report, policy_set, policy_version
 
 INLINE_BYTES_MAX = 64 << 10
 
@@ -25,6 +35,98 @@ def add_set(tx: Tx, digest: Digest, files: Sequence[str], at_us: int) -> bool:
     insert = sqlite.insert if tx.conn.dialect.name == "sqlite" else postgresql.insert
     row = insert(policy_set).values(digest=digest, files=canonical.dumps(list(files)), published_us=at_us)
     return tx.conn.execute(row.on_conflict_do_nothing()).rowcount == 1
+
+
+def add_version(tx: Tx, name: str, digest: Digest, by: str, at_us: int) -> int | None:
+    """Make the set the newest version of that name and give its number; None when it is that already."""
+    newest = next(iter(versions(tx.conn, name)), None)
+    if newest is not None and newest.digest == digest:
+        return None
+    number = 1 if newest is None else newest.version + 1
+    row = {"name": name, "version": number, "digest": digest, "by_user": by, "at_us": at_us}
+    tx.conn.execute(sa.insert(policy_version).values(row))
+    return number
+
+
+def versions(conn: sa.Connection, name: str | None) -> list[SetVersion]:
+    """The versions of one name or of all, newest first within a name."""
+    wanted = sa.select(policy_version).order_by(policy_version.c.name, policy_version.c.version.desc())
+    rows = conn.execute(wanted if name is None else wanted.where(policy_version.c.name == name))
+    return [SetVersion(row.name, row.version, Digest(row.digest), row.by_user, row.at_us) for row in rows]
+
+
+def add_exemption(tx: Tx, one: Exemption) -> None:
+    """Insert an exemption."""
+    row = {**vars(one), "set_name": one.set, "by_user": one.by}
+    tx.conn.execute(sa.insert(exemption).values({column.name: row[column.name] for column in exemption.c}))
+
+
+def end_exemption(tx: Tx, id_: ExemptionId, at_us: int) -> None:
+    """Write down that somebody took it back."""
+    tx.conn.execute(exemption.update().where(exemption.c.id == id_).values(ended_us=at_us))
+
+
+def exemption_of(conn: sa.Connection, id_: ExemptionId) -> Exemption | None:
+    """One exemption, or None."""
+    row = conn.execute(sa.select(exemption).where(exemption.c.id == id_)).one_or_none()
+    return _exemption(row) if row else None
+
+
+def exemptions(conn: sa.Connection, environment: str | None) -> list[Exemption]:
+    """All of them, or those of an environment; soonest to expire first."""
+    wanted = sa.select(exemption).order_by(exemption.c.until_us, exemption.c.id)
+    rows = conn.execute(wanted if environment is None else wanted.where(exemption.c.environment == environment))
+    return [_exemption(row) for row in rows]
+
+
+def active_exemptions(conn: sa.Connection, environment: str, now_us: int) -> list[Exemption]:
+    """What counts now in an environment, in the order of their ids."""
+    rows = conn.execute(
+        sa.select(exemption)
+        .where(exemption.c.environment == environment, exemption.c.until_us > now_us, exemption.c.ended_us.is_(None))
+        .order_by(exemption.c.id)
+    )
+    return [_exemption(row) for row in rows]
+
+
+def _exemption(row: sa.Row[Any]) -> Exemption:
+    return Exemption(
+        ExemptionId(row.id),
+        row.environment,
+        row.set_name,
+        row.rule,
+        row.address,
+        row.by_user,
+        row.why,
+        row.granted_us,
+        row.until_us,
+        row.ended_us,
+    )
+
+
+def add_report(
+    tx: Tx, id_: str, base: Digest, candidate: Digest, decisions: int, report: bytes, by: str, at_us: int
+) -> None:
+    """Insert the report of a back-test of a candidate on the decisions of a base."""
+    row = {
+        "id": id_,
+        "base": base,
+        "candidate": candidate,
+        "decisions": decisions,
+        "report": report,
+        "by_user": by,
+        "at_us": at_us,
+    }
+    tx.conn.execute(sa.insert(policy_report).values(row))
+
+
+def newest_report(conn: sa.Connection, base: Digest, candidate: Digest) -> bytes | None:
+    """The last report of that pair as it was stored, or None."""
+    same = (policy_report.c.base == base) & (policy_report.c.candidate == candidate)
+    found = conn.scalar(
+        sa.select(policy_report.c.report).where(same).order_by(policy_report.c.at_us.desc(), policy_report.c.id.desc())
+    )
+    return None if found is None else bytes(found)
 
 
 def add_decisions(tx: Tx, made: Sequence[Decision]) -> None:
@@ -42,7 +144,8 @@ def _columns(made: Decision) -> dict[str, Any]:
         "step": made.step,
         "point": verdict.point.value,
         "outcome": verdict.outcome.value,
-        "sets": canonical.dumps(list(verdict.sets)),
+        "environment": verdict.environment,
+        "sets": canonical.dumps([attached.to_json() for attached in verdict.attached]),
         "input": verdict.input if inline else None,
         "input_digest": verdict.input_digest,
         "engine": verdict.engine,
@@ -79,6 +182,7 @@ def _result(verdict: Verdict) -> bytes:
             "violations": [vars(v) for v in verdict.violations],
             "warnings": [vars(v) for v in verdict.warnings],
             "requires": [vars(r) for r in verdict.requires],
+            "spared": [vars(v) for v in verdict.spared],
             "notes": list(verdict.notes),
             "results": canonical.loads(verdict.results),
         }
@@ -90,17 +194,23 @@ def _decision(row: sa.Row[Any], blobs: Blobs) -> Decision:
     verdict = Verdict(
         point=Point(row.point),
         outcome=Outcome(row.outcome),
-        violations=tuple(Violation(**v) for v in result["violations"]),
-        warnings=tuple(Violation(**v) for v in result["warnings"]),
+        violations=_violations(result["violations"]),
+        warnings=_violations(result["warnings"]),
         requires=tuple(Requirement(**r) for r in result["requires"]),
         input=row.input if row.input is not None else blobs.get(Digest(row.input_digest)),
         input_digest=Digest(row.input_digest),
-        sets=tuple(Digest(d) for d in canonical.loads(row.sets)),
+        attached=tuple(attached_from(each) for each in canonical.loads(row.sets)),
         engine=row.engine,
         duration_us=row.duration_us,
         error=row.error,
         results=canonical.dumps(result["results"]),
         notes=tuple(result["notes"]),
         at_us=row.at_us,
+        spared=_violations(result["spared"]),
+        environment=row.environment,
     )
     return Decision(DecisionId(row.id), RunId(row.run) if row.run else None, row.step, verdict)
+
+
+def _violations(values: Sequence[Any]) -> tuple[Violation, ...]:
+    return tuple(Violation(**{**value, "level": Level(value["level"])}) for value in values)

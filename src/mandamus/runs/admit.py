@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from mandamus.audit.kinds import Kind
@@ -13,7 +14,7 @@ from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Digest
 from mandamus.policy.model import Outcome as PolicyOutcome
 from mandamus.policy.model import Verdict
-from mandamus.runs import gate, store
+from mandamus.runs import access, gate, store
 from mandamus.runs.lifecycle import RunState
 from mandamus.runs.model import Request, Requester, Run
 from mandamus.runs.rooms import Rooms, event, record
@@ -26,12 +27,15 @@ def admit(rooms: Rooms, who: Subject, root: Path, request: Request) -> Run:
     Raises what makes the request impossible (``workflow_invalid``, ``input_invalid``, ``not_found``, ``forbidden``);
     a denial by policy is not an error here but the state of the run that is returned.
     """
-    environment = rooms.catalog.environment(request.environment)
+    project = rooms.catalog.project_at(root)
+    environment = rooms.catalog.environment(request.environment, project.name if project else "")
+    access.check(rooms, who, "run:request", environment, None)
     _refuse_claimed(who, environment)
     source = rooms.catalog.snapshot_source(root)
     workflow = rooms.catalog.load(source, request.workflow)
     run = _run(rooms, who, source, workflow, environment, request)
     verdict = gate.trigger(rooms, run, environment)
+    run = dataclasses.replace(run, requires=gate.asked_at_request(verdict, environment))
     denied = verdict.outcome is PolicyOutcome.DENY
     with rooms.db.begin("admit") as tx:
         _write(rooms, tx, who, run, workflow, verdict, denied=denied)
@@ -52,7 +56,8 @@ def _run(
     rooms: Rooms, who: Subject, source: Digest, workflow: Workflow, environment: Environment, request: Request
 ) -> Run:
     requester = Requester(user=who.user, authn=who.authn, groups=tuple(sorted(who.groups)), behalf_of=who.behalf_of)
-    makers = {who.user, who.behalf_of, environment.applied_by} - {None}
+    project = environment.project
+    makers = {who.user, who.behalf_of, environment.applied_by, project.applied_by if project else None} - {None}
     return Run(
         id=rooms.ids.run(),
         workflow=workflow.name,
@@ -66,6 +71,8 @@ def _run(
         inputs=workflow.bind(request.inputs),
         reason=request.reason,
         plan_only=request.plan_only,
+        project=project.name if project else "",
+        requires=(),
         state=RunState.REQUESTED,
         steps_left=len(workflow.steps),
         wakes=0,

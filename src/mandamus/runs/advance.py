@@ -31,7 +31,7 @@ def advance(rooms: Rooms, job: Job) -> None:
     seen = run.wakes
     if run.closed_us is None and run.steps_left > 0 and run.state not in close.CLOSING:
         workflow = rooms.catalog.load(run.source, run.workflow_file)
-        environment = rooms.catalog.environment(run.environment)
+        environment = rooms.catalog.environment(run.environment, run.project)
         seen = _Advance(rooms, job, run, workflow, environment).go()
     close.close(rooms, run.id, seen)
 
@@ -77,7 +77,7 @@ class _Advance:
 
     def _after_wake(self, todo: list[StepRow]) -> list[StepRow]:
         self.blocked.clear()
-        self.environment = self.rooms.catalog.environment(self.run.environment)
+        self.environment = self.rooms.catalog.environment(self.run.environment, self.run.project)
         busy = set(self.running.values()) | {row.name for row in todo}
         return [row for row in self._resumable() if row.name not in busy]
 

@@ -15,6 +15,7 @@ from mandamus.kernel import canonical
 from mandamus.kernel.access import Subject
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import DecisionId, RunId
+from mandamus.policy.model import Verdict
 from mandamus.runs import gate, store
 from mandamus.runs.lifecycle import StepState
 from mandamus.runs.model import Approval, Approved, Judged, Requirement, Run, StepRow
@@ -36,13 +37,56 @@ def decide(
     with rooms.db.read() as conn:
         run = store.get_run(conn, run_id)
         row = _waiting_step(conn, run, step)
+        given = store.approvals_of(conn, run.id, row.name)
+    said = _asked_policy(rooms, who, run, row, given, verdict, reason=reason, group=group)
+    if gate.refuses(said):
+        raise _refused_by_policy(rooms, who, run, row, said)
     try:
         with rooms.db.begin("approval") as tx:
+            gate.record(rooms, tx, who, run, row.name, [said])
             return _record(rooms, tx, who, run, row, verdict, reason=reason, group=group)
     except MandamusError as error:
         if error.code is Code.APPROVAL_REFUSED:
             _record_refusal(rooms, who, run, row, error)
         raise
+
+
+def _asked_policy(
+    rooms: Rooms,
+    who: Subject,
+    run: Run,
+    row: StepRow,
+    given: Sequence[Approval],
+    verdict: str,
+    *,
+    reason: str,
+    group: str | None,
+) -> Verdict:
+    environment = rooms.catalog.environment(run.environment, run.project)
+    answer = {
+        "by": who.user,
+        "groups": sorted(rooms.identity.groups_of(who.user)),
+        "authn": who.authn,
+        "verdict": verdict,
+        "group": group or "",
+        "reason": reason,
+    }
+    return gate.approving(rooms, run, environment, row, given, answer)
+
+
+def _refused_by_policy(rooms: Rooms, who: Subject, run: Run, row: StepRow, said: Verdict) -> MandamusError:
+    """Record policy's no to the answer; nothing else changes."""
+    denied = gate.denial([said])
+    error = MandamusError(
+        Code.APPROVAL_REFUSED,
+        f"{who.user} may not decide on step {row.name}: {denied.message}",
+        remedy=denied.remedy,
+        context=denied.context,
+    )
+    with rooms.db.begin("approval refused") as tx:
+        gate.record(rooms, tx, who, run, row.name, [said])
+        _refusal(rooms, tx, who, run, row, error)
+    return error
 
 
 def _record(
@@ -55,6 +99,11 @@ def _record(
     given = store.approvals_of(tx.conn, run.id, row.name)
     _check(rooms, who, run, row, given)
     seat = _seat(rooms, who, row, given, group) if verdict == YES else _any_seat(rooms, who, row, group)
+    if verdict == YES and not reason.strip() and _overrides(row, seat):
+        raise _refused(
+            f"a yes of {seat or 'the approvers'} overrides a rule, and needs a reason",
+            f"`mandamus approve {run.id} --reason TEXT` says why the rule may be broken",
+        )
     # What counts, and so what is recorded, are the groups somebody is in now, not when they came in.
     who = dataclasses.replace(who, groups=rooms.identity.groups_of(who.user))
     made = _signed(rooms, who, run, row, verdict, seat, reason)
@@ -81,16 +130,22 @@ def unmet(row: StepRow, given: Sequence[Approval]) -> list[Requirement]:
     for requirement in row.requires:
         yes = {a.by for a in given if a.binding == bound and a.verdict == YES and a.group == requirement.group}
         if len(yes) < requirement.count:
-            missing.append(Requirement(requirement.group, requirement.count - len(yes), requirement.why))
+            missing.append(dataclasses.replace(requirement, count=requirement.count - len(yes)))
     return missing
 
 
 def barred(rooms: Rooms, run: Run, row: StepRow) -> set[str]:
-    """Whoever may not decide on a step: those who made the run, its environment or the groups that are asked."""
+    """Whoever may not decide on a step: those who made the run, its environment or the groups that are asked.
+
+    Whoever exempted anything in the environment counts as a maker of what is judged there.
+    """
     # Whoever said who may approve is a maker too: they could have let a friend in.
     changers = {rooms.identity.changed_by(requirement.group) for requirement in row.requires}
-    applied_by = rooms.catalog.environment(run.environment).applied_by
-    return {*run.makers, applied_by, *(name for name in changers if name)}
+    environment = rooms.catalog.environment(run.environment, run.project)
+    project = environment.project
+    appliers = {environment.applied_by, project.applied_by if project else ""}
+    exempters = {one.by for one in rooms.policy.exemptions.active(run.environment)}
+    return {*run.makers, *(name for name in changers | appliers | exempters if name)}
 
 
 def rejected(row: StepRow, given: Sequence[Approval]) -> Approval | None:
@@ -125,6 +180,10 @@ def load(rooms: Rooms, tx: Tx, run: Run, name: str, further: tuple[DecisionId, .
     return Approved(judged=judged, approvals=tuple(a.id for a in given if a.verdict == YES))
 
 
+def _overrides(row: StepRow, group: str) -> bool:
+    return any(requirement.override for requirement in row.requires if requirement.group == group)
+
+
 def _waiting_step(conn: sa.Connection, run: Run, step: str | None) -> StepRow:
     waiting = store.list_steps(conn, run.id, [StepState.WAITING])
     if step is not None:
@@ -142,7 +201,7 @@ def _waiting_step(conn: sa.Connection, run: Run, step: str | None) -> StepRow:
 
 def _check(rooms: Rooms, who: Subject, run: Run, row: StepRow, given: Sequence[Approval]) -> None:
     assert row.binding is not None  # noqa: S101 - narrows the type
-    environment = rooms.catalog.environment(run.environment)
+    environment = rooms.catalog.environment(run.environment, run.project)
     makers = barred(rooms, run, row)
     actors = {who.user, who.behalf_of} - {None}
     if actors & makers:
@@ -242,20 +301,18 @@ def _verify(signer: Signer, run: Run, given: Approval) -> None:
 
 
 def _record_refusal(rooms: Rooms, who: Subject, run: Run, row: StepRow, error: MandamusError) -> None:
-    assert row.binding is not None  # noqa: S101 - narrows the type
     with rooms.db.begin("approval refused") as tx:
-        record(
-            rooms,
-            tx,
-            event(
-                Kind.APPROVAL_REFUSED,
-                who,
-                run.id,
-                step=row.name,
-                outcome=Outcome.DENIED,
-                data={"binding": row.binding.digest, "reason": error.message},
-            ),
-        )
+        _refusal(rooms, tx, who, run, row, error)
+
+
+def _refusal(rooms: Rooms, tx: Tx, who: Subject, run: Run, row: StepRow, error: MandamusError) -> None:
+    assert row.binding is not None  # noqa: S101 - narrows the type
+    data = {"binding": row.binding.digest, "reason": error.message}
+    record(
+        rooms,
+        tx,
+        event(Kind.APPROVAL_REFUSED, who, run.id, step=row.name, outcome=Outcome.DENIED, data=data),
+    )
 
 
 def _refused(message: str, remedy: str) -> MandamusError:

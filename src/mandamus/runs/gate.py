@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mandamus.catalog.model import Environment
+from mandamus.kernel import canonical
 from mandamus.kernel.access import Subject
 from mandamus.kernel.clock import rfc3339
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.kernel.ids import DecisionId
+from mandamus.kernel.ids import DecisionId, Digest
 from mandamus.policy.model import Outcome, Point, Verdict
 from mandamus.runs.model import Approval, Binding, Judged, Requirement, Run, StepRow
 from mandamus.runs.rooms import Rooms
@@ -64,7 +65,7 @@ def judge(
         "native": native,
     }
     verdicts = (*earlier, _decide(rooms, Point.PLAN, document, environment))
-    return Judgement(verdicts, _requirements(verdicts, environment))
+    return Judgement(verdicts, merged([*run.requires, *_requirements(verdicts, environment)]))
 
 
 def before_apply(
@@ -83,11 +84,69 @@ def before_apply(
         "run": _run(run),
         "environment": _environment(environment),
         "step": step,
-        "plan": {"binding": binding.digest, "change_set": binding.change_set, "artifact": binding.artifact},
-        "approvals": [{"by": a.by, "group": a.group, "at": rfc3339(a.at_us)} for a in approvals],
+        "plan": _named(binding),
+        "approvals": _given(approvals),
     }
     verdicts = (_decide(rooms, Point.APPLY, document, environment),)
     return Judgement(verdicts, _requirements(verdicts, environment))
+
+
+def approving(
+    rooms: Rooms,
+    run: Run,
+    environment: Environment,
+    row: StepRow,
+    given: Sequence[Approval],
+    answer: Mapping[str, Any],
+) -> Verdict:
+    """May this person say this? ``answer`` is who they are and what they say; see the schema of the point."""
+    bound = row.binding
+    document = {
+        "run": _run(run),
+        "environment": _environment(environment),
+        "step": {"name": row.name, "attempt": row.attempt},
+        "plan": _named(bound) if bound is not None else {},
+        "requires": [requirement.to_json() for requirement in row.requires],
+        "approvals": _given(given),
+        "approval": answer,
+    }
+    return _decide(rooms, Point.APPROVAL, document, environment)
+
+
+def accessing(rooms: Rooms, who: Subject, action: str, environment: Environment, run: Run | None) -> Verdict | None:
+    """May this person do this to a run (or ask for one)? None when no set has a rule for it."""
+    if not rooms.policy.asks(Point.ACCESS, environment.judged_by):
+        return None
+    document = {
+        "who": {
+            "user": who.user,
+            "authn": who.authn,
+            "behalf_of": who.behalf_of,
+            "groups": sorted(rooms.identity.groups_of(who.user)),
+        },
+        "action": action,
+        "environment": _environment(environment),
+        "run": None if run is None else _run(run),
+    }
+    return _decide(rooms, Point.ACCESS, document, environment)
+
+
+def refuses(verdict: Verdict) -> bool:
+    """Whether it is a no where nobody can be asked for an approval."""
+    return verdict.outcome is not Outcome.ALLOW
+
+
+def asked_at_request(verdict: Verdict, environment: Environment) -> tuple[Requirement, ...]:
+    """What the verdict at the request asks for; every step of the run needs it."""
+    return _requirements((verdict,), environment)
+
+
+def judges(rooms: Rooms, environment: Environment) -> Digest:
+    """Digest of who judges now: policy sets, approvers, and the exemptions that count."""
+    exempt = rooms.policy.exemptions.active(environment.name)
+    if not exempt:
+        return environment.judges
+    return canonical.digest_of([environment.judges, [one.id for one in exempt]])
 
 
 def together(*judgements: Judgement) -> Judgement:
@@ -106,7 +165,8 @@ def merged(asked: Iterable[Requirement]) -> tuple[Requirement, ...]:
             found[one.group] = one
             continue
         why = known.why if one.why in known.why else f"{known.why}; {one.why}"
-        found[one.group] = Requirement(one.group, max(known.count, one.count), why)
+        override = known.override or one.override
+        found[one.group] = Requirement(one.group, max(known.count, one.count), why, override)
     return tuple(found[group] for group in sorted(found))
 
 
@@ -159,26 +219,22 @@ def denial(verdicts: Sequence[Verdict]) -> MandamusError:
     )
 
 
-def same_requirements(step: StepRow, judgement: Judgement) -> bool:
-    """Whether judging again asks for exactly what was asked before, so that approvals stay."""
-    return not judgement.denied and step.requires == judgement.requires
-
-
 def _decide(rooms: Rooms, point: Point, document: Mapping[str, Any], environment: Environment) -> Verdict:
     now_us = rooms.clock.now_us()
     return rooms.policy.decide(
         point,
         {"point": point.value, "now": rfc3339(now_us), **document},
-        environment.policies,
+        environment.judged_by,
         protected=environment.protected,
         now_us=now_us,
+        environment=environment.name,
     )
 
 
 def _requirements(verdicts: Sequence[Verdict], environment: Environment) -> tuple[Requirement, ...]:
     """What the verdicts ask for; a rule that names no group means the environment's own approvers, else anyone."""
     return merged(
-        Requirement(group, max(count, asked.count), asked.msg)
+        Requirement(group, max(count, asked.count), asked.msg, asked.override)
         for verdict in verdicts
         for asked in verdict.requires
         for group, count in ({asked.group: asked.count} if asked.group else environment.approvers or {"": 1}).items()
@@ -198,8 +254,17 @@ def _run(run: Run) -> dict[str, Any]:
         "makers": list(run.makers),
         "inputs": run.inputs,
         "plan_only": run.plan_only,
+        "project": run.project,
         "reason": run.reason,
     }
+
+
+def _named(binding: Binding) -> dict[str, Any]:
+    return {"binding": binding.digest, "change_set": binding.change_set, "artifact": binding.artifact}
+
+
+def _given(approvals: Sequence[Approval]) -> list[dict[str, Any]]:
+    return [{"by": a.by, "group": a.group, "at": rfc3339(a.at_us)} for a in approvals]
 
 
 def _environment(environment: Environment) -> dict[str, Any]:

@@ -37,8 +37,29 @@ class Requester:
 
 
 @dataclass(frozen=True)
+class Requirement:
+    """``count`` distinct approvers of ``group`` must say yes; ``why`` is the policy's own text.
+
+    With ``override`` they let a violation through, so each has to give a reason.
+    """
+
+    group: str
+    count: int
+    why: str = ""
+    override: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As stored, shown and recorded."""
+        return {"group": self.group, "count": self.count, "why": self.why, "override": self.override}
+
+
+@dataclass(frozen=True)
 class Run:
-    """One execution of one workflow version, in one environment, by one actor, with inputs."""
+    """One execution of one workflow version, in one environment, by one actor, with inputs.
+
+    ``project`` is the registered project it came from, or empty; ``requires`` is what policy asked for at the request:
+    every step needs it, too.
+    """
 
     id: RunId
     workflow: str
@@ -52,6 +73,8 @@ class Run:
     inputs: Mapping[str, Any]
     reason: str
     plan_only: bool
+    project: str
+    requires: tuple[Requirement, ...]
     state: RunState
     steps_left: int
     wakes: int
@@ -61,19 +84,6 @@ class Run:
     evidence: Digest | None
     requested_us: int
     closed_us: int | None
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """``count`` distinct approvers of ``group`` must say yes; ``why`` is the policy's own text."""
-
-    group: str
-    count: int
-    why: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """As stored, shown and recorded."""
-        return {"group": self.group, "count": self.count, "why": self.why}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission, Subject, requires
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import RunId
-from mandamus.runs import admit, approval, settle, store
+from mandamus.runs import access, admit, approval, settle, store
 from mandamus.runs.lifecycle import RUN_CLOSED, RunState, StepState
 from mandamus.runs.model import Approval, Request, Requirement, Run, StepRow
 from mandamus.runs.rooms import Rooms, Watcher, event, record
@@ -104,7 +104,9 @@ class Runs:
     ) -> Piece:
         """Output of a step from a byte offset, already redacted, and the offset to go on from."""
         with self._rooms.db.read() as conn:
+            run = store.get_run(conn, run_id)
             row = store.get_step(conn, run_id, step)
+        access.check_run(self._rooms, who, "run:read_log", run)
         return self._rooms.outputs.read(run_id, step, attempt or row.attempt, phase, offset)
 
     @requires(Permission.RUN_DECIDE)
@@ -124,6 +126,7 @@ class Runs:
     @requires(Permission.RUN_CANCEL)
     def cancel(self, who: Subject, run_id: RunId, *, reason: str = "") -> Run:
         """Stop a run: what waits ends at once, what runs is interrupted and tells the truth about where it got."""
+        self._may(who, "run:cancel", run_id)
         with self._rooms.db.begin("cancel") as tx:
             run = store.get_run(tx.conn, run_id)
             if run.state in RUN_CLOSED:
@@ -137,6 +140,7 @@ class Runs:
     @requires(Permission.RUN_RETRY)
     def retry(self, who: Subject, run_id: RunId, *, reason: str = "") -> Run:
         """Try the steps that stopped a run again, and those after them; what succeeded stays as it is."""
+        self._may(who, "run:retry", run_id)
         with self._rooms.db.begin("retry") as tx:
             run = store.get_run(tx.conn, run_id)
             names = _to_retry(tx.conn, run)
@@ -159,7 +163,13 @@ class Runs:
     @requires(Permission.RUN_SETTLE)
     def settle(self, who: Subject, run_id: RunId, step: str, outcome: str, *, reason: str) -> Run:
         """A human's word on an effect nobody could settle: ``succeeded``, ``failed`` or ``retry``."""
+        self._may(who, "run:settle", run_id)
         return settle.settle(self._rooms, who, run_id, step, outcome, reason=reason)
+
+    def _may(self, who: Subject, action: str, run_id: RunId) -> None:
+        with self._rooms.db.read() as conn:
+            run = store.get_run(conn, run_id)
+        access.check_run(self._rooms, who, action, run)
 
     def watch(self, watcher: Watcher) -> None:
         """Show every line of progress made in this process to the watcher."""

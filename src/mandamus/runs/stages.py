@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.kernel.ids import DecisionId
+from mandamus.kernel.ids import DecisionId, Digest
 from mandamus.policy.model import Outcome, Verdict
 from mandamus.runs import apply, approval, gate, plan, progress, store
 from mandamus.runs.lifecycle import StepState
@@ -96,7 +96,9 @@ def _after_wait(rooms: Rooms, work: Work) -> bool:
         return _closed(rooms, work, StepState.REJECTED, _rejected(no))
     if row.binding is None or row.binding.expires_us <= rooms.clock.now_us():
         return _closed(rooms, work, StepState.EXPIRED, _expired(work))
-    stands = not _moved(rooms, work) and (_judged_by(row, work) or _judge_again(rooms, work))
+    stands = not _moved(rooms, work) and (
+        row.judges == gate.judges(rooms, work.environment) or _judge_again(rooms, work)
+    )
     if not stands or approval.unmet(row, given):
         return True
     if not _lock(rooms, work):
@@ -106,8 +108,8 @@ def _after_wait(rooms: Rooms, work: Work) -> bool:
     return True
 
 
-def _judged_by(row: StepRow, work: Work) -> bool:
-    return row.judges == work.environment.judges
+def _judges(rooms: Rooms, work: Work) -> Digest:
+    return gate.judges(rooms, work.environment)
 
 
 def _apply_approved(rooms: Rooms, work: Work, binding: Binding, given: Sequence[Approval]) -> None:
@@ -168,7 +170,7 @@ def _through(rooms: Rooms, tx: Tx, work: Work, draft: Draft, judgement: gate.Jud
 def _planned(rooms: Rooms, tx: Tx, work: Work, draft: Draft, judgement: gate.Judgement) -> StepRow:
     progress.planned(rooms, tx, work.run, work.row, draft)
     decisions = _record(rooms, tx, work, judgement.verdicts)
-    return progress.judged(rooms, tx, work.row, work.environment.judges, judgement.requires, decisions, draft)
+    return progress.judged(rooms, tx, work.row, _judges(rooms, work), judgement.requires, decisions, draft)
 
 
 def _moved(rooms: Rooms, work: Work) -> bool:
@@ -191,12 +193,15 @@ def _judge_again(rooms: Rooms, work: Work) -> bool:
     """Policy moved while the step waited. Same answer: approvals stay. Another answer: it counts. True to go on."""
     row = work.row
     change_set, native = plan.stored(rooms, work)
-    judgement = gate.judge(rooms, work.run, work.environment, plan.step_document(work), change_set, native)
+    document = plan.step_document(work)
+    judges = _judges(rooms, work)
+    may = gate.may_step(rooms, work.run, work.environment, document)
+    judgement = gate.judge(rooms, work.run, work.environment, document, change_set, native, [may])
     same = not judgement.denied and judgement.requires == row.requires
     with rooms.db.begin("judged again") as tx:
         progress.moved(rooms, tx, work.run, row, "policy", "judge")
         decisions = _record(rooms, tx, work, judgement.verdicts)
-        progress.judged(rooms, tx, row, work.environment.judges, judgement.requires, decisions)
+        progress.judged(rooms, tx, row, judges, judgement.requires, decisions)
         if judgement.denied:
             error = judgement.error().to_json()
             progress.finished(rooms, tx, work.run, row, StepState.DENIED, error=error, decisions=decisions)
@@ -213,7 +218,7 @@ def _asks_for_more(rooms: Rooms, work: Work, last: gate.Judgement, given: Sequen
         return False
     with rooms.db.begin("asked for more") as tx:
         decisions = (*row.decisions, *_record(rooms, tx, work, last.verdicts))
-        progress.judged(rooms, tx, row, work.environment.judges, asked.requires, decisions)
+        progress.judged(rooms, tx, row, _judges(rooms, work), asked.requires, decisions)
         if row.binding is not None:
             progress.waiting(rooms, tx, work.run, gate.passed(row, row.binding, asked, decisions))
         _unlock_in(rooms, tx, work)
@@ -279,7 +284,7 @@ def _unlock_in(rooms: Rooms, tx: Tx, work: Work) -> None:
 
 
 def _afresh(rooms: Rooms, work: Work) -> Work:
-    environment = rooms.catalog.environment(work.run.environment)
+    environment = rooms.catalog.environment(work.run.environment, work.run.project)
     return dataclasses.replace(work, environment=environment, row=_row(rooms, work))
 
 

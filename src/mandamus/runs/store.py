@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import ApprovalId, DecisionId, Digest, RunId
-from mandamus.runs.lifecycle import STEP_CLOSED, RunState, StepState
+from mandamus.runs.lifecycle import RunState, StepState
 from mandamus.runs.model import (
     Approval,
     PlanRecord,
@@ -79,6 +79,8 @@ def insert_run(conn: sa.Connection, made: Run) -> None:
             inputs=canonical.dumps(made.inputs),
             reason=made.reason,
             plan_only=made.plan_only,
+            project=made.project,
+            requires=canonical.dumps([requirement.to_json() for requirement in made.requires]),
             state=made.state.value,
             steps_left=made.steps_left,
             wakes=made.wakes,
@@ -277,14 +279,6 @@ def take_lock_waiters(conn: sa.Connection, environment: str, state: str) -> list
     return found
 
 
-def open_step_names(conn: sa.Connection, run_id: RunId) -> list[tuple[str, StepState]]:
-    """Names and states of the steps that are not closed."""
-    query = sa.select(step.c.name, step.c.state).where(
-        step.c.run == run_id, step.c.state.not_in([state.value for state in STEP_CLOSED])
-    )
-    return [(row.name, StepState(row.state)) for row in conn.execute(query.order_by(step.c.ordinal))]
-
-
 def _json(value: object) -> bytes | None:
     return None if value is None else canonical.dumps(value)
 
@@ -300,6 +294,7 @@ def _run(row: sa.Row[Any]) -> Run:
         "requester": Requester(**{**requester, "groups": tuple(requester["groups"])}),
         "makers": tuple(canonical.loads(fields["makers"])),
         "inputs": canonical.loads(fields["inputs"]),
+        "requires": tuple(Requirement(**item) for item in canonical.loads(fields["requires"])),
         "error": _loaded(fields["error"]),
         "state": RunState(fields["state"]),
     }

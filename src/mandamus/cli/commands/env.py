@@ -8,6 +8,7 @@ import click
 
 from mandamus.cli.render import Painted, document
 from mandamus.cli.session import Session, common, pass_session
+from mandamus.kernel.attachment import Attached
 from mandamus.kernel.errors import Exit
 
 
@@ -46,8 +47,14 @@ def apply(session: Session, file: Path) -> Exit:
             session.screen.data(f"{what}{'' if len(names) == 1 else 's'}: {', '.join(names)}")
     for each in made.environments:
         session.screen.data(f"environment {each.name}: {each.digest}")
-        for digest in each.policies:
-            session.screen.data(f"  policy set {digest}")
+        for attached in each.policies:
+            session.screen.data(f"  {_attached(attached)}")
+    for project in made.projects:
+        session.screen.data(f"project {project.name}: {project.root}")
+        for attached in project.policies:
+            session.screen.data(f"  {_attached(attached)}")
+    for warning in made.warnings:
+        session.screen.say(Painted("warning", "yellow"), f": {warning}")
     session.screen.say(f"next: {session.command('run')} WORKFLOW --env NAME")
     return Exit.OK
 
@@ -108,10 +115,16 @@ def show(session: Session, name: str) -> Exit:
     screen.data(f"approvals  expire after {found.approval_ttl_s}s")
     for group, count in found.approvers.items():
         screen.data(f"approvers  {count} of {group}")
-    for digest in found.policies:
-        screen.data(f"policy set {digest}")
+    for attached in found.policies:
+        screen.data(_attached(attached))
     for variable, value in found.vars.items():
         screen.data(f"variable   {variable} = {document(value)}")
     for secret, ref in found.secrets.items():
         screen.data(f"secret     {secret} from {document(ref.to_json())}")
     return Exit.OK
+
+
+def _attached(attached: Attached) -> str:
+    owners = ", ".join(f"{count} of {group}" for group, count in attached.override.items())
+    overridden = f", overridden by {owners}" if owners else ""
+    return f"policy set {attached.name} {attached.set} ({attached.level}{overridden})"

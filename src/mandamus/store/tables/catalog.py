@@ -1,4 +1,4 @@
-"""Environments: every version ever applied, and which one is current."""
+"""Environments: every version ever applied, and which one is current; projects as they are."""
 
 from __future__ import annotations
 
@@ -23,4 +23,14 @@ environment = sa.Table(
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("version", sa.ForeignKey("environment_version.id"), comment="the current one; null while it is made"),
+)
+
+project = sa.Table(
+    "project",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("root", sa.Text, nullable=False, unique=True, comment="the folder its runs come from"),
+    sa.Column("document", Json, nullable=False, comment="canonical project/1; earlier ones are named in the log"),
+    sa.Column("applied_by", sa.Text, nullable=False),
+    sa.Column("applied_us", MicrosUtc, nullable=False),
 )

@@ -1,0 +1,33 @@
+"""``mandamus policy``"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from mandamus.cli.late import late_group
+from mandamus.cli.session import common
+
+COMMANDS: Mapping[str, str] = {
+    "test": "mandamus.cli.commands.policy_test:command",
+    "sets": "mandamus.cli.commands.policy_sets:command",
+    "exempt": "mandamus.cli.commands.policy_exempt:command",
+}
+
+SUMMARIES: Mapping[str, str] = {
+    "test": "Run the tests of policies; needs no home.",
+    "sets": "List the published policy sets and their versions.",
+    "exempt": "Let a rule pass for a while; list and end exemptions.",
+}
+
+
+@click.group("policy", cls=late_group(COMMANDS, SUMMARIES))
+@common
+def command() -> None:
+    """Write, test, try, publish and explain policy.
+
+    \b
+    Example:
+      mandamus policy test policies/base
+    """  # noqa: D301 - \b keeps click from joining the lines

@@ -1,0 +1,44 @@
+"""OPA's syntax trees (``rego.parse_module``): the names of rules and references in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def references(syntax: object) -> Iterator[str]:
+    """Every reference with constant parts, dotted.
+
+    Names that an import or a rule shadows count too: a set that calls its own function ``http.send`` is renamed
+    rather than trusted.
+    """
+    stack = [syntax]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, list):
+            stack.extend(item)
+        elif isinstance(item, dict):
+            stack.extend(item.values())
+            parts = item.get("value") if item.get("type") == "ref" else None
+            if isinstance(parts, list):
+                yield ".".join(constants(parts))
+
+
+def constants(parts: list[Any]) -> Iterator[str]:
+    """The parts of a reference up to the first that is computed."""
+    for index, part in enumerate(parts):
+        if part.get("type") not in (("var",) if index == 0 else ("string",)):
+            return
+        yield str(part["value"])
+
+
+def rule_names(tree: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The full path of every rule in a module, without ``data``."""
+    package = package_of(tree)
+    for rule in tree.get("rules", ()):
+        yield (*package, *constants(rule["head"].get("ref", [])))
+
+
+def package_of(tree: Mapping[str, Any]) -> tuple[str, ...]:
+    """The path of a module's package, without ``data``."""
+    return tuple(str(part["value"]) for part in tree["package"]["path"][1:])
