@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
+from mandamus.kernel.errors import MandamusError
 from mandamus.policy import frames, guard
-from mandamus.policy.pool import Limits, worker_command
+from mandamus.policy.attribution import Attribution
+from mandamus.policy.model import BuiltinErrors
+from mandamus.policy.pool import Limits, WorkerPool, worker_command
 from mandamus.policy.process import WorkerProcess
 
 UNDEFINED = object()
@@ -235,3 +238,22 @@ def test_policy_cannot_tell(slot: Slot) -> None:
     """The function that is told the answer does not exist for what is published."""
     said = slot.load("data.c.q", f'package c\nq if {guard.TOLD}(1, ["allowed"])\n')
     assert "undefined function mandamus.told" in said["error"]["message"]
+
+
+SET = """package mandamus.plan
+
+deny contains "later" if to_number(input.now) > 1
+
+deny contains "always"
+"""
+
+
+def test_a_set_decides_as_it_was_written_for(pool: WorkerPool, made: Callable[..., Any]) -> None:
+    """A builtin that errs is undefined, in decisions and their explanations, in a set of that semantics alone."""
+    document = b'{"point":"plan","now":"tomorrow"}'
+    strict = made({"p.rego": SET})
+    lenient = replace(strict, builtin_errors=BuiltinErrors.UNDEFINED, digest=strict.digest[:-4] + "0000")
+    with pytest.raises(MandamusError, match="eval_builtin_error"):
+        pool.evaluate(strict, document)
+    assert pool.evaluate(lenient, document)["mandamus.plan.deny"] == [["set", ["always"]]]
+    assert list(pool.explain(Attribution(lenient), document).values()) == [[], ["always"]]

@@ -53,7 +53,7 @@ class Engine:
         self._hear = _CALLBACK(self._heard)
         self._tell = _CALLBACK(self._told)
         self._chosen = _YES
-        self._hears = False
+        self._warm = False
 
     def load(self, query: bytes, data: bytes, modules: list[tuple[bytes, bytes]], *, warm: bool) -> bytes:
         """Add everything and compile; the envelope of the first failure, else one that holds a result.
@@ -86,8 +86,16 @@ class Engine:
         return self.ask(data)
 
     def be_lenient(self, query: bytes) -> bytes:
-        """From now on a builtin that errs is undefined; ``query`` is `guard.lenient` of the one that was loaded."""
+        """From now on a builtin that errs is undefined; ``query`` is `guard.lenient` of the one that was loaded.
+
+        Compiles again what was compiled for the first decision, since the library forgets it for a new function.
+        """
         self._lenient = query
+        envelope = self._call(self._library.register, guard.TOLD.encode(), guard.ARITY, self._hear)
+        if envelope.startswith(_ERROR):
+            return envelope
+        for each in (self._query, query) if self._warm else ():
+            self._call(self._library.eval_query, each, _NEVER, 0, 0)
         return _YES
 
     def choose(self, value: bytes) -> bytes:
@@ -106,10 +114,6 @@ class Engine:
         return envelope
 
     def _ask_leniently(self, data: bytes) -> bytes | None:
-        if not self._hears:
-            # Only now, since the library compiles everything again after it.
-            self._call(self._library.register, guard.TOLD.encode(), guard.ARITY, self._hear)
-            self._hears = True
         self._calls.clear()
         given = self._call(self._library.eval_query, self._lenient, data, 0, 0)
         if given.startswith(_ERROR) and not guard.withheld(given):
