@@ -189,6 +189,16 @@ def test_a_case_that_cannot_be_told_is_no_pass(alone):
     assert "a builtin erred" in tested.message
 
 
+@pytest.mark.slow
+def test_a_trace_too_large_takes_no_result_away(run):
+    """A test that fails after much work still fails; one with cases is an error; the next one has its worker."""
+    work = "count([1 | some i in numbers.range(1, 50000); some j in [1, 2]; i * j > 0]) == 1"
+    text = f"package a\ntest_long if {work}\ntest_cases[i] if {{\n\tsome i in [1]\n\t{work}\n}}\ntest_last if true\n"
+    report = run({"a.rego": text}, timeout_s=2)
+    assert results(report) == {"a.test_long": "fail", "a.test_cases": "error", "a.test_last": "pass"}
+    assert "too large" in report.tests[0].message
+
+
 def test_builtin_errors_are_undefined_unless_asked_for(alone):
     """As in `opa test`; strictly, such a test is an error that names the place."""
     text = 'package a\ntest_x if not to_number("z")\n'

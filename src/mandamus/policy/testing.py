@@ -152,19 +152,18 @@ class _Runner:
         what = "undefined"
         if found:
             what = "false" if found[0] is False else f"{_kind(found[0])}, not true"
-        trace = self._trace(test)
+        trace, why = self._trace(test)
         if trace is None:
-            return _tested(test, Result.FAIL, f"{what} (a builtin erred in it)")
+            return _tested(test, Result.FAIL, f"{what} ({why})")
         line = testing_trace.failed_line(test, trace)
         return _tested(test, Result.FAIL, what + self._at(test, line), failed_line=line)
 
     def _with_cases(self, test: Test, value: Any) -> Tested:
         """Every case that passed stands in the value; those that failed stand only in the trace."""
         given = dict(_leaves(value)) if isinstance(value, dict) else {}
-        trace = self._trace(test)
+        trace, why = self._trace(test)
         if trace is None:
-            why = "a builtin erred in it, and then OPA gives no trace to tell failed cases by"
-            return _tested(test, Result.ERROR, why)
+            return _tested(test, Result.ERROR, f"which of its cases failed cannot be told: {why}")
         taken = testing_trace.cases(test, trace)
         lines = {name: line for name, (_, line) in taken.items()}
         failed = {name for name, passed in given.items() if not passed}
@@ -187,9 +186,13 @@ class _Runner:
         line = max(case.line for case in bad)
         return _tested(test, Result.FAIL, _listed(bad, len(cases)), failed_line=line, cases=cases)
 
-    def _trace(self, test: Test) -> Sequence[Mapping[str, Any]] | None:
-        """The trace of a test; None when OPA gives none."""
-        return self._bench.ask([test.path], self._timeout_s + LOAD_S, trace=True).trace
+    def _trace(self, test: Test) -> tuple[Sequence[Mapping[str, Any]] | None, str]:
+        """The trace of a test, or why there is none."""
+        try:
+            reply = self._bench.ask([test.path], self._timeout_s, trace=True)
+        except MandamusError:
+            return None, "its trace is too large or takes too long"
+        return reply.trace, "a builtin erred in it"
 
     def _at(self, test: Test, line: int) -> str:
         rows = self._sources.modules[test.file].split("\n")
