@@ -34,6 +34,7 @@ from mandamus.kernel.ids import Ids, RunId
 from mandamus.operations.configure import Configure
 from mandamus.operations.doctor import Doctor
 from mandamus.operations.tools import terraform
+from mandamus.policy.backtest import Backtests
 from mandamus.policy.pool import Limits, WorkerPool, worker_command
 from mandamus.policy.service import Policy
 from mandamus.runs import drive
@@ -61,6 +62,7 @@ class House:
     rooms: Rooms
     runs: Runs
     configure: Configure
+    backtests: Backtests
     doctor: Doctor
     pool: WorkerPool
 
@@ -199,7 +201,8 @@ def _house(
         tools={"terraform": partial(terraform, toolbox(settings, environ))},
         named=(policy.named_blobs, rooms.states.named_blobs),
     )
-    return House(home, who, rooms, Runs(rooms), Configure(db, identity, catalog, policy), doctor, pool)
+    backtests = Backtests(db, blobs, audit, pool, clock, ids, len(os.sched_getaffinity(0)))
+    return House(home, who, rooms, Runs(rooms), Configure(db, identity, catalog, policy), backtests, doctor, pool)
 
 
 def policy_engine(settings: Settings) -> WorkerPool:

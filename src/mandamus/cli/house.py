@@ -15,6 +15,7 @@ from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import RunId
 from mandamus.operations.configure import Configure
 from mandamus.operations.doctor import Doctor
+from mandamus.policy.backtest import Backtests
 from mandamus.policy.service import Policy
 from mandamus.runs.model import Notice, Run
 from mandamus.runs.service import Runs
@@ -66,6 +67,11 @@ class House(Protocol):
     @property
     def configure(self) -> Configure:
         """Declares users, groups and environments."""
+        ...
+
+    @property
+    def backtests(self) -> Backtests:
+        """Tries candidates of policy sets on the past."""
         ...
 
     @property

@@ -11,12 +11,14 @@ from mandamus.cli.session import common
 
 COMMANDS: Mapping[str, str] = {
     "test": "mandamus.cli.commands.policy_test:command",
+    "backtest": "mandamus.cli.commands.policy_backtest:command",
     "sets": "mandamus.cli.commands.policy_sets:command",
     "exempt": "mandamus.cli.commands.policy_exempt:command",
 }
 
 SUMMARIES: Mapping[str, str] = {
     "test": "Run the tests of policies; needs no home.",
+    "backtest": "Try a candidate on every decision its set ever made.",
     "sets": "List the published policy sets and their versions.",
     "exempt": "Let a rule pass for a while; list and end exemptions.",
 }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import click
 
+from mandamus.cli.moment import moment_us
 from mandamus.cli.render import stamp
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.kernel import ids
-from mandamus.kernel.errors import Code, Exit, MandamusError
+from mandamus.kernel.errors import Exit
 from mandamus.kernel.ids import ExemptionId
 
 
@@ -47,7 +46,7 @@ def grant(session: Session, set_name: str, rule: str, environment: str, until: s
     with session.house() as house:
         house.catalog.show_environment(house.who, environment)
         made = house.policy.exemptions.grant(
-            house.who, environment, set_name, rule, address=address, why=reason, until_us=_moment_us(until)
+            house.who, environment, set_name, rule, address=address, why=reason, until_us=moment_us(until)
         )
     if session.wants_json:
         session.screen.json(made.to_json())
@@ -107,15 +106,3 @@ def end(session: Session, exemption: str, reason: str) -> Exit:
         return Exit.OK
     session.screen.data(f"{ended.id} has ended: {ended.rule} of {ended.set} binds in {ended.environment} again")
     return Exit.OK
-
-
-def _moment_us(text: str) -> int:
-    """Microseconds since the epoch; a date alone is its midnight, and a time without a zone is UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise MandamusError(
-            Code.USAGE, f"{text!r} is no moment", remedy="write it as 2027-01-31 or 2027-01-31T18:00:00Z"
-        ) from error
-    zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(zoned.timestamp() * 1_000_000)
