@@ -151,7 +151,7 @@ def test_a_point_without_rules_is_noted(decide, publish):
     """When no set defines the point, it is allowed even under protection, and the record says why."""
     verdict = decide({}, [publish({"plan.rego": RULES})], Point.APPLY)
     assert verdict.outcome is Outcome.ALLOW
-    assert verdict.notes == ("no rule for this point: no set defines package mandamus.apply",)
+    assert verdict.notes == ("no rule for this point: no set that binds has one for apply",)
 
 
 def test_a_protected_environment_judges_every_plan(decide, publish):

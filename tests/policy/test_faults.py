@@ -149,7 +149,7 @@ def send(seq, op, payload, magic=b"MPW1", size=None):
     os.write(1, H.pack(magic, seq, len(payload) if size is None else size, op, 0) + payload)
 def rows(value):
     return ('{"result":[{"expressions":[{"value":' + value + '}]}]}').encode()
-OK = rows('{"deny":[["set",[]]],"require_approval":[],"warn":[]}')
+OK = rows('{"mandamus.plan.deny":[["set",[]]]}')
 send(0, 0, b"isolated")
 while True:
     _, seq, size, op, slot = H.unpack(read(H.size))
@@ -175,7 +175,7 @@ REPLIES = {
     "not JSON": ('send(seq, op, b"allow")', "reply_invalid"),
     "empty": ('send(seq, op, b"")', "reply_invalid"),
     "NaN": ("send(seq, op, rows('NaN'))", "reply_invalid"),
-    "a key twice": ('send(seq, op, rows(\'{"deny":[],"deny":[]}\'))', "reply_invalid"),
+    "a key twice": ('send(seq, op, rows(\'{"mandamus.plan.deny":[],"mandamus.plan.deny":[]}\'))', "reply_invalid"),
     "null": ('send(seq, op, b"null")', "reply_invalid"),
     "true": ('send(seq, op, b"true")', "reply_invalid"),
     "no result": ('send(seq, op, b"{}")', "reply_invalid"),
@@ -183,7 +183,7 @@ REPLIES = {
     "two results": ("send(seq, op, OK.replace(b']}]}', b']},{}]}'))", "reply_invalid"),
     "value true": ("send(seq, op, rows('true'))", "reply_invalid"),
     "value empty": ("send(seq, op, rows('{}'))", "shape_invalid"),
-    "value without a rule": ('send(seq, op, rows(\'{"deny":[],"warn":[]}\'))', "shape_invalid"),
+    "value without a rule": ('send(seq, op, rows(\'{"mandamus.plan.warn":[]}\'))', "shape_invalid"),
     "deny not there": ('send(seq, op, OK.replace(b\'[["set",[]]]\', b"[]"))', "undefined"),
     "deny null": ('send(seq, op, OK.replace(b\'[["set",[]]]\', b"null"))', "shape_invalid"),
     "deny an array": ("send(seq, op, OK.replace(b'\"set\"', b'\"array\"'))", "shape_invalid"),
@@ -193,7 +193,7 @@ REPLIES = {
     "an odd error": ("send(seq, op, b'{\"error\":1}')", "reply_invalid"),
     "100k deep": ('send(seq, op, rows("[" * 100000 + "]" * 100000))', "reply_invalid"),
     "lone surrogate": (
-        'send(seq, op, rows(\'{"deny":[["set",["\\\\ud800"]]],"warn":[],"require_approval":[]}\'))',
+        'send(seq, op, rows(\'{"mandamus.plan.deny":[["set",["\\\\ud800"]]]}\'))',
         "internal",
     ),
 }

@@ -12,6 +12,7 @@ from mandamus.kernel.ids import ExemptionId
 from mandamus.policy import bundle, judge
 from mandamus.policy.judge import APPROVALS_MAX, depth_exceeds
 from mandamus.policy.model import NO_SET, RULE, Entry, Exemption, Point, Requirement, Said, Violation
+from mandamus.policy.service import understood
 
 PLACE = ("p.rego", 7)
 HARD = Attached(NO_SET)
@@ -126,11 +127,11 @@ def bundled():
 
 def test_members_are_those_of_defined_sets():
     """A rule that the set has and that gives nothing is trouble, not silence."""
-    assert judge.said(bundled(), [ENTRY], {"mandamus.plan.deny": [["set", ["a"]]]}) == [
+    assert understood(bundled(), [ENTRY], {"mandamus.plan.deny": [["set", ["a"]]]}) == [
         Said("deny", "mandamus.plan.deny", "a")
     ]
     with pytest.raises(MandamusError) as caught:
-        judge.said(bundled(), [ENTRY], {"mandamus.plan.deny": []})
+        understood(bundled(), [ENTRY], {"mandamus.plan.deny": []})
     assert caught.value.context["fault"] == "undefined"
     assert caught.value.message == "data.mandamus.plan.deny is undefined"
 
@@ -151,7 +152,7 @@ def test_members_are_those_of_defined_sets():
 def test_a_value_of_another_form_is_refused(value, words):
     """Only one type and one value, and only a set."""
     with pytest.raises(MandamusError) as caught:
-        judge.said(bundled(), [ENTRY], {"mandamus.plan.deny": value})
+        understood(bundled(), [ENTRY], {"mandamus.plan.deny": value})
     assert caught.value.context["fault"] == "shape_invalid"
     assert words in caught.value.message
 

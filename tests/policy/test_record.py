@@ -40,7 +40,7 @@ def policy(database, blobs, home, clock, entropy, pool, real_clock) -> Policy:
 @pytest.fixture
 def digest(database, policy, who, write):
     with database.begin("publish") as tx:
-        return policy.publish(tx, who, policy.read(write({"plan.rego": RULES}))).digest
+        return policy.publish(tx, who, policy.read(write({"plan.rego": RULES})), "base").digest
 
 
 @pytest.fixture
@@ -48,7 +48,8 @@ def judge(policy, digest):
     """A verdict of the rules above."""
 
     def judged(at_us=NOW_US, **document):
-        return policy.decide(Point.PLAN, {"f": Decimal("1.10"), **document}, [Attached(digest, "base")], protected=True, now_us=at_us)
+        sets = [Attached(digest, "base")]
+        return policy.decide(Point.PLAN, {"f": Decimal("1.10"), **document}, sets, protected=True, now_us=at_us)
 
     return judged
 
@@ -174,7 +175,7 @@ def test_a_set_is_published_once_on_each_database(database, policy, who, write, 
     """The same files from another folder are the same set: one row, one event, also from two transactions."""
     events = count(database, audit_event)
     with database.begin("publish") as tx:
-        assert policy.publish(tx, who, write({"plan.rego": RULES})).digest == digest
+        assert policy.publish(tx, who, policy.read(write({"plan.rego": RULES})), "base").digest == digest
     assert count(database, policy_set) == 1
     assert count(database, audit_event) == events
 

@@ -76,7 +76,7 @@ def eval_list(text: str) -> list[str]:
 def test_a_policy_finds_no_environment(pool):
     """Also from inside OPA: the runtime holds no variable."""
     value = pool.evaluate(unchecked("deny contains json.marshal(opa.runtime())"), b'{"point":"plan"}')
-    assert value["deny"] == [["set", ["{}"]]]
+    assert value["mandamus.plan.deny"] == [["set", ["{}"]]]
 
 
 def test_a_policy_reaches_nobody(pool, canary):

@@ -24,6 +24,10 @@ class Mandamus:
         """See `Profile.modules`."""
         return Tree.evaluated(files)
 
+    def tests(self, files: Mapping[str, str]) -> dict[str, str]:
+        """See `Profile.tests`."""
+        return Tree.testing(files)
+
     def entries(
         self,
         trees: Mapping[str, Mapping[str, Any]],
@@ -31,7 +35,8 @@ class Mandamus:
         options: Options,  # noqa: ARG002 - as above
     ) -> list[Entry]:
         """See `Profile.entries`."""
-        found = dict.fromkeys(full for tree in trees.values() for full in rule_names(tree))
+        # A rule below an entry point makes that an object: it is asked, and what it gives is refused.
+        found = dict.fromkeys(full[:_NAMES] for tree in trees.values() for full in rule_names(tree))
         return [
             Entry(full[1], ".".join(full), f"v := {RULE}", full[2])
             for full in sorted(found)
