@@ -20,7 +20,7 @@ from mandamus.kernel.clock import Clock, rfc3339
 from mandamus.kernel.errors import Code, MandamusError, Problem, raise_problems
 from mandamus.kernel.ids import DecisionId, Digest, Ids, RunId
 from mandamus.policy import bundle as bundles
-from mandamus.policy import check, judge, profiles, store
+from mandamus.policy import check, judge, profiles, sources, store
 from mandamus.policy.attribution import Attribution
 from mandamus.policy.engine import Evaluator
 from mandamus.policy.exemptions import Exemptions
@@ -378,8 +378,7 @@ class Policy:
 
 def read(path: Path, options: Options | None, key: Path | None) -> bundles.Tree:
     """The files of a set in a folder or an OPA bundle, with those that its profile needs."""
-    chosen = options or Options()
-    return bundles.read(path, chosen, profiles.find(chosen.profile).suffixes)
+    return sources.read(path, options, key)
 
 
 def set_name(directory: Path) -> str:

@@ -12,6 +12,7 @@ from mandamus.cli.session import common
 COMMANDS: Mapping[str, str] = {
     "test": "mandamus.cli.commands.policy_test:command",
     "backtest": "mandamus.cli.commands.policy_backtest:command",
+    "bundle": "mandamus.cli.commands.policy_bundle:command",
     "sets": "mandamus.cli.commands.policy_sets:command",
     "exempt": "mandamus.cli.commands.policy_exempt:command",
 }
@@ -19,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
 SUMMARIES: Mapping[str, str] = {
     "test": "Run the tests of policies; needs no home.",
     "backtest": "Try a candidate on every decision its set ever made.",
+    "bundle": "Exchange policy sets as OPA bundles, signed or not.",
     "sets": "List the published policy sets and their versions.",
     "exempt": "Let a rule pass for a while; list and end exemptions.",
 }
