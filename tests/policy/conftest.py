@@ -15,14 +15,14 @@ from mandamus.kernel.attachment import Attached
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.ids import Digest, Entropy, Ids
 from mandamus.policy import bundle, check
-from mandamus.policy.model import Bundle, Point, PolicySet, Verdict
+from mandamus.policy.model import Bundle, Options, Point, PolicySet, Verdict
 from mandamus.policy.pool import Limits, WorkerPool, worker_command
 from mandamus.policy.service import Policy
 from mandamus.store.blobs import Blobs
 from mandamus.store.database import Database
 
 Write = Callable[[Mapping[str, str]], Path]
-Publish = Callable[[Mapping[str, str]], Digest]
+Publish = Callable[..., Digest]
 Made = Callable[[Mapping[str, str]], Bundle]
 
 SYSTEM_NOW_US = 1_767_225_600_000_000
@@ -120,9 +120,9 @@ def policy(
 def publish(policy: Policy, sqlite_database: Database, write: Write, who: Subject) -> Publish:
     """Publish files as a set and return its digest."""
 
-    def published(files: Mapping[str, str]) -> Digest:
+    def published(files: Mapping[str, str], options: Options | None = None) -> Digest:
         with sqlite_database.begin("test.publish") as tx:
-            made: PolicySet = policy.publish(tx, who, policy.read(write(files)))
+            made: PolicySet = policy.publish(tx, who, policy.read(write(files), options))
         return made.digest
 
     return published

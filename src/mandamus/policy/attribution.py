@@ -8,10 +8,13 @@ gives the members rule by rule; the verdict itself always comes from the unmodif
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mandamus.kernel import canonical
+from mandamus.kernel.errors import MandamusError
+from mandamus.policy import profiles
 from mandamus.policy.model import Bundle
 from mandamus.policy.query import decide_query
 from mandamus.policy.tokens import Text, Token
@@ -76,10 +79,20 @@ class Attribution:
     def members(self, value: Mapping[str, Sequence[Any]]) -> dict[int, list[Any]]:
         """The value of `query` by the place of the rule in `heads`."""
         return {
-            index: [member for _, given in value.get(self._renamed(index), ()) for member in given]
+            index: self._read(head.rule, value.get(self._renamed(index), ()))
             for index, head in enumerate(self.heads)
             if head.partial
         }
+
+    def _read(self, rule: str, given: Sequence[Any]) -> list[Any]:
+        """What the set's profile makes of one rule's value; nothing where it makes nothing of it."""
+        profile = profiles.find(self.bundle.options.profile)
+        found: list[Any] = []
+        for entry in self.bundle.entries:
+            if entry.rule == rule:
+                with suppress(MandamusError):
+                    found += [said.member for said in profile.read(entry, [(str(kind), v) for kind, v in given])]
+        return found
 
     def find(self, rule: str, member: object, told: Mapping[int, Sequence[Any]]) -> tuple[str, int]:
         """File and line of the rule that gave the member; the first of that name when none admits to it."""

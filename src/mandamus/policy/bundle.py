@@ -62,7 +62,12 @@ class Tree:
     @property
     def tests(self) -> dict[str, str]:
         """The modules that only test."""
-        return {p: t for p, t in self.files.items() if p.endswith(TEST_SUFFIX)}
+        return self.testing(self.files)
+
+    @staticmethod
+    def testing(files: Mapping[str, str]) -> dict[str, str]:
+        """Of some files, the Rego that only tests."""
+        return {p: t for p, t in files.items() if p.endswith(TEST_SUFFIX)}
 
     def problem(self, path: str, code: str, message: str, remedy: str, *, line: int = 1, col: int = 1) -> Problem:
         """A finding in one of the files, named as the user can open it."""

@@ -13,6 +13,7 @@ from mandamus.policy import profiles, trees
 from mandamus.policy.bundle import DATA_FILE, Tree, data_of
 from mandamus.policy.engine import Evaluator, Inspection, Refusal
 from mandamus.policy.model import ROOT, RULES, Entry, Point, RegoVersion
+from mandamus.policy.profile_foreign import of_error
 from mandamus.policy.query import decide_query, reads_clock
 from mandamus.policy.rego import translate
 from mandamus.policy.rego_v0 import rewrite
@@ -53,7 +54,10 @@ def check(tree: Tree, evaluator: Evaluator) -> Checked:
     problems = list(tree.problems)
     data = _data(tree, problems)
     profile = profiles.find(tree.options.profile)
-    sources = profile.modules(tree.files)
+    try:
+        sources = profile.modules(tree.files)
+    except MandamusError as error:
+        return Checked((*problems, *_of_profile(tree, error)), data=data)
     if not sources:
         message = f"holds no file that the profile {profile.name} reads"
         problems.append(tree.problem("", "entry_point_missing", message, _ENTRY_REMEDY))
@@ -65,13 +69,23 @@ def check(tree: Tree, evaluator: Evaluator) -> Checked:
         problems += _refused(tree, "", found.uncompiled)
     for path, syntax in found.trees.items():
         problems += _forbidden(tree, path, syntax)
-    entries = tuple(profile.entries(found.trees, tree.files, tree.options))
     warnings: list[Problem] = []
-    if not found.unparsed:
-        problems += _unreachable(tree, found, entries)
+    entries: tuple[Entry, ...] = ()
+    try:
+        entries = tuple(profile.entries(found.trees, tree.files, tree.options))
+        if not found.unparsed:
+            problems += _unreachable(tree, found, entries)
+    except MandamusError as error:
+        problems += _of_profile(tree, error)
     if not problems:
         problems += _asked(tree, evaluator, modules, data, entries)
     return Checked(tuple(problems), tuple(warnings), entries, data, modules)
+
+
+def _of_profile(tree: Tree, error: MandamusError) -> Iterator[Problem]:
+    """What the profile found in the files, which it names as the set does."""
+    for found in of_error(error):
+        yield replace(found, file=str(tree.directory / found.file))
 
 
 def _data(tree: Tree, problems: list[Problem]) -> bytes:
@@ -109,7 +123,8 @@ def _asked(
     tree: Tree, evaluator: Evaluator, modules: Mapping[str, str], data: bytes, entries: Sequence[Entry]
 ) -> Iterator[Problem]:
     """What only the whole shows: do the tests compile with it, and the query that asks it."""
-    tests, found = _inspected(tree, {**modules, **tree.tests}, evaluator, data)
+    beside = profiles.find(tree.options.profile).tests(tree.files)
+    tests, found = _inspected(tree, {**modules, **beside}, evaluator, data)
     for path, refusal in found.unparsed.items():
         yield from _refused(tree, path, refusal)
     if found.uncompiled:
@@ -167,7 +182,7 @@ def _forbidden(tree: Tree, path: str, syntax: Mapping[str, Any]) -> Iterator[Pro
     mentioned = set(trees.references(syntax)) & FORBIDDEN.keys()
     if not mentioned:
         return
-    text = Text(tree.files[path])
+    text = Text(tree.files.get(path, ""))
     for name in sorted(mentioned):
         places = [text.position(at) for at in _places(text, tuple(name.split(".")))] or [(1, 1)]
         for line, col in places:
@@ -198,7 +213,7 @@ def _unreachable(tree: Tree, found: Inspection, entries: Sequence[Entry]) -> Ite
                 )
     if entries or guessed:
         return
-    for path in found.trees:
+    for path in [path for path in found.trees if path in tree.files]:
         text = Text(tree.files[path])
         package, at = text.package()
         line, col = text.position(at)

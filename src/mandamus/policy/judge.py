@@ -56,7 +56,7 @@ def judge(point: Point, said: Sequence[Said], attached: Attached, locate: Locate
     found = Finding()
     for one in said:
         file, line = locate(one.rule, one.member)
-        at = _At(one.rule, file, line, attached, one.level or attached.level)
+        at = _At(one.rule, file, line, attached, _milder(one.level, attached.level))
         if one.kind == REQUIRE_APPROVAL:
             _ask(found, at, one.member)
         elif one.kind in (DENY, WARN):
@@ -66,6 +66,14 @@ def judge(point: Point, said: Sequence[Said], attached: Attached, locate: Locate
     for violations in (found.violations, found.warnings, found.spared):
         violations.sort(key=lambda v: (v.file, v.line, v.msg))
     return found
+
+
+def _milder(own: Level | None, attached: Level) -> Level:
+    """A rule's own level can only loosen that of the set: a set that is tried out binds nobody."""
+    return attached if own is None else min(own, attached, key=_MILDEST_FIRST.index)
+
+
+_MILDEST_FIRST = (Level.SHADOW, Level.ADVISORY, Level.SOFT, Level.HARD)
 
 
 def _object(

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.reader import did_you_mean
-from mandamus.policy import profile_mandamus
+from mandamus.policy import profile_conftest, profile_mandamus
 from mandamus.policy.model import Entry, Options, Said
 
 
@@ -28,6 +28,10 @@ class Profile(Protocol):
         """The Rego texts in the files of a set that are evaluated, by path; tests are not among them."""
         ...
 
+    def tests(self, files: Mapping[str, str]) -> dict[str, str]:
+        """The Rego texts that only test and must compile beside those that are evaluated, by path."""
+        ...
+
     def entries(
         self, trees: Mapping[str, Mapping[str, Any]], files: Mapping[str, str], options: Options
     ) -> list[Entry]:
@@ -39,7 +43,13 @@ class Profile(Protocol):
         ...
 
 
-PROFILES: Mapping[str, Profile] = {"mandamus": profile_mandamus.MANDAMUS}
+PROFILES: Mapping[str, Profile] = {
+    made.name: made
+    for made in (
+        profile_mandamus.MANDAMUS,
+        profile_conftest.CONFTEST,
+    )
+}
 
 
 def find(name: str) -> Profile:

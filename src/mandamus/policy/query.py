@@ -14,10 +14,15 @@ CLOCK = "with time.now_ns as time.parse_rfc3339_ns(input.now)"
 def decide_query(entries: Sequence[Entry], *, clock: bool = False) -> str:
     """The one query of a set: every rule of the input's point as ``[[type, value]]``, and ``[]`` for all others.
 
-    The type is there because a set is a JSON array, too. ``clock`` says that a rule reads ``time.now_ns``.
+    The type is there because a set is a JSON array, too. ``clock`` says that a rule reads ``time.now_ns``. A rule that
+    is asked at several points still is one key: of two equal keys OPA would keep the last alone.
     """
-    asked = ", ".join(f"{json.dumps(entry.rule)}: {_asked(entry, clock=clock)}" for entry in entries)
-    return f"{{{asked}}}"
+    asked: dict[str, str] = {}
+    for entry in entries:
+        own = _asked(entry, clock=clock)
+        known = asked.get(entry.rule)
+        asked[entry.rule] = f"array.concat({known}, {own})" if known else own
+    return f"{{{', '.join(f'{json.dumps(rule)}: {own}' for rule, own in asked.items())}}}"
 
 
 def reads_clock(modules: Modules) -> bool:
