@@ -6,13 +6,16 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from mandamus.kernel.errors import MandamusError
 from mandamus.policy import testing, testing_files, testing_model
-from mandamus.policy.model import BuiltinErrors, RegoVersion
+from mandamus.policy.model import BuiltinErrors, Fault, RegoVersion, fault
+from mandamus.policy.pool import Limits, WorkerPool
 from mandamus.policy.testing_model import Report, Result
 from mandamus.policy.testing_report import FORMS
 
@@ -91,6 +94,12 @@ def test_every_result_has_its_place(run):
     assert all(tested.duration_us > 0 for tested in report.tests[:3])
 
 
+def test_the_line_is_that_of_the_furthest_failure(alone):
+    """A test that tries several values failed where the last one did."""
+    tested = alone("package a\ntest_x if {\n\tsome x in [1, 2]\n\tx > 1\n\tx > 2\n}\n")
+    assert tested.message == "undefined at line 5: x > 2"
+
+
 def test_the_counts_add_up(run):
     """The JSON form counts what it lists, in all and per file, with files that hold no test."""
     document = run({"authz.rego": POLICY, "authz_test.rego": TESTS}).to_json()
@@ -159,6 +168,65 @@ def test_two_of_one_name_are_two(run):
     ]
 
 
+def test_each_body_behind_one_head_is_a_test(run):
+    """One body that holds does not hide another that does not; also in v0, and with keys in the head."""
+    text = """package a
+test_x if { false } {
+	true
+} { 1 == 1 }
+test_y[i] := true if { i := 1 } { some i in [1, 2]; i == 2 }
+"""
+    report = run(
+        {"a.rego": text, "old.rego": "package old\ntest_x { false } { true }\ntest_y = true { true } { false }\n"}
+    )
+    assert [(tested.title, tested.line, tested.result.value) for tested in report.tests] == [
+        ("a.test_x", 2, "fail"),
+        ("a.test_x#01", 2, "pass"),
+        ("a.test_x#02", 4, "pass"),
+        ("a.test_y", 5, "pass"),
+        ("a.test_y#01", 5, "fail"),
+        ("old.test_x", 2, "fail"),
+        ("old.test_x#01", 2, "pass"),
+        ("old.test_y", 3, "pass"),
+        ("old.test_y#01", 3, "fail"),
+    ]
+
+
+def test_data_and_rules_may_not_meet(run):
+    """A file whose rule stands where data lies is an error, and the others are tested."""
+    report = run(
+        {
+            "data.json": '{"a": {"test_x": 1}}',
+            "a.rego": "package a\ntest_x if true\n",
+            "b.rego": "package b\ntest_x if data.a.test_x == 1\n",
+        }
+    )
+    assert results(report) == {"a.rego": "error", "b.test_x": "pass"}
+
+
+def test_a_name_that_is_no_text_is_an_error_of_its_file(run, write, pool, monkeypatch):
+    """Names of files come from elsewhere: one that is not UTF-8 stops no test."""
+    folder = write({"a.rego": "package a\ntest_x if true\n"})
+    (folder / "\udcff.rego").write_text("package b\n")
+    monkeypatch.chdir(folder)
+    report = testing.run(testing_files.read([Path()]), pool, testing.Settings(), time.monotonic, lambda *_: None)
+    assert results(report) == {"a.test_x": "pass", "\udcff.rego": "error"}
+    for form in FORMS.values():
+        assert form(report)
+
+
+def test_without_an_engine_there_is_no_report(real_clock):
+    """That OPA is missing is one error, not one per file."""
+
+    def missing():
+        raise fault(Fault.ENGINE_MISSING, "no engine", "install it")
+
+    pool = WorkerPool(real_clock, Limits(), missing)
+    sources = testing_files.Sources({"a.rego": "package a\n"}, b"", ())
+    with closing(pool), pytest.raises(MandamusError, match="no engine"):
+        testing.run(sources, pool, testing.Settings(), time.monotonic, lambda *_: None)
+
+
 CASES = {
     "a variable": ("[note]", 'some note, tc in {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 1}}', ["b"]),
     "a reference": ("[tc.note]", 'some tc in [{"note": "a b", "x": 1}, {"note": "c", "x": 3}]', ["c"]),
@@ -182,11 +250,13 @@ def test_each_case_is_named(alone, case):
     assert all(name in tested.message for name in failed)
 
 
-def test_a_case_that_cannot_be_told_is_no_pass(alone):
-    """Where a builtin erred, OPA shows no failed case; such a test is an error, never a pass."""
-    tested = alone('package a\ntest_x[i] if {\n\tsome i, x in ["1", "z"]\n\tto_number(x) == 1\n}\n')
-    assert tested.result is Result.ERROR
-    assert "a builtin erred" in tested.message
+def test_a_case_in_which_a_builtin_erred_is_named(alone):
+    """Such a case is undefined, so it failed like any other; the same in every part of the report."""
+    tested = alone('package a\ntest_x[i] if {\n\tsome i, x in ["1", "z"]\n\tprint(i)\n\tto_number(x) == 1\n}\n')
+    assert tested.result is Result.FAIL
+    assert tested.message == "1 of 2 cases failed: 1 (line 5)"
+    undefined = alone('package a\ntest_x if to_number("z") == 1\n')
+    assert undefined.message == 'undefined at line 2: test_x if to_number("z") == 1'
 
 
 @pytest.mark.slow
@@ -345,10 +415,11 @@ def test_coverage_names_lines(run):
     assert report.coverage.percent == round(100 * 4 / 6, 2)
     document = report.to_json()["coverage"]
     assert document["files"]["authz.rego"]["covered"] == [{"start": {"row": 3}, "end": {"row": 5}}]
-    erring = run({"a.rego": 'package a\ntest_y if true\ntest_x if not to_number("z")\n'}, coverage=True)
+    text = 'package a\ntest_y if true\ntest_x if not to_number("z")\ntest_z if true\nother if false\n'
+    erring = run({"a.rego": text}, coverage=True)
     assert erring.coverage is not None
-    assert erring.coverage.unknown == 1
-    assert 2 in erring.coverage.covered["a.rego"]
+    assert (erring.coverage.covered["a.rego"], erring.coverage.missed["a.rego"]) == ({2, 3, 4}, {5})
+    assert erring.coverage.unknown == 0
 
 
 @pytest.fixture

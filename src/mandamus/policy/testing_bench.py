@@ -34,6 +34,8 @@ class Bench:
         self._loaded: tuple[str, bytes, Modules] | None = None
 
     def __enter__(self) -> Self:
+        """Start the worker; raises ``policy_unavailable`` when there is no engine."""
+        self._new()
         return self
 
     def __exit__(

@@ -89,6 +89,8 @@ def _passed_over(root: Path, path: Path, ignore: Sequence[str]) -> bool:
 
 
 def _take(reading: _Reading, folder: tuple[str, ...], file: Path) -> None:
+    # A name that is no text cannot be handed to OPA, nor shown.
+    str(file).encode()
     text = _text(reading, file)
     if file.suffix == ".rego":
         reading.modules[str(file)] = text

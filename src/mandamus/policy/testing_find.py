@@ -6,6 +6,7 @@ the second one's head gets a name of its own in the copy that is evaluated, on t
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,8 +32,9 @@ def find(texts: Mapping[str, str], trees: Mapping[str, Mapping[str, Any]]) -> tu
     """Every test of some files in order, and the texts in which each has a name of its own."""
     seen: Counter[tuple[str, ...]] = Counter()
     tests: list[Test] = []
-    renamed = dict(texts)
-    for path, text in texts.items():
+    renamed: dict[str, str] = {}
+    for path, chained in texts.items():
+        text = _unchained(chained)
         package = tuple(str(part["value"]) for part in trees[path]["package"]["path"][1:])
         changes: list[tuple[Token, str]] = []
         for head, keys in _in_file(text, trees[path]):
@@ -53,13 +55,12 @@ def _in_file(text: str, tree: Mapping[str, Any]) -> Iterator[tuple[_Head, tuple[
     rules: dict[tuple[str, ...], list[tuple[Mapping[str, Any], ...]]] = {}
     for rule in tree.get("rules", ()):
         parts = _name(rule["head"]["ref"])
-        if parts and not rule.get("default"):
+        if parts:
             rules.setdefault(parts, []).append(_keys(rule["head"], len(parts)))
     for head in _heads(Text(text)):
         keys = rules.get(head.parts)
         if keys:
-            # Several bodies behind one head are several rules of the tree.
-            yield head, keys.pop(0) if len(keys) > 1 else keys[0]
+            yield head, keys.pop(0)
 
 
 def _name(reference: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -107,6 +108,23 @@ def _parts(text: Text, index: int) -> Iterator[tuple[str, int]]:
             at += 1
         yield name, at
         at += 1
+
+
+def _unchained(text: str) -> str:
+    """The text with a head of its own, on the same line, for each further body of a test, as in ``test_x if {} {}``."""
+    tokens = [token for token in Text(text).tokens if not token.depth]
+    head, places = "", []
+    start = 0
+    for before, token in itertools.pairwise(tokens):
+        if before.first and before.kind == "word":
+            start, head = before.at, ""
+        if token.text == "if" and not head:
+            head = " ".join(text[start : token.at].split())
+        if token.text == "{" and before.text == "}" and PREFIX in head:
+            places.append((token.at, f"{head} if "))
+    for at, inserted in reversed(places):
+        text = text[:at] + inserted + text[at:]
+    return text
 
 
 def _with_names(text: str, changes: Sequence[tuple[Token, str]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -85,7 +86,7 @@ def sarif(report: Report) -> str:
 
 def _sarif_result(tested: Tested) -> Mapping[str, Any]:
     file, line = tested.place
-    place = {"artifactLocation": {"uri": quote(file)}, "region": {"startLine": max(line, 1)}}
+    place = {"artifactLocation": {"uri": quote(os.fsencode(file))}, "region": {"startLine": max(line, 1)}}
     return {
         "ruleId": "policy-test-failed" if tested.result is Result.FAIL else "policy-test-error",
         "level": "error",
