@@ -13,6 +13,7 @@ import pytest
 from mandamus.kernel.errors import MandamusError
 from mandamus.policy import frames, guard
 from mandamus.policy.attribution import Attribution
+from mandamus.policy.engine import Session
 from mandamus.policy.model import BuiltinErrors
 from mandamus.policy.pool import Limits, WorkerPool, worker_command
 from mandamus.policy.process import WorkerProcess
@@ -238,6 +239,63 @@ def test_policy_cannot_tell(slot: Slot) -> None:
     """The function that is told the answer does not exist for what is published."""
     said = slot.load("data.c.q", f'package c\nq if {guard.TOLD}(1, ["allowed"])\n')
     assert "undefined function mandamus.told" in said["error"]["message"]
+
+
+REPORTED = """package c
+
+q contains n if {
+	some t in input.texts
+	n := to_number(t)
+}
+
+q contains "fallback" if {
+	print("came here")
+	not ratio
+}
+
+q contains members if members := {{"a", 1}, {"k": {2}}} & input.s
+
+q contains 40 + count({x | some x in {1, 2}; 4 / (x - 1) > 3})
+
+ratio := 1 / input.zero
+
+never if input.n == 6
+"""
+
+
+@pytest.fixture
+def session(pool: WorkerPool) -> Iterator[Session]:
+    """One worker of its own with the set above, lenient."""
+    with pool.session() as opened:
+        assert opened.load("data.c.q", b"", (("c.rego", REPORTED),)) is None
+        opened.be_lenient("data.c.q")
+        yield opened
+
+
+def test_reports_stand_beside_a_lenient_answer(session: Session) -> None:
+    """Trace, coverage and prints are those of the whole evaluation, though OPA withholds them."""
+    document = json.dumps(INPUT).encode()
+    bare, traced, covered = session.ask(document), session.ask(document, trace=True), session.ask(document, cover=True)
+    assert bare.value == traced.value == covered.value == [1, 3, 41, "fallback"]
+    assert traced.trace
+    failed = {event["location"] for event in traced.trace if event["op"] == "Fail"}
+    assert {"c.rego:5", "c.rego:17"} <= failed
+    assert not [event for event in traced.trace if event["location"].startswith(guard.MOCKS)]
+    assert covered.coverage
+    assert list(covered.coverage["files"]) == ["c.rego"]
+    rows = [row["start"]["row"] for row in covered.coverage["files"]["c.rego"]["covered"]]
+    assert {3, 8, 10} <= set(rows)
+    assert [said["message"] for said in traced.prints] == ["came here"]
+
+
+def test_a_report_of_another_answer_is_none(pool: WorkerPool) -> None:
+    """Where the trial of a call cannot be trusted, the answer comes without a report, and stays the right one."""
+    module = "package c\nq contains n if { some t in input.ts; n := upper(t) }\nq contains json.unmarshal(input.s)\n"
+    with pool.session() as opened:
+        assert opened.load("data.c.q", b"", (("c.rego", module),)) is None
+        opened.be_lenient("data.c.q")
+        reply = opened.ask(json.dumps({"ts": ["\a", 1], "s": "?"}).encode(), trace=True)
+    assert (reply.value, reply.trace) == (["\a"], None)
 
 
 SET = """package mandamus.plan

@@ -8,6 +8,8 @@ step of the query, is told the answer before it is withheld.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 TOLD = "mandamus.told"
 """The function that is told how many values the query has, and which; it exists in lenient engines only."""
@@ -15,6 +17,11 @@ TOLD = "mandamus.told"
 ARITY = 2
 """How many values, and the array of them."""
 
+MOCKS = "mandamus_mocks/"
+"""The folder of the modules that a report adds; neither traces nor coverage show them."""
+
+_FAILED = re.compile(rb"eval_(?:builtin|type)_error: ([a-z0-9_.]+): ")
+_PACKAGE = "mandamus_mocks"
 _STOPPED = b"no single answer, as with two values for a complete rule; OPA hides the reason behind "
 _NOTHING = b"[0,[]]"
 _ONE = re.compile(rb"\[1,\[(.*)\]\]", re.DOTALL)
@@ -51,3 +58,56 @@ def envelope(calls: list[bytes]) -> bytes | None:
 def stopped(withheld_envelope: bytes) -> bytes:
     """The error of a lenient evaluation that has no answer: OPA names the builtin, which is not the reason."""
     return withheld_envelope.replace(b'"message":"', b'"message":"' + _STOPPED, 1)
+
+
+def failed(withheld_envelope: bytes) -> str:
+    """The name of the builtin that an envelope complains of; empty when it does not say."""
+    match = _FAILED.search(withheld_envelope)
+    return match[1].decode() if match else ""
+
+
+def mock(name: str, arity: int, errs: str) -> str:
+    """A module with a function that is undefined where the builtin errs, and else what the builtin gives.
+
+    The call is shown to the function ``errs`` as Rego text in hexadecimal digits, since JSON has no sets.
+    """
+    arguments = ", ".join(f"a{number}" for number in range(arity))
+    return (
+        f"package {_PACKAGE}\n\n{_mock_of(name)}({arguments}) := value if {{\n"
+        f'\tnot {errs}("{name}", hex.encode(sprintf("%v", [[{arguments}]])))\n\tvalue := {name}({arguments})\n}}\n'
+    )
+
+
+def call(arguments: bytes) -> bytes:
+    """The query that makes the call which ``errs`` was shown; ``arguments`` are a JSON array."""
+    _, name, _, digits, _ = arguments.split(b'"')
+    return b"x := " + name + b"(" + bytes.fromhex(digits.decode())[1:-1] + b")"
+
+
+def mocked(query: bytes, names: Sequence[str]) -> bytes:
+    """The query with every named builtin replaced by its `mock`."""
+    return query + "".join(f" with {name} as data.{_PACKAGE}.{_mock_of(name)}" for name in names).encode()
+
+
+def same(whole: bytes, bare: bytes) -> bool:
+    """Whether OPA's own envelope holds the result of one that `envelope` made."""
+    if bare == b'{"result":null}':
+        return b'"result":null' in whole and b'"expressions":' not in whole
+    return bare[: -len(b"}]}]}")].removeprefix(b"{") + b',"text":' in whole
+
+
+def own_coverage(coverage: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """OPA's coverage without the files that are mocks; its totals count them."""
+    if coverage is None:
+        return None
+    files = {path: lines for path, lines in coverage["files"].items() if not path.startswith(MOCKS)}
+    return {**coverage, "files": files}
+
+
+def own_trace(trace: Sequence[Mapping[str, Any]] | None) -> Sequence[Mapping[str, Any]] | None:
+    """OPA's trace without what happened in mocks."""
+    return trace and [event for event in trace if not event["location"].startswith(MOCKS)]
+
+
+def _mock_of(name: str) -> str:
+    return "mock_" + name.replace(".", "_")

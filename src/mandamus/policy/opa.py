@@ -1,40 +1,15 @@
-"""OPA as a C library, through ctypes. Only a worker process loads this; a crash in here costs one decision.
-
-The library's functions take and return NUL-terminated UTF-8 and answer with a JSON envelope,
-``{"result": ...}`` or ``{"error": {"code", "message"}}``, in memory that we give back with ``OpaFreeString``.
-"""
+"""One policy set in OPA and the one query that is ever asked of it; lives in a worker process."""
 
 from __future__ import annotations
 
-import ctypes
-
 from mandamus.policy import guard
+from mandamus.policy.guard_report import Reporter
+from mandamus.policy.opa_library import ERROR, YES, Handle, Library, Texts
 
 CHOSEN = "mandamus.chosen"
 """A function without arguments, for queries that name it: it gives what the engine was told to (`Engine.choose`)."""
 
 _NEVER = b'{"point":""}'
-_ERROR = b'{"error"'
-_YES = b'{"result":true}'
-
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_char_p)
-"""A function of the host: handle, name, arguments as a JSON array; answers with memory that the library frees."""
-
-
-class Library:
-    """The loaded shared library."""
-
-    def __init__(self, path: str) -> None:
-        lib = ctypes.CDLL(path)
-        handle, text, switch, reply = ctypes.c_uint64, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p
-        self.new = _bind(lib, "OpaNew", handle)
-        self.destroy = _bind(lib, "OpaDestroy", None, handle)
-        self.free = _bind(lib, "OpaFreeString", None, reply)
-        self.add_policy = _bind(lib, "OpaAddPolicy", reply, handle, text, text)
-        self.add_data = _bind(lib, "OpaAddData", reply, handle, text, text)
-        self.eval_query = _bind(lib, "OpaEvalQuery", reply, handle, text, text, switch, switch)
-        self.register = _bind(lib, "OpaRegisterBuiltin", reply, handle, text, switch, _CALLBACK)
-        self.allocate = _bind(ctypes.CDLL(None), "malloc", ctypes.c_void_p, ctypes.c_size_t)
 
 
 class Engine:
@@ -45,39 +20,29 @@ class Engine:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._handle = library.new()
+        self._opa = Handle(library)
+        self._loaded: tuple[bytes, bytes, Texts] = (b"", b"", ())
         self._query = b""
-        self._lenient = b""
-        self._calls: list[bytes] = []
-        # The library calls them for as long as the engine lives.
-        self._hear = _CALLBACK(self._heard)
-        self._tell = _CALLBACK(self._told)
-        self._chosen = _YES
         self._warm = False
+        self._chosen = YES
+        self._lenient = b""
+        self._told: list[bytes] = []
+        self._reporter: Reporter | None = None
 
-    def load(self, query: bytes, data: bytes, modules: list[tuple[bytes, bytes]], *, warm: bool) -> bytes:
+    def load(self, query: bytes, data: bytes, modules: Texts, *, warm: bool) -> bytes:
         """Add everything and compile; the envelope of the first failure, else one that holds a result.
 
         ``data`` is a JSON object or empty; without a query nothing is compiled. A warm query has been asked once, about
         a point without a name.
         """
-        self._query = query
-        if CHOSEN.encode() in query:
-            self._call(self._library.register, CHOSEN.encode(), 0, self._tell)
-        for name, text in modules:
-            if b"\0" in name or b"\0" in text:
-                return b'{"error":{"code":"invalid_argument","message":"a module holds a NUL"}}'
-            envelope = self._call(self._library.add_policy, name, text)
-            if envelope.startswith(_ERROR):
-                return envelope
-        if data:
-            envelope = self._call(self._library.add_data, b"", data)
-            if envelope.startswith(_ERROR):
-                return envelope
-        if not query:
-            return _YES
+        self._loaded = (query, data, modules)
+        self._query, self._warm = query, warm
+        self._know_chosen(self._opa)
+        envelope = self._opa.add(data, modules)
+        if envelope.startswith(ERROR) or not query:
+            return envelope if envelope.startswith(ERROR) else YES
         # No rule of a set runs for a point without a name: this compiles and evaluates nothing.
-        return self.evaluate(_NEVER) if warm else self._call(self._library.eval_query, b"true", b"", 0, 0)
+        return self.evaluate(_NEVER) if warm else self._opa.ask(b"true")
 
     def evaluate(self, data: bytes) -> bytes:
         """The envelope of the query for this input document, which must not be empty: OPA would see no input."""
@@ -91,64 +56,58 @@ class Engine:
         Compiles again what was compiled for the first decision, since the library forgets it for a new function.
         """
         self._lenient = query
-        envelope = self._call(self._library.register, guard.TOLD.encode(), guard.ARITY, self._hear)
-        if envelope.startswith(_ERROR):
+        envelope = self._opa.register(guard.TOLD, guard.ARITY, self._hear)
+        if envelope.startswith(ERROR):
             return envelope
         for each in (self._query, query) if self._warm else ():
-            self._call(self._library.eval_query, each, _NEVER, 0, 0)
-        return _YES
+            self._opa.ask(each, _NEVER)
+        return YES
 
     def choose(self, value: bytes) -> bytes:
         """What `CHOSEN` gives from now on: a JSON value. Unlike the input, no rule sees it, and nothing is compiled."""
         self._chosen = b'{"result":' + value + b"}"
-        return _YES
+        return YES
 
     def ask(self, data: bytes, *, cover: bool = False, trace: bool = False) -> bytes:
         """The envelope of the query, with what was asked for beside the result; without ``data`` there is no input.
 
-        A lenient answer to a query in which a builtin erred is the bare result.
+        A lenient answer to a query in which a builtin erred may be the bare result.
         """
-        envelope = self._call(self._library.eval_query, self._query, data, int(cover), int(trace))
-        if self._lenient and guard.withheld(envelope):
-            return self._ask_leniently(data) or guard.stopped(envelope)
-        return envelope
-
-    def _ask_leniently(self, data: bytes) -> bytes | None:
-        self._calls.clear()
-        given = self._call(self._library.eval_query, self._lenient, data, 0, 0)
-        if given.startswith(_ERROR) and not guard.withheld(given):
-            return given
-        return guard.envelope(self._calls)
-
-    def _heard(self, _handle: int, _name: bytes, arguments: bytes) -> int | None:
-        self._calls.append(arguments)
-        return self._given(_YES)
-
-    def _told(self, _handle: int, _name: bytes, _arguments: bytes) -> int | None:
-        return self._given(self._chosen)
-
-    def _given(self, answer: bytes) -> int | None:
-        memory: int | None = self._library.allocate(len(answer) + 1)
-        if memory:
-            ctypes.memmove(memory, answer + b"\0", len(answer) + 1)
-        return memory
+        envelope = self._opa.ask(self._query, data, cover=cover, trace=trace)
+        if not self._lenient or not guard.withheld(envelope):
+            return envelope
+        answer = self._ask_leniently(data)
+        if answer is None:
+            return guard.stopped(envelope)
+        if (cover or trace) and not answer.startswith(ERROR):
+            return self._report(data, answer, cover=cover, trace=trace)
+        return answer
 
     def close(self) -> None:
         """Give the modules' memory back."""
-        self._library.destroy(self._handle)
+        self._opa.close()
+        if self._reporter:
+            self._reporter.close()
 
-    def _call(self, function: ctypes._NamedFuncPointer, *args: object) -> bytes:
-        pointer = function(self._handle, *args)
-        if not pointer:
-            return b'{"error":{"code":"internal","message":"the library answered nothing"}}'
-        try:
-            return ctypes.string_at(pointer)
-        finally:
-            self._library.free(pointer)
+    def _ask_leniently(self, data: bytes) -> bytes | None:
+        self._told.clear()
+        given = self._opa.ask(self._lenient, data)
+        if given.startswith(ERROR) and not guard.withheld(given):
+            return given
+        return guard.envelope(self._told)
 
+    def _report(self, data: bytes, answer: bytes, *, cover: bool, trace: bool) -> bytes:
+        if self._reporter is None:
+            query, documents, modules = self._loaded
+            opa = Handle(self._library)
+            self._know_chosen(opa)
+            self._reporter = Reporter(self._library, opa, query, documents, modules)
+        return self._reporter.ask(data, answer, cover=cover, trace=trace) or answer
 
-def _bind(lib: ctypes.CDLL, name: str, result: object, *arguments: object) -> ctypes._NamedFuncPointer:
-    function = lib[name]
-    function.restype = result  # type: ignore[assignment]
-    function.argtypes = arguments  # type: ignore[assignment]
-    return function
+    def _know_chosen(self, opa: Handle) -> None:
+        if CHOSEN.encode() in self._query:
+            opa.register(CHOSEN, 0, lambda _arguments: self._chosen)
+
+    def _hear(self, arguments: bytes) -> bytes:
+        self._told.append(arguments)
+        return YES

@@ -94,8 +94,8 @@ class OwnWorker:
         return Reply(
             value=None if refused or not rows else rows[0]["expressions"][0]["value"],
             refusal=refused,
-            coverage=document.get("coverage"),
-            trace=document.get("trace"),
+            coverage=guard.own_coverage(document.get("coverage")),
+            trace=guard.own_trace(document.get("trace")),
             prints=document.get("prints") or (),
         )
 

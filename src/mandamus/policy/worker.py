@@ -14,7 +14,8 @@ import sys
 import time
 
 from mandamus.policy import frames
-from mandamus.policy.opa import Engine, Library
+from mandamus.policy.opa import Engine
+from mandamus.policy.opa_library import Library
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
