@@ -68,7 +68,7 @@ def test_a_platform_file_is_read(folder):
     assert made.groups == (Group("platform", ("grace", "alan")), Group("empty"))
     dev, prod = made.environments
     assert (dev.environment, dev.policies) == (Environment("dev"), ())
-    assert prod.policies == (folder / "policies/base", folder / "policies/more")
+    assert [source.path for source in prod.policies] == [folder / "policies/base", folder / "policies/more"]
     assert prod.environment == Environment(
         name="prod",
         protected=True,
@@ -209,7 +209,7 @@ def test_names_of_earlier_files_may_be_used(folder):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("{}", "1:1: the file declares nothing (add users, groups or environments)"),
+        ("{}", "1:1: the file declares nothing (add users, groups, environments or projects)"),
         ("[]", "1:1: a platform file is a map, not list (write key: value lines below it, indented)"),
         ("users: [ada]", "1:8: `users` is a map, not list (write key: value lines below it, indented)"),
         ("environments: {dev: 1}", "1:21: environment `dev` is a map, not integer (write key: value lines below it,"),

@@ -41,7 +41,9 @@ def test_its_platform_file_can_be_applied(tmp_path, owner):
     dev, prod = (target.environment for target in made.environments)
     assert (dev.protected, prod.protected) == (False, True)
     assert prod.approvers == {"platform": 1}
-    assert [target.policies for target in made.environments] == [(tmp_path / "policies/base",)] * 2
+    assert [[source.path for source in target.policies] for target in made.environments] == [
+        [tmp_path / "policies/base"]
+    ] * 2
 
 
 def test_nothing_is_overwritten(tmp_path):

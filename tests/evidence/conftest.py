@@ -23,6 +23,7 @@ from mandamus.evidence.service import Evidence
 from mandamus.evidence.verify import verify
 from mandamus.kernel import canonical
 from mandamus.kernel.access import OWNER, Subject
+from mandamus.kernel.attachment import Attached
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.ids import DecisionId, Digest, Entropy, Ids, RunId
 from mandamus.policy import model as policy
@@ -120,7 +121,7 @@ class Scribe:
             requires=tuple(policy.Requirement(group, count, "by policy") for group, count in asked),
             input=data,
             input_digest=canonical.digest(data),
-            sets=(canonical.digest(b"set"),),
+            attached=(Attached(canonical.digest(b"set"), "base"),),
             engine="opa 1.20",
             duration_us=900,
             error=None,

@@ -9,6 +9,7 @@ import pytest
 from mandamus.audit.leaf import decode
 from mandamus.evidence.model import documents
 from mandamus.kernel import canonical
+from mandamus.kernel.attachment import Attached, Level
 from mandamus.kernel.ids import DecisionId
 from mandamus.policy import model as policy
 from mandamus.policy.service import Policy
@@ -26,13 +27,15 @@ def _verdict(**changed):
         "requires": (policy.Requirement("platform", 2, "two of them", "mandamus.plan.require_approval", "c.rego", 9),),
         "input": data,
         "input_digest": canonical.digest(data),
-        "sets": (canonical.digest(b"set"),),
+        "attached": (Attached(canonical.digest(b"set"), "base", Level.SOFT, {"security": 2}),),
         "engine": "opa 1.20",
         "duration_us": 12,
         "error": "timeout: slow",
         "results": b'[{"deny":[{"n":1.50}],"set":"sha256:1"}]',
         "notes": ("worth knowing",),
         "at_us": 7,
+        "spared": (policy.Violation("mandamus.plan.deny", "s", "b.rego", 2, level=Level.SOFT, exemption="exm_1"),),
+        "environment": "prod",
     }
     return policy.Verdict(**{**said, **changed})
 

@@ -59,7 +59,7 @@ def verdict(outcome, violations=(), requires=(), error=None):
         requires=requires,
         input=b"{}",
         input_digest=digest("{}"),
-        sets=(),
+        attached=(),
         engine="opa",
         duration_us=1,
         error=error,

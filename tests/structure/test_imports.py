@@ -6,7 +6,7 @@ import ast
 import configparser
 
 LATE = {
-    "src/mandamus/cli/main.py": "the table of commands, so that help stays instant",
+    "src/mandamus/cli/late.py": "the table of commands, so that help stays instant",
     "src/mandamus/__main__.py": "what only some commands need is built when they ask",
     "src/mandamus/store/migrate.py": "migrations, which a command needs only when the schema is an old one",
 }
