@@ -42,7 +42,8 @@ class Comparison:
         self._bundle = attribution.bundle
         self._protected = protected
         self._exemptions = exemptions
-        self._rules = {point.value: [entry.rule for entry in self._bundle.at(point.value)] for point in Point}
+        self.rules = {point.value: [entry.rule for entry in self._bundle.at(point.value)] for point in Point}
+        """The rules that the candidate is asked for, by point."""
         self._alike: dict[tuple[Digest, str], bool] = {}
 
     def compare(self, row: Recorded, value: Value | None, base: Bundle | None) -> Change | None:
@@ -78,7 +79,7 @@ class Comparison:
         recorded = row.results.bytes_of(row.attached.set)
         if value is None or recorded is None:
             return value is None and recorded is None
-        return not value.error and value.at(row.point, self._rules[row.point]) == recorded
+        return not value.error and value.at(row.point, self.rules[row.point]) == recorded
 
     def _judge(self, row: Recorded, value: Value | None) -> _New:
         set_ = row.attached.set
@@ -102,7 +103,7 @@ class Comparison:
         if value is None or value.error:
             return judge.Finding(), value.error if value else ""
         try:
-            given = {rule: value.given[rule] for rule in self._rules[row.point] if rule in value.given}
+            given = {rule: value.given[rule] for rule in self.rules[row.point] if rule in value.given}
             said = understood(self._bundle, self._bundle.at(row.point), given)
 
             def locate(rule: str, member: object) -> tuple[str, int]:
@@ -120,7 +121,7 @@ class Comparison:
 
     def _silent(self, row: Recorded) -> bool:
         """Whether a protected environment would have had no rule at the point where changes are judged."""
-        if row.point != Point.PLAN.value or (row.attached.level.binds and self._rules[row.point]):
+        if row.point != Point.PLAN.value or (row.attached.level.binds and self.rules[row.point]):
             return False
         heard = any(each.level.binds and row.results.value(each.set) is not None for each in row.others)
         known = any(piece.startswith(Fault.NO_POLICY.value) for piece in pieces(row.error))

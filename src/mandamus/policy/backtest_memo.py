@@ -10,7 +10,7 @@ from mandamus.kernel import canonical
 from mandamus.policy.backtest_reads import Projection
 from mandamus.policy.replay import Answer, Failed
 
-KEPT = 100_000
+KEPT = 50_000
 """How many questions and how many answers are remembered; then all are forgotten, which costs time and no truth."""
 
 _TRIED = 2_000
@@ -44,9 +44,9 @@ class Value:
         return found
 
 
-@dataclass
+@dataclass(slots=True)
 class Question:
-    """One input to ask about; ``value`` is its answer once there is one."""
+    """One input to ask about; ``value`` is its answer once there is one, and the input is empty from then on."""
 
     input: bytes
     value: Value | None = None

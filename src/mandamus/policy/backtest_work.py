@@ -141,7 +141,7 @@ class _Work:
             self._report.unjudged += 1
             return
         question = None
-        if self._bundle.at(row.point):
+        if self._comparison.rules[row.point]:
             question, fresh = self._memo.question(row.input)
             if fresh:
                 self._new.append(question)
@@ -172,6 +172,7 @@ class _Work:
                     question.value = value = self._memo.value(answer)
                     if not value.placed:
                         fresh[id(value)] = value, question.input
+                    question.input = b""
                 self._place(lane, list(fresh.values()))
 
     def _place(self, lane: Lane, fresh: Sequence[tuple[Value, bytes]]) -> None:
