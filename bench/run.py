@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import backtest
+import decisions
 import governed
 import log
 import network
@@ -27,7 +29,7 @@ def main() -> int:
     parser.add_argument("--without-tests", action="store_true", help="do not time `make test`")
     options = parser.parse_args()
     figures: list[Figure] = []
-    sources = [start, steps, governed, log, network]
+    sources = [start, steps, governed, log, decisions, backtest, network]
     for source in sources:
         print(f"measuring: {source.__doc__.splitlines()[0] if source.__doc__ else source.__name__}", flush=True)
         figures += source.measure()
