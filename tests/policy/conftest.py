@@ -99,7 +99,7 @@ def made(write: Write, pool: WorkerPool) -> Made:
         tree = bundle.read(write(files))
         found = check.check(tree, pool)
         assert found.problems == ()
-        return bundle.unpack(bundle.pack(tree.files, found.entries, tree.options, found.modules))
+        return bundle.unpack(bundle.pack(tree.files, found.entries, tree.options, found.modules, found.older))
 
     return make
 

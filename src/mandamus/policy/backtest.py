@@ -76,7 +76,7 @@ class Backtests:
         tree = read(path, self._options(active), None)
         found = check.check(tree, self._engines)
         raise_problems(Code.POLICY_INVALID, list(found.problems), remedy="mend every line above; nothing was replayed")
-        packed = bundle.pack(tree.files, found.entries, tree.options, found.modules)
+        packed = bundle.pack(tree.files, found.entries, tree.options, found.modules, found.older)
         return Attribution(bundle.unpack(packed))
 
     def _options(self, active: Digest) -> Options:

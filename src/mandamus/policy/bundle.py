@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,10 +113,12 @@ def pack(
     entries: Sequence[Entry],
     options: Options | None = None,
     modules: Mapping[str, str] | None = None,
+    older: Collection[str] = (),
 ) -> bytes:
     """The canonical snapshot; its digest is the set's identity.
 
-    ``modules`` are the texts that are evaluated; without them, the Rego files that are no tests.
+    ``modules`` are the texts that are evaluated; without them, the Rego files that are no tests. ``older`` are the
+    paths of those that were written in Rego v0.
     """
     evaluated = Tree(Path(), files, ()).modules if modules is None else modules
     return canonical.dumps(
@@ -129,7 +131,7 @@ def pack(
                 for path, text in sorted(files.items())
             ],
             "modules": [
-                {"path": path, "content": None if files.get(path) == text else text}
+                {"path": path, "content": None if files.get(path) == text else text, "v0": path in older}
                 for path, text in sorted(evaluated.items())
             ],
         }
@@ -171,7 +173,7 @@ def _bundle(digest: Digest, document: Mapping[str, Any]) -> Bundle:
     if not entries:
         raise ValueError("it defines no rule")
     clock = reads_clock(modules)
-    rewritten = any(item["content"] is not None for item in document["modules"])
+    older = any(item["v0"] for item in document["modules"])
     return Bundle(
         digest=digest,
         options=options,
@@ -181,7 +183,7 @@ def _bundle(digest: Digest, document: Mapping[str, Any]) -> Bundle:
         entries=entries,
         query=decide_query(entries, clock=clock),
         clock=clock,
-        builtin_errors=options.builtin_errors or (BuiltinErrors.UNDEFINED if rewritten else BuiltinErrors.ERROR),
+        builtin_errors=options.builtin_errors or (BuiltinErrors.UNDEFINED if older else BuiltinErrors.ERROR),
     )
 
 

@@ -13,7 +13,7 @@ from mandamus.policy import profiles, trees
 from mandamus.policy.bundle import DATA_FILE, Tree, data_of
 from mandamus.policy.engine import Evaluator, Inspection, Refusal
 from mandamus.policy.model import ROOT, RULES, Entry, Point, RegoVersion
-from mandamus.policy.profile_foreign import of_error
+from mandamus.policy.profile_foreign import OWN, of_error
 from mandamus.policy.query import decide_query, reads_clock
 from mandamus.policy.rego import translate
 from mandamus.policy.rego_v0 import rewrite
@@ -47,6 +47,8 @@ class Checked:
     entries: tuple[Entry, ...] = ()
     data: bytes = b""
     modules: Mapping[str, str] = field(default_factory=dict)
+    older: frozenset[str] = frozenset()
+    """The modules that were written in Rego v0."""
 
 
 def check(tree: Tree, evaluator: Evaluator) -> Checked:
@@ -62,7 +64,7 @@ def check(tree: Tree, evaluator: Evaluator) -> Checked:
         message = f"holds no file that the profile {profile.name} reads"
         problems.append(tree.problem("", "entry_point_missing", message, _ENTRY_REMEDY))
         return Checked(tuple(problems), data=data)
-    modules, found = _inspected(tree, sources, evaluator, data)
+    modules, found, older = _inspected(tree, sources, evaluator, data)
     for path, refusal in found.unparsed.items():
         problems += _refused(tree, path, refusal)
     if found.uncompiled:
@@ -79,7 +81,7 @@ def check(tree: Tree, evaluator: Evaluator) -> Checked:
         problems += _of_profile(tree, error)
     if not problems:
         problems += _asked(tree, evaluator, modules, data, entries)
-    return Checked(tuple(problems), tuple(warnings), entries, data, modules)
+    return Checked(tuple(problems), tuple(warnings), entries, data, modules, older)
 
 
 def _of_profile(tree: Tree, error: MandamusError) -> Iterator[Problem]:
@@ -99,14 +101,15 @@ def _data(tree: Tree, problems: list[Problem]) -> bytes:
 
 def _inspected(
     tree: Tree, sources: Mapping[str, str], evaluator: Evaluator, data: bytes
-) -> tuple[dict[str, str], Inspection]:
-    """The modules as OPA takes them, and what it says of them: Rego v0 is rewritten."""
+) -> tuple[dict[str, str], Inspection, frozenset[str]]:
+    """The modules as OPA takes them, what it says of them, and which were Rego v0 and are rewritten."""
     asked = {path: tree.versions.get(path, tree.options.rego) for path in sources}
+    asked |= {path: RegoVersion.V1 for path in sources if path.startswith(OWN)}
     first = evaluator.inspect(sources, data)
     older = {path: rewrite(text) for path, text in sources.items() if asked[path] is not RegoVersion.V1}
     older = {path: text for path, text in older.items() if text != sources[path]}
     if not older:
-        return dict(sources), first
+        return dict(sources), first, frozenset()
     second = evaluator.inspect(older, b"")
 
     def parses(path: str, text: str) -> Refusal | None:
@@ -116,7 +119,8 @@ def _inspected(
     modules = {path: one.text for path, one in read.items()}
     whole = first if modules == dict(sources) else evaluator.inspect(modules, data)
     refused = {path: one.refusal for path, one in read.items() if one.refusal}
-    return modules, replace(whole, unparsed={**whole.unparsed, **refused})
+    older_ones = frozenset(path for path, one in read.items() if one.version is RegoVersion.V0)
+    return modules, replace(whole, unparsed={**whole.unparsed, **refused}), older_ones
 
 
 def _asked(
@@ -124,7 +128,7 @@ def _asked(
 ) -> Iterator[Problem]:
     """What only the whole shows: do the tests compile with it, and the query that asks it."""
     beside = profiles.find(tree.options.profile).tests(tree.files)
-    tests, found = _inspected(tree, {**modules, **beside}, evaluator, data)
+    tests, found, _ = _inspected(tree, {**modules, **beside}, evaluator, data)
     for path, refusal in found.unparsed.items():
         yield from _refused(tree, path, refusal)
     if found.uncompiled:

@@ -12,8 +12,10 @@ from mandamus.policy.model import RULE, Entry, Fault, fault
 from mandamus.policy.query import CLOCK, reference_to
 from mandamus.policy.trees import constants, package_of
 
-ADAPTER = ".mandamus/adapter.rego"
-"""Our own module in a foreign set; files of a set never begin with a dot, so it can be nobody's."""
+OWN = ".mandamus/"
+"""Where our own modules stand in a foreign set; files of a set never begin with a dot, so it can be nobody's."""
+
+ADAPTER = f"{OWN}adapter.rego"
 
 DOCUMENT = "data.mandamus.adapter.document"
 """What an adapter makes of our input: the document that the convention's policies know."""

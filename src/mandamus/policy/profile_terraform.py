@@ -8,9 +8,12 @@ HEAD = """package mandamus.adapter
 
 PLAN = """
 # The plan's own JSON; of any other tool the change set in the same shape, so that no tool passes unseen.
-plan := input.native.terraform if is_object(input.native.terraform)
+plan := input.native.terraform if has_plan
 
-plan := made_plan if not is_object(input.native.terraform)
+plan := made_plan if not has_plan
+
+# A rule of its own: in `not f(input.x)` a missing x makes the whole undefined, not true.
+has_plan if is_object(input.native.terraform)
 
 made_plan := {
 	"format_version": "1.2",
@@ -60,6 +63,9 @@ destroys if {
 """
 """``data.mandamus.adapter.plan``, and whether it only deletes."""
 
+NEEDS_PLAN = "data.mandamus.adapter.plan; "
+"""For an entry that is trouble without it."""
+
 RUN = """
 # What the house knows of a run. A workspace or stack is a workflow in an environment.
 default unit := ""
@@ -68,7 +74,11 @@ unit := sprintf("%s-%s", [input.run.workflow, input.environment.name])
 
 unit := input.environment.name if not input.run.workflow
 
-requester := object.get(object.get(input, "run", {}), "requester", {})
+default run_given := {}
+
+run_given := input.run if is_object(input.run)
+
+requester := object.get(run_given, "requester", {})
 
 timestamp_ns := time.parse_rfc3339_ns(input.now)
 
@@ -79,12 +89,12 @@ labels := [trim_space(label) | some label in split(input.environment.vars.labels
 
 labels := input.environment.vars.labels if is_array(input.environment.vars.labels)
 
-labels := [] if not input.environment.vars.labels
+default labels := []
 
 # Where a change comes from is an input of the workflow, when it says so.
-given[name] := value if some name, value in object.get(object.get(input, "run", {}), "inputs", {})
+given[name] := value if some name, value in object.get(run_given, "inputs", {})
 
-plan_only := object.get(object.get(input, "run", {}), "plan_only", false)
+plan_only := object.get(run_given, "plan_only", false)
 
 default is_destroy := false
 

@@ -106,7 +106,7 @@ class Policy:
         access.check(who, Permission.POLICY_WRITE)
         found = self._check(tree)
         raise_problems(Code.POLICY_INVALID, list(found.problems), remedy="mend every line above; nothing was published")
-        digest = self._blobs.put(bundles.pack(tree.files, found.entries, tree.options, found.modules))
+        digest = self._blobs.put(bundles.pack(tree.files, found.entries, tree.options, found.modules, found.older))
         published = PolicySet(digest, tuple(tree.files), name or set_name(tree.directory), found.warnings)
         now_us = self._clock.now_us()
         store.add_set(tx, published.digest, published.files, now_us)

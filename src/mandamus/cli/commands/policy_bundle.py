@@ -96,7 +96,7 @@ def write(
         older = _older(tree, pool)
     finally:
         pool.close()
-    digest = canonical.digest(bundle.pack(tree.files, found.entries, tree.options, found.modules))
+    digest = canonical.digest(bundle.pack(tree.files, found.entries, tree.options, found.modules, found.older))
     size = tarball.write(tree, file, revision=digest, sign=key, older=older)
     if session.wants_json:
         session.screen.json(
