@@ -7,6 +7,7 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,11 @@ def _small(house: House) -> Figure:
     ]
     bundle = _bundle(house)
     house.pool.evaluate(bundle, inputs[0])
-    pooled = [seconds(lambda data=data: house.pool.evaluate(bundle, data)) for data in inputs]
+    pooled = [seconds(partial(house.pool.evaluate, bundle, data)) for data in inputs]
     with house.pool.session() as session:
         session.load(f"[d | some i in input; d := {bundle.query} with input as i]", bundle.data, bundle.modules)
         alone = [
-            seconds(lambda data=data: session.ask(data))
+            seconds(partial(session.ask, data))
             for data in (b"[" + b",".join(inputs[at : at + _BATCH]) + b"]" for at in range(0, SMALL, _BATCH))
         ]
     return Figure(
@@ -162,7 +163,7 @@ def _publish(house: House, directory: Path) -> Figure:
 
 def owner(house: House) -> Any:
     """Whoever may publish."""
-    return house.rooms.identity.embedded(house.rooms.identity.owner(), None, is_owner=True)
+    return house.rooms.identity.embedded(house.rooms.identity.owner() or "", None, is_owner=True)
 
 
 def _bundle(house: House) -> Bundle:
