@@ -1,0 +1,108 @@
+package mandamus.plan
+
+import data.lib.changes
+import data.lib.config
+import data.lib.report
+
+# METADATA
+# title: Only in allowed regions
+# description: Something is made in a region, zone or location that is not on the list, or by a provider that works in one.
+# custom:
+#   rule: region_allowed
+#   control: NIST-800-53 SA-9(5)
+deny contains report.violation("region_allowed", "NIST-800-53 SA-9(5)", found) if {
+	config.on.region_allowed
+	some [address, region] in regions
+	not region_is_allowed(region)
+	found := {
+		"address": address,
+		"msg": sprintf("%s would be in %s, which is not an allowed region", [address, region]),
+		"remedy": sprintf("use one of %s", [concat(", ", config.settings.region_allowed.allowed)]),
+	}
+}
+
+deny contains report.unknown("region_allowed", "NIST-800-53 SA-9(5)", unsure) if {
+	config.on.region_allowed
+	config.unknown_denies.region_allowed
+	some unsure in regions_unknown
+}
+
+require_approval contains report.ask_unknown("region_allowed", "NIST-800-53 SA-9(5)", unsure) if {
+	config.on.region_allowed
+	not config.unknown_denies.region_allowed
+	some unsure in regions_unknown
+}
+
+regions contains [changes.address(found.i), value] if {
+	some found in changes.noted
+	some field in config.settings.region_allowed.fields
+	value := found.attrs[field]
+	is_string(value)
+	value != ""
+}
+
+regions contains [changes.address(i), value] if {
+	some i in changes.made
+	value := input.change_set.changes[i].scope.region
+	is_string(value)
+}
+
+# Most AWS resources do not say where they are: their provider does. Without any change there is nothing to judge.
+regions contains [sprintf("provider %s", [name]), value] if {
+	count(changes.made) > 0
+	some name, provider in input.native.terraform.configuration.provider_config
+	value := region_of_provider(provider.expressions.region)
+	is_string(value)
+}
+
+region_of_provider(expression) := expression.constant_value
+
+region_of_provider(expression) := input.native.terraform.variables[name].value if {
+	not expression.constant_value
+	some reference in expression.references
+	startswith(reference, "var.")
+	name := trim_prefix(reference, "var.")
+}
+
+regions_unknown contains {"address": sprintf("provider %s", [name]), "what": "its region"} if {
+	count(changes.made) > 0
+	some name, provider in input.native.terraform.configuration.provider_config
+	provider.expressions.region
+	not region_of_provider(provider.expressions.region)
+}
+
+regions_unknown contains {"address": changes.address(i), "what": field} if {
+	some i in changes.unsure
+	unknown := input.change_set.changes[i].unknown
+	some field, pointer in regions_needed
+	pointer in unknown
+	not region_elsewhere(i, pointer)
+}
+
+# A zone that the provider chooses lies in the provider's own region.
+region_elsewhere(i, pointer) if {
+	pointer in {"/availability_zone", "/zone"}
+	count(regions) > 0
+	not input.change_set.changes[i].after.region
+}
+
+region_elsewhere(i, _) if {
+	some field in config.settings.region_allowed.fields
+	is_string(input.change_set.changes[i].after[field])
+}
+
+regions_needed := {field: sprintf("/%s", [field]) | some field in config.settings.region_allowed.fields}
+
+region_is_allowed(region) if {
+	small := replace(lower(region), " ", "")
+	some pattern in config.settings.region_allowed.allowed
+	region_matches(pattern, small)
+}
+
+region_matches(pattern, region) if glob.match(pattern, null, region)
+
+# A zone of an allowed region: eu-west-1a, europe-west1-b.
+region_matches(pattern, region) if {
+	startswith(region, pattern)
+	regex.match(`^-?[a-z]$`, substring(region, count(pattern), -1))
+}
