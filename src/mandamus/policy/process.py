@@ -66,6 +66,8 @@ class WorkerProcess:
 
     def alive(self) -> bool:
         """Whether it still waits for a request: running, and with nothing to say."""
+        if self._out < 0:
+            return False
         poll = select.poll()
         poll.register(self._out, select.POLLIN | select.POLLHUP)
         return not poll.poll(0) and self._process.poll() is None
@@ -74,6 +76,8 @@ class WorkerProcess:
         """End it now and reap it; harmless when it is dead already."""
         self._process.kill()
         self._process.wait()
+        # Their numbers can be those of other files from now on.
+        self._in = self._out = -1
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
                 pipe.close()

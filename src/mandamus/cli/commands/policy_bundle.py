@@ -93,7 +93,7 @@ def write(
     try:
         found = check.check(tree, pool)
         raise_problems(Code.POLICY_INVALID, list(found.problems), remedy="mend every line above; nothing was written")
-        older = _older(tree, pool)
+        older = found.older | _older(tree, pool)
     finally:
         pool.close()
     digest = canonical.digest(bundle.pack(tree.files, found.entries, tree.options, found.modules, found.older))
