@@ -41,6 +41,14 @@ class Settings(BaseModel):
     policy_deadline_ms: Annotated[
         int, Field(description="A decision that takes longer is a deny.", ge=50, le=60_000)
     ] = 2_000
+    policy_url: Annotated[
+        str,
+        Field(description="URL of an OPA server that decides instead of the embedded OPA.", pattern="^(|https?://.+)$"),
+    ] = ""
+    policy_token_file: Annotated[str, Field(description="File of the bearer token that the OPA server is shown.")] = ""
+    policy_roots: Annotated[
+        str, Field(description="File of certificates (PEM) that the OPA server is trusted by instead of the system's.")
+    ] = ""
     audit_timeout_s: Annotated[
         int, Field(description="How long an effect waits for its intent to be in a checkpoint.", ge=1, le=600)
     ] = 30

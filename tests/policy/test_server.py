@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from mandamus.bootstrap.house import open_house
 from mandamus.kernel import canonical
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
@@ -30,6 +31,7 @@ from mandamus.policy.model import BuiltinErrors, Bundle, Options
 from mandamus.policy.pool import Limits, WorkerPool
 from mandamus.policy.server import OpaServer
 from mandamus.policy.server_http import Place
+from mandamus.settings import Settings
 
 Write = Callable[[Mapping[str, str]], Path]
 
@@ -434,3 +436,17 @@ def test_nobody_is_reached_after_the_end(start, connect, made):
     assert fault_of(lambda: server.evaluate(made_set, GOOD)) == "engine_busy"
     connect(1).close()
     assert connect(1).name == "opa-server-unknown"
+
+
+def test_a_home_asks_the_server_that_is_set(start, tmp_path):
+    """``MANDAMUS_POLICY_URL`` is all it takes; the doctor names the engine, and a place that is none stops it."""
+    settings = Settings(policy_url=f"http://127.0.0.1:{start()}")
+    house = open_house(settings, {}, tmp_path / "home", None)
+    try:
+        (finding,) = house.doctor._policy(lambda *_: None)
+    finally:
+        house.close()
+    assert finding.message.startswith("opa-server-1.")
+    with pytest.raises(MandamusError) as caught:
+        open_house(Settings(policy_url="http://opa.example.com"), {}, tmp_path / "home", None)
+    assert caught.value.code is Code.USAGE

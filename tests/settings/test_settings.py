@@ -38,6 +38,9 @@ def test_every_setting_is_read_from_its_variable():
         "http_roots": "/etc/ssl/roots.pem",
         "policy_workers": "5",
         "policy_deadline_ms": "600",
+        "policy_url": "https://opa.example.com:8181",
+        "policy_token_file": "/run/secrets/opa",
+        "policy_roots": "/etc/ssl/opa.pem",
         "audit_timeout_s": "7",
         "output_bytes_max": "100000",
     }

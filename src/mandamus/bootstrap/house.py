@@ -17,6 +17,7 @@ from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.bootstrap.tools import SystemClock, load_executors, toolbox
 from mandamus.catalog.service import Catalog
+from mandamus.cli.late import late
 from mandamus.engine import dispatch
 from mandamus.engine.effect import Effects
 from mandamus.engine.service import Engine
@@ -35,6 +36,7 @@ from mandamus.operations.configure import Configure
 from mandamus.operations.doctor import Doctor
 from mandamus.operations.tools import terraform
 from mandamus.policy.backtest import Backtests
+from mandamus.policy.engine import Evaluator
 from mandamus.policy.pool import Limits, WorkerPool, worker_command
 from mandamus.policy.service import Policy
 from mandamus.runs import drive
@@ -47,6 +49,9 @@ from mandamus.store import migrate
 from mandamus.store.blobs import Blobs
 from mandamus.store.database import CommitHook, Database, no_hook, open_postgres, open_sqlite
 from mandamus.store.keys import Keys
+
+# Few homes ask a server, and the client is slow to import.
+_connect = late("mandamus.policy.server:connect")
 
 ORIGIN_FILE = "origin"
 NODE = "embedded"
@@ -65,6 +70,7 @@ class House:
     backtests: Backtests
     doctor: Doctor
     pool: WorkerPool
+    evaluator: Evaluator
 
     @property
     def catalog(self) -> Catalog:
@@ -108,6 +114,7 @@ class House:
         try:
             drive.stop(self.rooms)
         finally:
+            self.evaluator.close()
             self.pool.close()
             self.rooms.db.close()
 
@@ -165,7 +172,8 @@ def _house(
     ids = Ids(clock, os.urandom)
     blobs = Blobs(home / "blobs", keys, os.urandom)
     pool = _pool(settings, clock)
-    policy = Policy(db, blobs, audit, pool, clock, ids)
+    evaluator = _evaluator(settings, clock, pool)
+    policy = Policy(db, blobs, audit, evaluator, clock, ids)
     catalog = Catalog(db, blobs, audit, clock, tools.validators())
     engine = Engine(db, home / "engine.lock", NODE, clock)
     rooms = Rooms(
@@ -195,14 +203,15 @@ def _house(
         audit=audit,
         effects=rooms.effects,
         catalog=catalog,
-        evaluator=pool,
+        evaluator=evaluator,
         clock=clock,
         sandbox=Bubblewrap(environ).check,
         tools={"terraform": partial(terraform, toolbox(settings, environ))},
         named=(policy.named_blobs, rooms.states.named_blobs),
     )
     backtests = Backtests(db, blobs, audit, pool, clock, ids, len(os.sched_getaffinity(0)))
-    return House(home, who, rooms, Runs(rooms), Configure(db, identity, catalog, policy), backtests, doctor, pool)
+    configure = Configure(db, identity, catalog, policy)
+    return House(home, who, rooms, Runs(rooms), configure, backtests, doctor, pool, evaluator)
 
 
 def policy_engine(settings: Settings) -> WorkerPool:
@@ -211,8 +220,22 @@ def policy_engine(settings: Settings) -> WorkerPool:
 
 
 def _pool(settings: Settings, clock: Clock) -> WorkerPool:
-    limits = Limits(decide_s=settings.policy_deadline_ms / 1000, workers_per_set=settings.policy_workers)
+    limits = _limits(settings)
     return WorkerPool(clock, limits, worker_command(limits))
+
+
+def _evaluator(settings: Settings, clock: Clock, pool: WorkerPool) -> Evaluator:
+    """Who decides: the embedded OPA, or a server when there is one; all other work on policy is the pool's."""
+    if not settings.policy_url:
+        return pool
+    made: Evaluator = _connect(
+        settings.policy_url, settings.policy_token_file, settings.policy_roots, clock, _limits(settings)
+    )
+    return made
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(decide_s=settings.policy_deadline_ms / 1000, workers_per_set=settings.policy_workers)
 
 
 def _engine(settings: Settings, home: Path) -> Any:

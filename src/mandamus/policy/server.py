@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mandamus.kernel import canonical
@@ -208,6 +209,12 @@ class OpaServer:
     def _gone(self, path: tuple[str, ...]) -> bool:
         status, _ = self._rest.call("DELETE", path, self._limits.start_s)
         return status in (200, 204, 404)
+
+
+def connect(url: str, token_file: str, roots: str, clock: Clock, limits: Limits) -> OpaServer:
+    """The evaluator as settings name it; an empty text is a setting that is not made."""
+    place = Place(url, Path(token_file) if token_file else None, Path(roots) if roots else None)
+    return OpaServer(place, clock, limits)
 
 
 def _odd(why: str) -> MandamusError:
