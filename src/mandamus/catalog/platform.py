@@ -308,7 +308,7 @@ class _Reading:
     def _set_path(self, node: Node, what: str) -> Path | None:
         path = self._path(node, what)
         if path is not None and not (path.is_dir() or (path.is_file() and path.name.endswith(".tar.gz"))):
-            remedy = "name a folder of .rego files, or an OPA bundle (*.tar.gz)"
+            remedy = "name a folder of .rego files, or an OPA bundle such as base.tar.gz"
             self.reader.add(node, Finding.WRONG_VALUE, f"{path} is no folder", remedy)
         return path
 
