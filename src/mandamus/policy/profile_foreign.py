@@ -57,15 +57,19 @@ def rules(trees: Mapping[str, Mapping[str, Any]]) -> list[Rule]:
     return [found[full] for full in sorted(found)]
 
 
-def asking(others: Mapping[str, str] | None = None, document: str = DOCUMENT, *, guard: str = "") -> str:
+def asking(
+    others: Mapping[str, str] | None = None, *, guard: str = "", only: str = "", facts: Mapping[str, str] | None = None
+) -> str:
     """The body of an entry: ``v`` maps `ANSWER`, and the keys of ``others`` (to full names), to what the rules give.
 
-    What a rule gives is ``[[type, value]]``, empty when it is undefined. Without the document, or where the statements
-    of ``guard`` fail, there is no ``v`` at all, which `answer` takes for trouble.
+    What a rule gives is ``[[type, value]]``, empty when it is undefined, or when the statements of ``only`` fail. The
+    expressions of ``facts`` stand beside them in the same form; ``d`` is the document. Without the document, or where
+    the statements of ``guard`` fail, there is no ``v`` at all, which `answer` takes for trouble.
     """
     asked = {ANSWER: RULE, **{key: f"{reference_to(full)} {CLOCK}" for key, full in (others or {}).items()}}
-    values = ", ".join(f'"{key}": [[type_name(x), x] | x := {what} with input as d]' for key, what in asked.items())
-    return f"{guard}d := {document}; v := {{{values}}}"
+    values = [f'"{key}": [[type_name(x), x] | {only}x := {what} with input as d]' for key, what in asked.items()]
+    values += [f'"{key}": [[type_name(x), x] | x := {what}]' for key, what in (facts or {}).items()]
+    return f"{guard}d := {DOCUMENT}; v := {{{', '.join(values)}}}"
 
 
 def answer(entry: Entry, given: Sequence[tuple[str, Any]]) -> Mapping[str, Any]:

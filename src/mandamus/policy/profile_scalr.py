@@ -27,8 +27,8 @@ from mandamus.policy.profile_foreign import (
     refuse,
     rules,
 )
+from mandamus.policy.profile_isolated import policies_of, renamed
 from mandamus.policy.profile_terraform import HEAD, NEEDS_PLAN, PLAN, RUN
-from mandamus.policy.tokens import Text
 
 FILE = "scalr-policy.hcl"
 PACKAGE = "terraform"
@@ -82,9 +82,9 @@ class Scalr:
 
     def modules(self, files: Mapping[str, str]) -> dict[str, str]:
         """See `Profile.modules`: every policy in a package of its own, as Scalr evaluates them one by one."""
-        policies = _policies(files)
+        policies = policies_of(files, PACKAGE, _is_module)
         found = {
-            path: _renamed(text, policies[path]) if path in policies else text
+            path: renamed(text, PACKAGE, policies[path]) if path in policies else text
             for path, text in files.items()
             if _is_module(path)
         }
@@ -101,7 +101,7 @@ class Scalr:
         options: Options,  # noqa: ARG002 - the profile's signature
     ) -> list[Entry]:
         """See `Profile.entries`."""
-        policies = _policies(files)
+        policies = policies_of(files, PACKAGE, _is_module)
         listed = _listed(files, policies)
         made = []
         for path, name in policies.items():
@@ -119,35 +119,6 @@ class Scalr:
 
 def _is_module(path: str) -> bool:
     return path.endswith(".rego") and not _TEST.search(path)
-
-
-def _policies(files: Mapping[str, str]) -> dict[str, str]:
-    """The files that are policies, and the name that each has as part of a package."""
-    paths = [path for path, text in files.items() if _is_module(path) and Text(text).package()[0] == (PACKAGE,)]
-    stems = [_word(posixpath.basename(path).removesuffix(".rego")) for path in paths]
-    return {
-        path: stem if stems.count(stem) == 1 else _word(path.removesuffix(".rego"))
-        for path, stem in zip(paths, stems, strict=True)
-    }
-
-
-def _word(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_]", "_", name if name[:1].isalpha() else f"_{name}")
-
-
-def _renamed(text: str, name: str) -> str:
-    """The text with its package, and what it says of that package, under a name of its own."""
-    scanned = Text(text)
-    made = text
-    for index, token in reversed(list(enumerate(scanned.tokens))):
-        before = scanned.tokens[index - 1].text if index else ""
-        follows = [one.text for one in scanned.tokens[index + 1 : index + 3]]
-        own = token.text == PACKAGE and before == "package"
-        mentioned = token.text == "data" and before != "." and follows == [".", PACKAGE]
-        if token.kind == "word" and (own or mentioned):
-            end = token.end if own else scanned.tokens[index + 2].end
-            made = f"{made[:end]}.{name}{made[end:]}"
-    return made
 
 
 def _listed(files: Mapping[str, str], policies: Mapping[str, str]) -> dict[str, _Listed]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.reader import did_you_mean
-from mandamus.policy import profile_conftest, profile_hcp, profile_mandamus, profile_scalr
+from mandamus.policy import profile_conftest, profile_hcp, profile_mandamus, profile_scalr, profile_spacelift
 from mandamus.policy.model import Entry, Options, Said
 
 
@@ -48,6 +48,7 @@ PROFILES: Mapping[str, Profile] = {
     for made in (
         profile_mandamus.MANDAMUS,
         profile_conftest.CONFTEST,
+        profile_spacelift.SPACELIFT,
         profile_hcp.HCP,
         profile_scalr.SCALR,
     )
