@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -279,7 +280,7 @@ class _Reading:
             if source is None:
                 continue
             if source.path in [known.path for known in made]:
-                message = f"{source.path.name} stands twice in `policies`"
+                message = f"{os.path.relpath(source.path, self._folder)} stands twice in `policies`"
                 self.reader.add(element, Finding.WRONG_VALUE, message, "delete one")
             elif source.name in [known.name for known in made]:
                 message = f"two policy sets are called `{source.name}`"
