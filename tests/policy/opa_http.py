@@ -107,6 +107,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _policy(self, name: str, body: bytes) -> None:
         policies = dict(self.store.policies)
+        if self.command == "GET":
+            return self._send(200, {"result": [{"id": each} for each in policies]})
         if self.command == "DELETE":
             if policies.pop(name, None) is None:
                 return self._send(404, {"code": "resource_not_found", "message": "storage_not_found_error"})

@@ -60,6 +60,7 @@ def test_a_bundle_nobody_vouches_for_is_not_published(policy, sqlite_database, w
         with sqlite_database.begin("t") as tx, pytest.raises(MandamusError) as caught:
             policy.publish(tx, who, found)
         assert caught.value.code is Code.POLICY_INVALID
+        assert caught.value.message == str(found.problems[0])
     with pytest.raises(MandamusError) as caught:
         sources.read(signed, None, pair[0])
     assert caught.value.code is Code.VALUE_INVALID

@@ -61,8 +61,10 @@ def check(tree: Tree, evaluator: Evaluator) -> Checked:
     except MandamusError as error:
         return Checked((*problems, *_of_profile(tree, error)), data=data)
     if not sources:
-        message = f"holds no file that the profile {profile.name} reads"
-        problems.append(tree.problem("", "entry_point_missing", message, _ENTRY_REMEDY))
+        # Of a bundle that is refused nothing is used, which is no further problem.
+        if not problems:
+            message = f"holds no file that the profile {profile.name} reads"
+            problems.append(tree.problem("", "entry_point_missing", message, _ENTRY_REMEDY))
         return Checked(tuple(problems), data=data)
     modules, found, older = _inspected(tree, sources, evaluator, data)
     for path, refusal in found.unparsed.items():
