@@ -436,7 +436,7 @@ def test_a_slow_server_is_a_timeout(odd_server, connect, made, what):
 def test_a_huge_answer_is_refused(odd_server, connect, made, monkeypatch):
     """An answer beyond the limit is not read to its end."""
     monkeypatch.setattr(server_http, "ANSWER_BYTES_MAX", 1 << 20)
-    server = connect(odd_server(reply("200 OK", b'{"result": "' + b"x" * (2 << 20))))
+    server = connect(odd_server(reply("200 OK", b'{"result": {"a": "' + b"x" * (2 << 20) + b'"}}')))
     assert fault_of(lambda: server.evaluate(made(ALLOWED), GOOD)) == "reply_invalid"
 
 
