@@ -90,10 +90,15 @@ def test_platform_files_can_be_applied(blocks, apply, tmp_path):
     for number, block in enumerate(_of(blocks, "yaml")):
         if _first_key(block) in PLATFORM:
             folder = tmp_path / str(number)
-            for environment in (yaml.safe_load(block.text).get("environments") or {}).values():
-                for name in (environment or {}).get("policies", []):
+            declared = yaml.safe_load(block.text)
+            projects = declared.get("projects") or {}
+            for target in [*(declared.get("environments") or {}).values(), *projects.values()]:
+                for element in (target or {}).get("policies", []):
+                    name = element["path"] if isinstance(element, dict) else element
                     (folder / name).mkdir(parents=True, exist_ok=True)
                     (folder / name / "shown.rego").write_text(POLICY)
+            for project in projects.values():
+                (folder / project["root"]).mkdir(parents=True, exist_ok=True)
             folder.mkdir(exist_ok=True)
             (folder / "platform.yaml").write_text(block.text)
             fault = apply(folder / "platform.yaml")

@@ -14,6 +14,7 @@ from mandamus.catalog import platform, workflow
 from mandamus.catalog.inputs import InputType
 from mandamus.cli.main import COMMANDS, root
 from mandamus.kernel.access import Permission
+from mandamus.kernel.attachment import Level
 from mandamus.kernel.changeset import Action, Change, ChangeSet, Confidence
 from mandamus.kernel.document import Finding
 from mandamus.kernel.errors import Code, Exit
@@ -30,7 +31,7 @@ THERE_IS = {
     "permissions": [permission.value for permission in Permission],
     "events": [kind.text for kind in Kind] + sorted({field for kind in Kind for field in kind.fields}),
     "states": [*RunState, *StepState, *StepEvent],
-    "policy": [*Point, *RULES, *Fault, "file_invalid", "link_refused", "data_invalid", "builtin_forbidden"],
+    "policy": [*Point, *Level, *RULES, *Fault, "file_invalid", "link_refused", "data_invalid", "builtin_forbidden"],
     "change-set": [
         *Action,
         *Confidence,
@@ -43,7 +44,15 @@ THERE_IS = {
         *workflow._INPUT_KEYS,
         *workflow._STEP_KEYS,
     ],
-    "platform": [*platform._KEYS, *platform._USER_KEYS, *platform._ENVIRONMENT_KEYS, *platform._POOL_KEYS],
+    "platform": [
+        *platform._KEYS,
+        *platform._USER_KEYS,
+        *platform._ENVIRONMENT_KEYS,
+        *platform._POOL_KEYS,
+        *platform._POLICY_KEYS,
+        *platform._PROJECT_KEYS,
+        *platform._LEVELS,
+    ],
 }
 """By page: the words it must explain."""
 
