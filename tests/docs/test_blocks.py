@@ -13,11 +13,16 @@ from pathlib import Path
 import click
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mandamus.bootstrap.house import open_house
 from mandamus.cli.main import root
 from mandamus.kernel.document import parse
 from mandamus.kernel.errors import MandamusError
+from mandamus.policy import tarball
+from mandamus.policy.bundle import Tree
+from mandamus.policy.signature import SigningKey
 from mandamus.settings import Settings
 
 LANGUAGES = {"console", "hcl", "json", "mermaid", "python", "rego", "sh", "text", "yaml"}
@@ -34,6 +39,23 @@ def _of(blocks, language):
 def _first_key(block):
     loaded = yaml.safe_load(block.text)
     return next(iter(loaded), None) if isinstance(loaded, dict) else None
+
+
+def _make_set(folder, element):
+    """The folder or the bundle that a platform file names, signed when it names a key."""
+    path = folder / element["path"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.name.endswith(".tar.gz"):
+        path.mkdir(exist_ok=True)
+        (path / "shown.rego").write_text(POLICY)
+        return
+    private = ec.generate_private_key(ec.SECP256R1())
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    sign = SigningKey(private, "ES256", "shown") if "key" in element else None
+    tarball.write(Tree(path, {"shown.rego": POLICY}, ()), path, revision="r", sign=sign)
+    if sign:
+        (folder / element["key"]).parent.mkdir(parents=True, exist_ok=True)
+        (folder / element["key"]).write_bytes(public)
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +116,7 @@ def test_platform_files_can_be_applied(blocks, apply, tmp_path):
             projects = declared.get("projects") or {}
             for target in [*(declared.get("environments") or {}).values(), *projects.values()]:
                 for element in (target or {}).get("policies", []):
-                    name = element["path"] if isinstance(element, dict) else element
-                    (folder / name).mkdir(parents=True, exist_ok=True)
-                    (folder / name / "shown.rego").write_text(POLICY)
+                    _make_set(folder, element if isinstance(element, dict) else {"path": element})
             for project in projects.values():
                 (folder / project["root"]).mkdir(parents=True, exist_ok=True)
             folder.mkdir(exist_ok=True)
