@@ -6,6 +6,7 @@ import getpass
 
 import pytest
 
+from mandamus.evidence.verify import verify
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.policy.model import Outcome, Point
 from mandamus.runs.lifecycle import RunState
@@ -18,6 +19,19 @@ groups:
   security: [grace, joan]
 """
 DAY_US = 86_400_000_000
+
+
+@pytest.fixture
+def proved(stage, tmp_path):
+    """The run's evidence holds, for a stranger."""
+
+    def prove(run) -> None:
+        house, path = stage.house(), tmp_path / f"{run.id}.zip"
+        house.evidence.export(house.who, run.id, path)
+        report = verify(path, house.audit.vkey)
+        assert report.ok, [str(problem) for problem in report.problems]
+
+    return prove
 
 
 def platform(policy: str) -> str:
@@ -69,7 +83,7 @@ def test_a_shadow_set_is_only_tried(stage, denied):
 SOFT = "{path: policy, level: soft-mandatory, override: {security: {count: 2}}}"
 
 
-def test_owners_override_a_soft_mandatory_set(stage, denied):
+def test_owners_override_a_soft_mandatory_set(stage, denied, proved):
     """Two of the named owners say yes with a reason; the first alone is not enough, and then it is applied."""
     denied(SOFT)
     run = stage.ask()
@@ -79,6 +93,7 @@ def test_owners_override_a_soft_mandatory_set(stage, denied):
     assert stage.decide("grace", run, reason="seen with the team").state is RunState.WAITING
     assert stage.decide("joan", run, reason="as grace says").state is RunState.SUCCEEDED
     assert [v.msg for v in decisions(stage, run)[0].spared] == ["not so"]
+    proved(run)
 
 
 def test_an_override_needs_a_reason(stage, denied):
@@ -192,7 +207,7 @@ deny contains {"msg": "grace is on holiday", "remedy": "ask joan"} if input.appr
 ASK = 'package mandamus.plan\n\nrequire_approval contains {"group": "platform", "count": 1, "msg": "look"}\n'
 
 
-def test_policy_may_refuse_an_approver(stage):
+def test_policy_may_refuse_an_approver(stage, proved):
     """The point `approval` denies grace: her yes does not count, is recorded as refused, and joan's is enough."""
     (stage.project / "policy" / "approval.rego").write_text(APPROVAL)
     stage.policy(ASK)
@@ -204,6 +219,7 @@ def test_policy_may_refuse_an_approver(stage):
     assert "approval.refused" in stage.kinds(run)
     assert stage.decide("joan", run).state is RunState.SUCCEEDED
     assert [v.outcome for v in decisions(stage, run, Point.APPROVAL)] == [Outcome.DENY, Outcome.ALLOW]
+    proved(run)
 
 
 ACCESS = """package mandamus.access
@@ -227,7 +243,7 @@ def test_policy_may_refuse_access(stage):
     assert [v.outcome for v in decisions(stage, run, Point.ACCESS)] == [Outcome.DENY]
 
 
-def test_what_policy_asks_at_the_request_every_step_needs(stage):
+def test_what_policy_asks_at_the_request_every_step_needs(stage, proved):
     """`require_approval` at `trigger` is not lost: the step waits, and keeps waiting when policy moves."""
     rules = 'package mandamus.trigger\n\nrequire_approval contains {"group": "platform", "count": 1}\n'
     (stage.project / "policy" / "trigger.rego").write_text(rules)
@@ -238,6 +254,7 @@ def test_what_policy_asks_at_the_request_every_step_needs(stage):
     assert [(r.group, r.count) for r in stage.step(run, "one").requires] == [("platform", 1)]
     stage.policy('package mandamus.plan\n\nwarn contains "moved"\n')
     assert stage.decide("grace", run).state is RunState.SUCCEEDED
+    proved(run)
 
 
 def test_what_policy_asks_before_a_step_is_asked_again(stage):

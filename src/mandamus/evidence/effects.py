@@ -63,6 +63,7 @@ def check_effects(case: Case, decisions: Mapping[str, Record], votes: Mapping[st
                 _check_judged(case, record, planned, decisions)
                 yes = _check_yes(case, record, votes, makers.by(record))
                 _check_counts(case, record, _asked(case, record, planned, decisions), yes)
+                _check_reasons(case, record, planned, yes)
     ends = _ends(case, intents)
     for key, record in intents.items():
         if key not in ends:
@@ -162,12 +163,26 @@ def _asked(
     asked: list[tuple[str | None, int]] = []
     if waited is not None:
         asked += [(each["group"], each["count"]) for each in waited.data["requires"]]
-    for decision in _standing(record, decisions):
+    for decision in [*_at_request(decisions), *_standing(record, decisions)]:
         document = case.document(f"decisions/{decision.data['decision']}.json")
         asked += [(each["group"] or None, each["count"]) for each in document["requires"]]
         if document["outcome"] == ASK and not document["requires"]:
             case.wrong(f"the decision {document['id']} asks for approvals and does not say for whose", decision)
     return asked
+
+
+def _check_reasons(case: Case, record: Record, planned: Record, yes: list[Vote]) -> None:
+    """Whoever lets a rule be broken says why."""
+    waited = case.last("step.waiting", record.step, record, planned)
+    overridden = {each["group"] for each in waited.data["requires"] if each.get("override")} if waited else set()
+    for vote in yes:
+        if vote.group in overridden and not vote.reason.strip():
+            case.wrong(f"the approval {vote.id} by {vote.by} overrides a rule and gives no reason", record)
+
+
+def _at_request(decisions: Mapping[str, Record]) -> list[Record]:
+    """What policy asked for when the run was requested counts for every step."""
+    return [decision for decision in decisions.values() if decision.data["point"] == "trigger"]
 
 
 def _standing(record: Record, decisions: Mapping[str, Record]) -> list[Record]:

@@ -26,6 +26,7 @@ class Vote:
     verdict: str
     binding: str
     expires_us: int
+    reason: str
 
 
 def check_votes(case: Case, makers: Makers) -> dict[str, Vote]:
@@ -153,4 +154,5 @@ def _vote(record: Record, document: Mapping[str, Any]) -> Vote:
         verdict=document["verdict"],
         binding=document["binding"],
         expires_us=document["expires_us"],
+        reason=document["reason"],
     )
