@@ -8,16 +8,19 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
+from mandamus.audit.service import Audit
+from mandamus.audit.signer import Signer
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Subject
 from mandamus.kernel.attachment import Attached, Level
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import ExemptionId, Ids, RunId
-from mandamus.policy import backtest_work, replay, store
+from mandamus.policy import backtest_rows, backtest_work, replay, store
 from mandamus.policy.backtest import Backtests
 from mandamus.policy.backtest_model import Chosen, Kind
 from mandamus.policy.backtest_work import Listener
-from mandamus.policy.model import Exemption, Point
+from mandamus.policy.model import BuiltinErrors, Exemption, Options, Point
+from mandamus.policy.service import Policy
 from mandamus.policy.store import INLINE_BYTES_MAX
 from mandamus.store.tables.policy import decision
 
@@ -325,6 +328,16 @@ def test_a_candidate_that_falls_silent_denies_where_it_is_protected(versions, ma
     assert tried(silent, protected=False)[1][denied].kinds == (Kind.DENY_TO_ALLOW,)
 
 
+def test_a_candidate_that_speaks_up_lets_pass_where_silence_denied(versions, made, tried):
+    """Denied only because no set had a rule for plans: with one that says nothing against it, it would pass."""
+    digest = versions('package mandamus.trigger\n\ndeny contains "t" if input.never\n')
+    quiet, bad = made(digest, x=0), made(digest, x=1)
+    _, changes = tried(BASE)
+    assert (changes[quiet].kinds, changes[quiet].new) == ((Kind.DENY_TO_ALLOW,), "allow")
+    assert changes[quiet].old_error.startswith("no_policy: ")
+    assert changes[bad].new == "deny"
+
+
 def test_a_candidate_with_a_new_point_is_asked_there(versions, made, tried):
     """A point at which the set had nothing to say can flip, too."""
     digest = versions(BASE)
@@ -405,6 +418,54 @@ def test_an_interrupt_leaves_nothing_behind(versions, made, tried, pool):
         tried(SAME, listener=Listener(progress=interrupt))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("backtest")]
     assert tried(SAME)[0].decisions == 1
+
+
+def test_a_lenient_set_is_replayed_leniently(policy, made, backtests, sqlite_database, write, who, pool, monkeypatch):
+    """Where a builtin that errs is undefined, a batch says so at once, as the decision did."""
+    options = Options(builtin_errors=BuiltinErrors.UNDEFINED)
+    text = BASE + '\ndeny contains "big" if to_number(input.n) > 5\n'
+    with sqlite_database.begin("publish") as tx:
+        digest = policy.publish(tx, who, policy.read(write({"plan.rego": text}), options), "base").digest
+    ids = {n: made(digest, x=0, n=n) for n in ("z", "4", "7")}
+    monkeypatch.setattr(pool, "evaluate", None)
+    found = []
+    candidate = write({"plan.rego": text.replace("> 5", "> 3")})
+    report = backtests.run(who, "base", candidate, protected=lambda _: True, listener=Listener(found.append))
+    assert {change.decision: change.kinds for change in found} == {ids["4"]: (Kind.ALLOW_TO_DENY,)}
+    assert (report.fidelity.checked, report.fidelity.different) == (3, [])
+
+
+def test_trouble_of_that_time_is_told(versions, made, tried):
+    """A deny by a fault that the candidate would not have is shown as what it was."""
+    digest = versions('package mandamus.plan\n\ndeny contains "x" if to_number(input.n) > 5\n')
+    id_ = made(digest, n="z")
+    report, changes = tried('package mandamus.plan\n\ndeny contains "x" if input.n == "y"\n')
+    assert changes[id_].kinds == (Kind.DENY_TO_ALLOW,)
+    assert changes[id_].old_error.startswith("eval_error: ")
+    assert report.fidelity.kept
+
+
+def test_it_is_the_same_on_each_database(
+    database, blobs, home, clock, entropy, pool, real_clock, ids, who, write, monkeypatch
+):
+    """Pages, choices and the end of the past are the database's; what comes out is not."""
+    monkeypatch.setattr(backtest_rows, "PAGE", 2)
+    audit = Audit(database, home / "log", Signer("log.example.com/home", b"\x07" * 32), clock, entropy)
+    policy = Policy(database, blobs, audit, pool, real_clock, ids)
+    with database.begin("publish") as tx:
+        digest = policy.publish(tx, who, policy.read(write({"plan.rego": BASE})), "base").digest
+    for x in range(6):
+        verdict = policy.decide(
+            Point.PLAN, {"f": 1, "x": x}, [Attached(digest, "base")], protected=True, now_us=NOW_US + x
+        )
+        with database.begin("record") as tx:
+            policy.record(tx, who, verdict, None, None)
+    backtests = Backtests(database, blobs, audit, pool, real_clock, ids, 2)
+    candidate = write({"plan.rego": BASE.replace("input.x == 1", "input.x == 0")})
+    report = backtests.run(who, "base", candidate, Chosen(since_us=NOW_US + 1), protected=lambda _: True)
+    assert (report.decisions, report.counts[Kind.DENY_TO_ALLOW], report.counts[Kind.ALLOW_TO_DENY]) == (5, 1, 0)
+    with database.read() as conn:
+        assert store.newest_report(conn, digest, report.candidate) == canonical.dumps(report.to_json())
 
 
 def test_the_report_is_kept_for_its_pair(versions, made, tried, sqlite_database, write, policy, who):

@@ -64,6 +64,11 @@ def test_the_whole_input_is_no_projection(paths, text):
     assert paths(text) is None
 
 
+def test_a_bare_variable_is_the_whole_input():
+    """However a parser writes the mention."""
+    assert projection([{"rules": [{"body": [{"terms": {"type": "var", "value": "input"}}]}]}]) is None
+
+
 def test_the_query_reads_too(made, pool):
     """The point is read by the query of every set, whatever its rules read."""
     found = reads(pool, made({"plan.rego": "package mandamus.plan\n\ndeny contains 1 if input.a.b\n"}))

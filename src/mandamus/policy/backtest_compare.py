@@ -66,6 +66,7 @@ class Comparison:
             new=new.outcome.value,
             old_rules=_recorded_rules(row),
             new_rules=_found_rules(new.finding),
+            old_error=row.error or "",
             error=new.error,
         )
 

@@ -58,7 +58,7 @@ class Change:
     """One decision that would have come out otherwise.
 
     ``old_rules`` and ``new_rules`` are what the set said then and what the candidate says: rule, file, line, msg.
-    ``error`` is why the candidate gave no verdict, or empty.
+    ``old_error`` and ``error`` are why there was, and would be, no verdict; or empty.
     """
 
     decision: DecisionId
@@ -72,6 +72,7 @@ class Change:
     new: str
     old_rules: Sequence[Mapping[str, Any]]
     new_rules: Sequence[Mapping[str, Any]]
+    old_error: str = ""
     error: str = ""
 
     @property

@@ -16,13 +16,13 @@ from mandamus.kernel import canonical
 from mandamus.kernel.errors import MandamusError
 from mandamus.policy.attribution import Attribution
 from mandamus.policy.engine import Evaluator, Session
-from mandamus.policy.model import Bundle, Fault, fault
+from mandamus.policy.model import BuiltinErrors, Bundle, Fault, fault
 
 BATCH = 250
 """Inputs per call; more is no faster."""
 
 BATCH_BYTES_MAX = 2 << 20
-LATE_MAX = 20
+LATE_MAX = 10
 """How many decisions a set may keep waiting before nobody waits for the others."""
 
 _OF_ONE_INPUT = frozenset({Fault.EVAL_ERROR, Fault.TIMEOUT, Fault.REPLY_INVALID, Fault.WORKER_LOST})
@@ -44,6 +44,8 @@ class Program:
     query: str
     data: bytes
     modules: tuple[tuple[str, str], ...]
+    lenient: bool
+    """Whether a builtin that errs is undefined."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,17 @@ Answer = str | Failed
 
 def program(bundle: Bundle, slot: int) -> Program:
     """The set itself, asked about many inputs."""
-    return Program(slot, _many(bundle.query), bundle.data, bundle.modules)
+    return Program(slot, _many(bundle.query), bundle.data, bundle.modules, _lenient(bundle))
 
 
 def attributing(attribution: Attribution, slot: int) -> Program:
     """The copy of the set that tells rules apart, asked about many inputs."""
-    return Program(slot, _many(attribution.query()), attribution.bundle.data, tuple(attribution.modules()))
+    bundle = attribution.bundle
+    return Program(slot, _many(attribution.query()), bundle.data, tuple(attribution.modules()), _lenient(bundle))
+
+
+def _lenient(bundle: Bundle) -> bool:
+    return bundle.builtin_errors is BuiltinErrors.UNDEFINED
 
 
 def _many(query: str) -> str:
@@ -110,6 +117,8 @@ class Lane:
             refused = self._session.load(wanted.query, wanted.data, wanted.modules, wanted.slot)
             if refused:
                 raise fault(Fault.COMPILE_ERROR, refused.message, "mend the set")
+            if wanted.lenient:
+                self._session.be_lenient(wanted.query, wanted.slot)
             self._held[wanted.slot] = wanted
         return self._session
 
@@ -171,6 +180,9 @@ class Lanes:
         except MandamusError as error:
             if _kind(error) not in _OF_ONE_INPUT:
                 raise
+            if len(inputs) == 1 and _kind(error) is Fault.TIMEOUT:
+                # It was alone already, with the deadline of a decision.
+                return [self._failed(error)]
         if len(inputs) == 1:
             return [alone(inputs[0])]
         middle = len(inputs) // 2

@@ -211,7 +211,8 @@ def _row(change: Change) -> Sequence[Cell]:
     rules = change.new_rules if change.new == "deny" else change.old_rules or change.new_rules
     named = [f"{each['file']}:{each['line']} {each['msg']}" for each in rules[:_RULES]]
     more = [f"and {len(rules) - _RULES} more"] if len(rules) > _RULES else []
-    said = "; ".join([*([change.error] if change.error else []), *named, *more])
+    trouble = change.error or (change.old_error if change.old == "deny" else "")
+    said = "; ".join([*([trouble] if trouble else []), *named, *more])
     return (
         change.decision,
         change.run or "-",
