@@ -88,6 +88,24 @@ def test_too_few_approvals(room, refused, person):
     assert any("decided twice" in problem.message for problem in report.problems)
 
 
+def test_an_override_that_gives_no_reason(room, refused, person):
+    """Whoever lets a rule be broken says why; the same yes with a reason is evidence that holds."""
+    scribe = room.begin().asked().admitted()
+    decisions = scribe.planned(asks=(("platform", 1),))
+    scribe.waiting(requires=[{"group": "platform", "count": 1, "why": "override of a rule", "override": True}])
+    scribe.intended(decisions, (scribe.voted(person("grace"), reason=" "),))
+    refused(scribe.done(), "by grace overrides a rule and gives no reason")
+
+
+def test_what_is_asked_at_the_request(room, refused):
+    """A step that goes on without what the decision at `trigger` asks for is refused."""
+    scribe = room.begin().asked()
+    scribe.admitted(decisions=(scribe.decided("trigger", "needs_approval", requires=(("platform", 1),)),))
+    decisions = scribe.planned()
+    scribe.intended(decisions, ())
+    refused(scribe.done(), "needs 1 approvals of platform and has 0")
+
+
 def test_an_approval_of_another_group(room, refused, person):
     """A yes for one group does not count for another."""
     scribe = room.begin().asked().admitted()
