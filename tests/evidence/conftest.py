@@ -211,9 +211,15 @@ class Scribe:
         self.record(Kind.STEP_WAITING, step, data=data)
 
     def voted(
-        self, who: Subject, name: str = "bucket", verdict: str = "yes", signer: Signer | None = None, **changed: Any
+        self,
+        who: Subject,
+        name: str = "bucket",
+        verdict: str = "yes",
+        signer: Signer | None = None,
+        told: str = "as agreed",
+        **changed: Any,
     ) -> str:
-        """A signed yes or no; gives its id."""
+        """A signed yes or no, whose reason the log tells; gives its id."""
         by = signer or self.room.platform
         binding = self.bindings[name]
         body = {
@@ -236,7 +242,7 @@ class Scribe:
         signature = base64.b64encode(by.sign(canonical.dumps(body))).decode()
         self.approvals[body["approval"]] = canonical.dumps({**body, "signature": signature})
         data = {key: body[key] for key in ("approval", "binding", "verdict", "group", "expires_us")}
-        self.record(Kind.APPROVAL_RECORDED, name, who, why="as agreed", data={**data, "signature": signature})
+        self.record(Kind.APPROVAL_RECORDED, name, who, why=told, data={**data, "signature": signature})
         return str(body["approval"])
 
     def intended(

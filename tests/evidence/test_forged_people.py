@@ -93,7 +93,7 @@ def test_an_override_that_gives_no_reason(room, refused, person):
     scribe = room.begin().asked().admitted()
     decisions = scribe.planned(asks=(("platform", 1),))
     scribe.waiting(requires=[{"group": "platform", "count": 1, "why": "override of a rule", "override": True}])
-    scribe.intended(decisions, (scribe.voted(person("grace"), reason=" "),))
+    scribe.intended(decisions, (scribe.voted(person("grace"), reason="", told=""),))
     refused(scribe.done(), "by grace overrides a rule and gives no reason")
 
 
