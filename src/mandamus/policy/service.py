@@ -22,6 +22,7 @@ from mandamus.kernel.ids import DecisionId, Digest, Ids, RunId
 from mandamus.policy import bundle as bundles
 from mandamus.policy import check, judge, profiles, sources, store
 from mandamus.policy.attribution import Attribution
+from mandamus.policy.because import Reasons
 from mandamus.policy.engine import Evaluator
 from mandamus.policy.exemptions import Exemptions
 from mandamus.policy.model import (
@@ -83,6 +84,7 @@ class Policy:
         self._evaluator = evaluator
         self._clock = clock
         self._ids = ids
+        self._reasons = Reasons(evaluator)
         self.exemptions = Exemptions(db, audit, clock, ids)
         self._lock = threading.Lock()
         self._bundles: OrderedDict[Digest, Attribution] = OrderedDict()
@@ -319,6 +321,7 @@ class Policy:
             said = understood(attribution.bundle, entries, given)
             locate = self._locator(attribution, said, judging.data)
             finding = judge.judge(asked.point, said, attached, locate, self._sparer(asked, attached))
+            self._reasons.add(attribution, finding, judging.data)
         except MandamusError as error:
             kind = Fault(str(error.context.get("fault", Fault.INTERNAL.value)))
             judging.trouble(kind, f"{error.message} (set {attached.name or attached.set})", attached.level)
