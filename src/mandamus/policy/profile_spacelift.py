@@ -165,12 +165,10 @@ def _approve(rule: Rule, *, changes: bool) -> list[Entry]:
 
 
 def _enough(rule: Rule) -> str:
-    hypothetical = 'object.union(d, {"reviews": data.mandamus.adapter.hypothetical[k]})'
-    return f"[k | some k in numbers.range(0, {_HYPOTHETICAL_MAX}); {_clocked(rule)} with input as {hypothetical}]"
-
-
-def _clocked(rule: Rule) -> str:
-    return f"{reference_to(rule.full)} {CLOCK}"
+    """How many yeses of people without a team would do."""
+    guess = 'h := object.union(d, {"reviews": data.mandamus.adapter.hypothetical[k]})'
+    asked = f"{reference_to(rule.full)} {CLOCK} with input as h"
+    return f"[k | some k in numbers.range(0, {_HYPOTHETICAL_MAX}); {guess}; {asked}]"
 
 
 def _reject(rule: Rule) -> list[Entry]:

@@ -7,7 +7,14 @@ from typing import Any, Protocol
 
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.reader import did_you_mean
-from mandamus.policy import profile_conftest, profile_hcp, profile_mandamus, profile_scalr, profile_spacelift
+from mandamus.policy import (
+    profile_conftest,
+    profile_gatekeeper,
+    profile_hcp,
+    profile_mandamus,
+    profile_scalr,
+    profile_spacelift,
+)
 from mandamus.policy.model import Entry, Options, Said
 
 
@@ -51,6 +58,7 @@ PROFILES: Mapping[str, Profile] = {
         profile_spacelift.SPACELIFT,
         profile_hcp.HCP,
         profile_scalr.SCALR,
+        profile_gatekeeper.GATEKEEPER,
     )
 }
 
