@@ -95,3 +95,13 @@ def test_with_another_approver_the_demo_fails(play, project):
     with pytest.raises(MandamusError) as raised:
         play(project)
     assert raised.value.code is Code.APPROVAL_REFUSED
+
+
+def test_the_starter_set_judges_the_demo_too(play, project):
+    """A bucket that is not encrypted is refused by the starter set, so the corrected request comes to no approval."""
+    module = project / "terraform" / "bucket" / "main.tf"
+    module.write_text(module.read_text().replace("encrypted = true", "encrypted = false"))
+    with pytest.raises(MandamusError) as raised:
+        play(project)
+    assert raised.value.code is Code.CONFLICT
+    assert "does not wait" in raised.value.message

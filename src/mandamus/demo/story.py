@@ -5,6 +5,7 @@ Everything in it is real: the home, terraform, OPA, the sandbox, the log, the bu
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -21,6 +22,7 @@ from mandamus.kernel.access import Subject
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import RunId
 from mandamus.operations.configure import Configure
+from mandamus.policy import starter
 from mandamus.runs.lifecycle import RunState
 from mandamus.runs.model import Notice, Request, Run
 from mandamus.runs.service import Runs
@@ -87,11 +89,13 @@ class _Stage:
     receiver: Receiver
 
     def set(self, project: Path) -> None:
-        """A home, a project, two people, one environment with one policy set."""
+        """A home, a project, two people, one environment with two policy sets: the starter set and its own."""
         shutil.copytree(project, self.project)
+        _starter(self.project / "policies" / "starter")
         platform = self.project / "platform.yaml"
         platform.write_text(platform.read_text().replace(HOOK, self.receiver.url))
-        self.say("A home with a SQLite database and its own keys; a project with one workflow and one policy.")
+        self.say("A home with a SQLite database and its own keys; a project with one workflow.")
+        self.say("Two policy sets judge it: the starter set of `mandamus policy starter`, and one of the project.")
         with closing(self.open_house(self.home, None)) as house:
             house.configure.apply(house.who, platform)
         self.say("The platform engineer declares ada, grace of group platform, and the environment dev.")
@@ -190,6 +194,18 @@ class _Stage:
         if notice.step:
             text = f"  {notice.text.splitlines()[0]}" if notice.text else ""
             self.say(f"  {notice.step}: {notice.state}{text}")
+
+
+def _starter(folder: Path) -> None:
+    """The starter set, configured in its data.json: what the project's own rule says better is left to that.
+
+    The rule in the project names the workflow's input as the way out, which no general rule can know.
+    """
+    starter.write(folder)
+    data = folder / "data.json"
+    configured = json.loads(data.read_text(encoding="utf-8"))
+    configured["starter"]["environments"] = {"dev": {"public_storage": {"enabled": False}}}
+    data.write_text(json.dumps(configured, indent=2), encoding="utf-8")
 
 
 def _expect(holds: bool, otherwise: str, run: Run | None) -> None:  # noqa: FBT001 - reads like an assertion

@@ -10,6 +10,7 @@ from mandamus.cli.late import late_group
 from mandamus.cli.session import common
 
 COMMANDS: Mapping[str, str] = {
+    "starter": "mandamus.cli.commands.policy_starter:command",
     "test": "mandamus.cli.commands.policy_test:command",
     "backtest": "mandamus.cli.commands.policy_backtest:command",
     "bundle": "mandamus.cli.commands.policy_bundle:command",
@@ -18,6 +19,7 @@ COMMANDS: Mapping[str, str] = {
 }
 
 SUMMARIES: Mapping[str, str] = {
+    "starter": "Write the starter policy set into DIR; needs no home.",
     "test": "Run the tests of policies; needs no home.",
     "backtest": "Try a candidate on every decision its set ever made.",
     "bundle": "Exchange policy sets as OPA bundles, signed or not.",

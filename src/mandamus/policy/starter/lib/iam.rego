@@ -7,6 +7,7 @@ import data.lib.config
 wildcards contains [document.address, what] if {
 	some document in _documents
 	some statement in changes.items(document.value.Statement)
+	is_object(statement)
 	object.get(statement, "Effect", "Allow") == "Allow"
 	some what in _too_much(statement)
 }

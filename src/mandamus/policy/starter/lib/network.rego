@@ -21,8 +21,8 @@ openings contains opening if {
 
 openings contains {"i": i, "sources": sources, "ranges": ranges} if {
 	some [i, rule] in _azure
-	upper(object.get(rule, "access", "Allow")) == "ALLOW"
-	upper(object.get(rule, "direction", "Inbound")) == "INBOUND"
+	_word(rule, "access", "ALLOW") == "ALLOW"
+	_word(rule, "direction", "INBOUND") == "INBOUND"
 	sources := _all(rule, ["source_address_prefix", "source_address_prefixes"])
 	ranges := _ranges(_all(rule, ["destination_port_range", "destination_port_ranges"]))
 }
@@ -74,9 +74,16 @@ _azure contains [i, input.change_set.changes[i].after] if some i in changes.by_t
 _azure contains [i, rule] if {
 	some i in changes.by_type.azurerm_network_security_group
 	some rule in changes.values(input.change_set.changes[i].after, "security_rule")
+	is_object(rule)
+}
+
+_word(rule, key, otherwise) := upper(value) if {
+	value := object.get(rule, key, otherwise)
+	is_string(value)
 }
 
 _aws(i, rule) := {"i": i, "sources": sources, "ranges": [range]} if {
+	is_object(rule)
 	protocol := lower(sprintf("%v", [object.get(rule, "protocol", object.get(rule, "ip_protocol", "-1"))]))
 	not protocol in {"icmp", "icmpv6", "1", "58"}
 	sources := _all(rule, ["cidr_blocks", "ipv6_cidr_blocks", "cidr_ipv4", "cidr_ipv6"])
@@ -141,6 +148,8 @@ public(source) if {
 allowed([from, to]) if {
 	ports := config.settings.public_network.allowed_ports
 	to - from < count(ports)
+	floor(from) == from
+	floor(to) == to
 	every port in numbers.range(from, to) {
 		port in ports
 	}

@@ -91,11 +91,15 @@ encryption_blocks(after, field) := values if {
 }
 
 encryption_blocks(after, field) := values if {
+	contains(field, ".")
 	parts := split(field, ".")
 	holder := concat(".", array.slice(parts, 0, count(parts) - 1))
-	values := [object.get(block, parts[count(parts) - 1], false) | some block in changes.values(after, holder)]
-	holder != ""
+	values := [encryption_in(block, parts[count(parts) - 1]) | some block in changes.values(after, holder)]
 }
+
+encryption_in(block, name) := object.get(block, name, false) if is_object(block)
+
+else := false
 
 encryption_hidden(i, fields) if {
 	some field in fields

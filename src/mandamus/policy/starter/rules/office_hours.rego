@@ -6,7 +6,7 @@ import data.lib.report
 
 # METADATA
 # title: Office hours
-# description: Nothing is applied when nobody is there to see it: outside the hours, and on the holidays, of the calendar in data.json.
+# description: Nothing is applied outside the hours, and on the holidays, of the calendar in data.json.
 # custom:
 #   rule: office_hours
 #   control: NIST-800-53 CM-3
