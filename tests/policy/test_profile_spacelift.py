@@ -96,6 +96,7 @@ OFFICE = """
 """
 TWO_YES = """
     package spacelift
+    # who looks at changes is no matter of comments
 
     approve { input.run.state != "UNCONFIRMED" }
 
@@ -282,6 +283,22 @@ def test_login_policy(spacelift_set, decide):
     assert messages(denied) == ["the login policy denies it"]
     other = decide(using("run:read", groups=["Sales"]), [made], Point.ACCESS)
     assert messages(other) == ["the login policy does not allow it"]
+
+
+def test_login_policy_of_spaces(spacelift_set, decide):
+    """An environment is a space: who may write it may do everything, who may read it may read."""
+    text = """
+        package spacelift
+
+        space_write contains space.id if { some space in input.spaces; "DevOps" in input.session.teams }
+
+        space_read contains space.id if { some space in input.spaces; "eu" in space.labels }
+    """
+    made = spacelift_set(a=text)
+    assert messages(decide(using("run:cancel", groups=["DevOps"]), [made], Point.ACCESS)) == []
+    assert messages(decide(using("run:read"), [made], Point.ACCESS)) == []
+    cancels = decide(using("run:cancel"), [made], Point.ACCESS)
+    assert messages(cancels) == ["the login policy does not allow it"]
 
 
 def test_access_policy(spacelift_set, decide):

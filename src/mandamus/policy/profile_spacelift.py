@@ -87,7 +87,7 @@ class Spacelift:
                 if wrong:
                     problems.append(problem(path, 1, "policy_type", *wrong))
                 else:
-                    made += _asked(kind, own, changes="changes" in files[path])
+                    made += _asked(kind, own, changes=_mentions(files[path], "changes"))
         refuse(problems)
         return made
 
@@ -107,6 +107,11 @@ def _aliases(text: str, name: str) -> str:
     defined = {token.text for token in scanned if token.kind == "word" and token.first and not token.depth}
     used = [rule for alias, rule in ALIASES.items() if alias in words - defined]
     return "\n\n".join([f"package {PACKAGE}.{name}", *used]) + "\n" if used else ""
+
+
+def _mentions(text: str, word: str) -> bool:
+    """Whether the Rego has the word, as a name or a text; comments do not count."""
+    return any(token.text == word for token in Text(text).tokens)
 
 
 def _kind(chosen: str, own: Mapping[str, Rule]) -> str:
@@ -145,10 +150,11 @@ def _asked(kind: str, own: Mapping[str, Rule], *, changes: bool) -> list[Entry]:
         return [*_approve(own["approve"], changes=changes), *(_reject(own["reject"]) if "reject" in own else ())]
     if kind == "trigger":
         return [Entry(Point.TRIGGER.value, own["trigger"].full, asking(), "trigger")]
+    reads = {"reads": 'contains(input.action, ":read")'}
     point, names, facts = {
         "push": (Point.TRIGGER, _PUSH, {"plan_only": "data.mandamus.adapter.plan_only"}),
-        "login": (Point.ACCESS, _LOGIN, {}),
-        "access": (Point.ACCESS, _ACCESS, {"reads": 'contains(input.action, ":read")'}),
+        "login": (Point.ACCESS, _LOGIN, {**reads, "space": "input.environment.name"}),
+        "access": (Point.ACCESS, _ACCESS, reads),
     }[kind]
     present = [name for name in names if name in own]
     others = {name: own[name].full for name in present}

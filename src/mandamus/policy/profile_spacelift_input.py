@@ -45,6 +45,10 @@ run.triggered_by := requester.user
 
 run.creator_session := {"login": requester.user, "name": requester.user, "teams": object.get(requester, "groups", [])}
 
+run.created_at := timestamp_ns
+
+run.updated_at := timestamp_ns
+
 run.command := null
 
 run.drift_detection := false
@@ -124,6 +128,8 @@ stack.repository := input.environment.vars.repository
 stack.administrative := false
 
 stack.autodeploy := true
+
+document.spaces := [{"id": input.environment.name, "name": input.environment.name, "labels": labels}]
 
 session.login := input.who.user
 

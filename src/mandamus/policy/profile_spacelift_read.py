@@ -74,11 +74,17 @@ def _trigger(entry: Entry, found: Answer) -> list[Said]:
 
 
 def _login(entry: Entry, found: Answer) -> list[Said]:
-    says = _truths(entry, found, ("allow", "admin", "deny"))
-    spaces = [key for key in ("space_admin", "space_write", "space_read") if _any(entry, found.get(key, ()))]
+    """An environment is a space; reading it is what ``space_read`` lets do."""
+    says = _truths(entry, found, ("allow", "admin", "deny", "reads"))
+    ((_, space),) = found["space"]
+    spaces = {
+        key
+        for key in ("space_admin", "space_write", "space_read")
+        if space in members(entry, found.get(key, ()), required=False)
+    }
     if says["deny"]:
         return [Said(DENY, entry.rule, "the login policy denies it")]
-    if says["allow"] or says["admin"] or spaces:
+    if says["allow"] or says["admin"] or spaces & {"space_admin", "space_write"} or (spaces and says["reads"]):
         return []
     return [Said(DENY, entry.rule, "the login policy does not allow it")]
 
@@ -96,10 +102,6 @@ def _access(entry: Entry, found: Answer) -> list[Said]:
 def _truths(entry: Entry, found: Answer, keys: Sequence[str]) -> dict[str, bool]:
     package = entry.rule.rpartition(".")[0]
     return {key: truth(entry, found.get(key, ()), f"{package}.{key}") for key in keys}
-
-
-def _any(entry: Entry, pairs: Sequence[Any]) -> bool:
-    return bool(members(entry, pairs, required=False))
 
 
 READERS: Mapping[str, Callable[[Entry, Answer], list[Said]]] = {
