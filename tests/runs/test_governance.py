@@ -8,8 +8,10 @@ import pytest
 
 from mandamus.evidence.verify import verify
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.policy.backtest_model import Kind
 from mandamus.policy.model import Outcome, Point
 from mandamus.runs.lifecycle import RunState
+from mandamus.runs.model import Request
 
 DENY = 'package mandamus.plan\n\ndeny contains {"msg": "not so", "address": "one"} if input.step.name == "one"\n'
 PEOPLE = """
@@ -301,3 +303,41 @@ def test_a_protected_environment_needs_a_set_that_binds(stage, denied):
     assert verdict.outcome is Outcome.DENY
     assert verdict.error is not None
     assert verdict.error.startswith("no_policy")
+
+
+def test_a_protected_environment_takes_only_rules_that_were_tried(stage, denied):
+    """Another version is refused until a back-test of exactly it is there; the first version needs none."""
+    denied()
+    text = platform("policy").replace("  dev:\n", "  dev:\n    protected: true\n")
+    stage.apply(text)
+    house = stage.house()
+    run = house.runs.request(house.who, stage.project, Request("workflows/w.yaml", "dev", {}, reason="why"))
+    assert stage.drive(house, run.id).state is RunState.DENIED
+    (stage.project / "policy" / "rules.rego").write_text(DENY.replace('"one"', '"two"'))
+    with pytest.raises(MandamusError, match="has not been tried") as caught:
+        stage.apply(text)
+    assert caught.value.code is Code.BACKTEST_NEEDED
+    house = stage.house()
+    report = house.backtests.run(house.who, "policy", stage.project / "policy", protected=lambda _name: True)
+    assert report.counts[Kind.DENY_TO_ALLOW] == 1
+    stage.apply(text)
+    (stage.project / "policy" / "rules.rego").write_text(DENY.replace('"one"', '"three"'))
+    with pytest.raises(MandamusError, match="has not been tried"):
+        stage.apply(text.replace("protected: true", "protected: false"))
+    told = []
+    house = stage.house()
+    house.configure.apply(house.who, stage.project / "platform.yaml", tried=told.append)
+    assert [report.counts[Kind.DENY_TO_ALLOW] for report in told] == [1]
+
+
+def test_a_set_whose_tests_fail_judges_nobody(stage, denied):
+    """Publishing runs them, and names file and line of the one that fails; nothing is applied."""
+    head = "package plan_test\n\nimport data.mandamus.plan\n\n"
+    test = head + "test_one if {\n\tcount(plan.deny) == %d with input as %s\n}\n"
+    seen = '{"step": {"name": "one"}}'
+    (stage.project / "policy" / "rules_test.rego").write_text(test % (2, seen))
+    with pytest.raises(MandamusError, match=r"rules_test.rego:6:1: test_failed: .*test_one") as caught:
+        denied()
+    assert caught.value.code is Code.POLICY_INVALID
+    (stage.project / "policy" / "rules_test.rego").write_text(test % (1, seen))
+    denied()

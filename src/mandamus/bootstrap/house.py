@@ -39,6 +39,7 @@ from mandamus.policy.backtest import Backtests
 from mandamus.policy.engine import Evaluator
 from mandamus.policy.pool import Limits, WorkerPool, worker_command
 from mandamus.policy.service import Policy
+from mandamus.policy.testing_publish import Tester
 from mandamus.runs import drive
 from mandamus.runs.model import Run
 from mandamus.runs.rooms import Rooms, Watcher
@@ -173,7 +174,7 @@ def _house(
     blobs = Blobs(home / "blobs", keys, os.urandom)
     pool = _pool(settings, clock)
     evaluator = _evaluator(settings, clock, pool)
-    policy = Policy(db, blobs, audit, evaluator, clock, ids)
+    policy = Policy(db, blobs, audit, evaluator, clock, ids, Tester(pool, clock.monotonic_s))
     catalog = Catalog(db, blobs, audit, clock, tools.validators())
     engine = Engine(db, home / "engine.lock", NODE, clock)
     rooms = Rooms(
@@ -210,7 +211,7 @@ def _house(
         named=(policy.named_blobs, rooms.states.named_blobs),
     )
     backtests = Backtests(db, blobs, audit, pool, clock, ids, len(os.sched_getaffinity(0)))
-    configure = Configure(db, identity, catalog, policy)
+    configure = Configure(db, identity, catalog, policy, backtests)
     return House(home, who, rooms, Runs(rooms), configure, backtests, doctor, pool, evaluator)
 
 

@@ -51,6 +51,7 @@ class Code(Enum):
     ENGINE_PICKLE = ("engine_pickle", 500, Exit.FAILED)
     EFFECT_INDETERMINATE = ("effect_indeterminate", 409, Exit.INDETERMINATE)
     POLICY_INVALID = ("policy_invalid", 422, Exit.USAGE)
+    BACKTEST_NEEDED = ("backtest_needed", 409, Exit.FAILED)
     EXEMPTION_INVALID = ("exemption_invalid", 422, Exit.USAGE)
     POLICY_DENIED = ("policy_denied", 403, Exit.DENIED)
     POLICY_UNAVAILABLE = ("policy_unavailable", 503, Exit.DENIED)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mandamus.catalog import platform
 from mandamus.catalog.model import Environment, Project
-from mandamus.catalog.platform import PolicySource, Registered, Target
+from mandamus.catalog.platform import PlatformConfig, PolicySource, Registered, Target
 from mandamus.catalog.service import Catalog
 from mandamus.identity.service import Identity
 from mandamus.kernel.access import Permission, Subject, requires
+from mandamus.kernel.attachment import Attached
 from mandamus.kernel.document import BYTES_MAX
 from mandamus.kernel.errors import Code, MandamusError, Problem, raise_problems
 from mandamus.kernel.ids import Digest
+from mandamus.policy.backtest import Backtests
+from mandamus.policy.backtest_model import Report
 from mandamus.policy.bundle import Tree
 from mandamus.policy.model import options_from
 from mandamus.policy.service import Policy
@@ -49,20 +53,29 @@ def _judged(each: Environment | Project) -> dict[str, Any]:
     return {"name": each.name, "policies": [attached.to_json() for attached in each.policies]}
 
 
+Tried = Callable[[Report], None]
+"""Hears the report of every back-test that was made on the way."""
+
+
 class Configure:
     """Applies platform configuration; it never comes from a workflow's repository by itself."""
 
-    def __init__(self, db: Database, identity: Identity, catalog: Catalog, policy: Policy) -> None:
+    def __init__(
+        self, db: Database, identity: Identity, catalog: Catalog, policy: Policy, backtests: Backtests
+    ) -> None:
         self._db = db
         self._identity = identity
         self._catalog = catalog
         self._policy = policy
+        self._backtests = backtests
 
     @requires(Permission.ENVIRONMENT_WRITE)
-    def apply(self, who: Subject, file: Path) -> Configured:
+    def apply(self, who: Subject, file: Path, *, tried: Tried | None = None) -> Configured:
         """Declare what the file says, or nothing of it.
 
-        Raises ``not_found``, ``document_invalid``, ``environment_invalid`` and ``policy_invalid`` with every problem.
+        A policy set that takes another's place in a protected environment must have been tried on what that decided
+        there; with ``tried`` that is done now. Raises ``not_found``, ``document_invalid``, ``environment_invalid`` and
+        ``policy_invalid`` with every problem, and ``backtest_needed``.
         """
         known = platform.Known(
             users=frozenset(user.name for user in self._identity.users(who)),
@@ -75,6 +88,7 @@ class Configure:
         trees = {at: self._tree(source) for at, source in sources.items()}
         problems = [problem for tree in trees.values() for problem in self._policy.problems(tree)]
         raise_problems(Code.POLICY_INVALID, problems, remedy="mend every line above; nothing was applied")
+        self._try(who, config, {at: self._policy.digest(tree) for at, tree in trees.items()}, tried)
         with self._db.begin("env apply") as tx:
             self._identity.apply(tx, who, config.users, config.groups)
             made = {at: self._policy.publish(tx, who, tree, at[1]) for at, tree in trees.items()}
@@ -94,8 +108,57 @@ class Configure:
             warnings=tuple(warning for published in made.values() for warning in published.warnings),
         )
 
+    def _try(
+        self, who: Subject, config: PlatformConfig, digests: Mapping[tuple[Path, str], Digest], tried: Tried | None
+    ) -> None:
+        """Have every set that is to judge a protected environment tried on what its predecessor decided there."""
+        for environment, attached, source in self._successions(who, config):
+            if self._backtests.tried(environment, attached, digests[source.path, source.name]):
+                continue
+            if tried is None:
+                raise _untried(environment, source)
+            options = options_from(source.options) if source.options else None
+            report = self._backtests.run(
+                who, source.name, source.path, protected=lambda _name: True, options=options, key=source.key
+            )
+            tried(report)
+
+    def _successions(self, who: Subject, config: PlatformConfig) -> Iterator[tuple[str, Attached, PolicySource]]:
+        """Environment, attached set and what is declared in its place, where that is protected, before or after."""
+        now = {each.name: each for each in self._catalog.environments(who)}
+        protected = {each.environment.name for each in config.environments if each.environment.protected}
+        protected |= {name for name, each in now.items() if each.protected}
+        for target in config.environments:
+            name = target.environment.name
+            if name in now and name in protected:
+                yield from ((name, *pair) for pair in _replaced(now[name].policies, target.policies))
+        projects = {each.name: each for each in self._catalog.projects(who)}
+        for registered in config.projects:
+            known = projects.get(registered.project.name)
+            pairs = list(_replaced(known.policies, registered.policies)) if known else []
+            yield from ((name, *pair) for name in sorted(protected & now.keys()) for pair in pairs)
+
     def _tree(self, source: PolicySource) -> Tree:
         return self._policy.read(source.path, options_from(source.options) if source.options else None, source.key)
+
+
+def _replaced(
+    attached: Sequence[Attached], declared: Sequence[PolicySource]
+) -> Iterator[tuple[Attached, PolicySource]]:
+    """What is attached and what is declared under the same name; a set that binds nobody needs no trial."""
+    sources = {source.name: source for source in declared if source.level.binds}
+    yield from ((each, sources[each.name]) for each in attached if each.name in sources)
+
+
+def _untried(environment: str, source: PolicySource) -> MandamusError:
+    return MandamusError(
+        Code.BACKTEST_NEEDED,
+        f"environment {environment} is protected, and the policy set {source.name} as it is now in {source.path} has "
+        "not been tried on the decisions made there",
+        remedy=f"see what would change with `mandamus policy backtest {source.name} --candidate {source.path}`, then "
+        "apply again; `mandamus env apply FILE --backtest` does both",
+        context={"environment": environment, "set": source.name},
+    )
 
 
 def _bytes(file: Path) -> bytes:

@@ -10,12 +10,13 @@ from mandamus.audit.model import Event, Resource
 from mandamus.audit.service import Audit
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission, Subject, requires
+from mandamus.kernel.attachment import Attached
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, raise_problems
 from mandamus.kernel.ids import Digest, Ids
 from mandamus.policy import backtest_rows, backtest_work, bundle, check, store
 from mandamus.policy.attribution import Attribution
-from mandamus.policy.backtest_model import Chosen, Kind, Report
+from mandamus.policy.backtest_model import Base, Chosen, Kind, Report
 from mandamus.policy.backtest_work import Listener, Past
 from mandamus.policy.model import Options
 from mandamus.policy.replay import Engines, Lanes
@@ -47,18 +48,20 @@ class Backtests:
         *,
         protected: Callable[[str], bool],
         listener: Listener | None = None,
+        options: Options | None = None,
+        key: Path | None = None,
     ) -> Report:
         """Replay every chosen decision of a published set (by name or digest) with the candidate in its place.
 
-        The candidate is read with the options of the set; what it says then is compared with what was decided, and
-        the versions that decided are replayed on a sample and on every decision that flips. ``protected`` says of an
-        environment whether silence denies there. The report is stored and recorded. Raises ``not_found``,
-        ``policy_invalid`` for a candidate that could not be published, and ``policy_unavailable``.
+        The candidate is read with the options of the set, unless others are given; what it says then is compared with
+        what was decided, and the versions that decided are replayed on a sample and on every decision that flips.
+        ``protected`` says of an environment whether silence denies there. The report is stored and recorded. Raises
+        ``not_found``, ``policy_invalid`` for a candidate that could not be published, and ``policy_unavailable``.
         """
         began_s = self._clock.monotonic_s()
         with self._past.db.read() as conn:
             base = backtest_rows.find_base(conn, name)
-        attribution = self._candidate(candidate, base.active)
+        attribution = self._candidate(read(candidate, options or self._options(base.active), key))
         report = backtest_work.run(
             self._past,
             lambda: Lanes(self._engines, self._cores),
@@ -72,8 +75,24 @@ class Backtests:
         self._keep(who, report)
         return report
 
-    def _candidate(self, path: Path, active: Digest) -> Attribution:
-        tree = read(path, self._options(active), None)
+    def tried(self, environment: str, attached: Attached, candidate: Digest) -> bool:
+        """Whether a set that is to take an attached one's place has a report on all its versions decided there.
+
+        Also True where there is nothing to try: the very same set, or versions that never decided in that environment.
+        """
+        if attached.set == candidate:
+            return True
+        of_environment = Chosen(environment=environment)
+        with self._past.db.read() as conn:
+            versions = {version.digest for version in store.versions(conn, attached.name)}
+            base = Base(attached.name, attached.set, frozenset({attached.set, *versions}))
+            if backtest_rows.extent(conn, base, of_environment).count == 0:
+                return True
+            reports = [canonical.loads(report) for report in store.reports_on(conn, candidate)]
+        whole = (Chosen().to_json(), of_environment.to_json())
+        return any(report["set"] == attached.name and report["chosen"] in whole for report in reports)
+
+    def _candidate(self, tree: bundle.Tree) -> Attribution:
         found = check.check(tree, self._engines)
         raise_problems(Code.POLICY_INVALID, list(found.problems), remedy="mend every line above; nothing was replayed")
         packed = bundle.pack(tree.files, found.entries, tree.options, found.modules, found.older)

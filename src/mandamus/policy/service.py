@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from mandamus.policy.model import (
     Violation,
     fault,
 )
+from mandamus.policy.testing_publish import Tester
 from mandamus.store.blobs import Blobs
 from mandamus.store.database import Database, Tx
 
@@ -77,13 +78,24 @@ class _Judging:
 class Policy:
     """The policy sets of this home and the decisions they made."""
 
-    def __init__(self, db: Database, blobs: Blobs, audit: Audit, evaluator: Evaluator, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self,
+        db: Database,
+        blobs: Blobs,
+        audit: Audit,
+        evaluator: Evaluator,
+        clock: Clock,
+        ids: Ids,
+        tester: Tester | None = None,
+    ) -> None:
+        """Without a ``tester`` the tests of a set are compiled and not run."""
         self._db = db
         self._blobs = blobs
         self._audit = audit
         self._evaluator = evaluator
         self._clock = clock
         self._ids = ids
+        self._tester = tester
         self._reasons = Reasons(evaluator)
         self.exemptions = Exemptions(db, audit, clock, ids)
         self._lock = threading.Lock()
@@ -108,7 +120,7 @@ class Policy:
         access.check(who, Permission.POLICY_WRITE)
         found = self._check(tree)
         raise_problems(Code.POLICY_INVALID, list(found.problems), remedy="mend every line above; nothing was published")
-        digest = self._blobs.put(bundles.pack(tree.files, found.entries, tree.options, found.modules, found.older))
+        digest = self._blobs.put(_packed(tree, found))
         published = PolicySet(digest, tuple(tree.files), name or set_name(tree.directory), found.warnings)
         now_us = self._clock.now_us()
         store.add_set(tx, published.digest, published.files, now_us)
@@ -129,6 +141,10 @@ class Policy:
                 ),
             )
         return published
+
+    def digest(self, tree: bundles.Tree) -> Digest:
+        """The digest that a set without problems has when it is published."""
+        return canonical.digest(_packed(tree, self._check(tree)))
 
     @requires(Permission.POLICY_READ)
     def versions(self, who: Subject, name: str | None = None) -> list[SetVersion]:
@@ -274,6 +290,8 @@ class Policy:
         if known and not tree.problems:
             return known
         found = check.check(tree, self._evaluator)
+        if self._tester and tree.tests and not found.problems:
+            found = replace(found, problems=tuple(self._tester.failures(tree)))
         if not found.problems:
             with self._lock:
                 self._sound[key] = found
@@ -382,6 +400,10 @@ class Policy:
 def read(path: Path, options: Options | None, key: Path | None) -> bundles.Tree:
     """The files of a set in a folder or an OPA bundle, with those that its profile needs."""
     return sources.read(path, options, key)
+
+
+def _packed(tree: bundles.Tree, found: check.Checked) -> bytes:
+    return bundles.pack(tree.files, found.entries, tree.options, found.modules, found.older)
 
 
 def set_name(directory: Path) -> str:

@@ -120,6 +120,11 @@ def add_report(
     tx.conn.execute(sa.insert(policy_report).values(row))
 
 
+def reports_on(conn: sa.Connection, candidate: Digest) -> list[bytes]:
+    """Every report of a back-test of that candidate, as they were stored."""
+    return list(conn.scalars(sa.select(policy_report.c.report).where(policy_report.c.candidate == candidate)))
+
+
 def newest_report(conn: sa.Connection, base: Digest, candidate: Digest) -> bytes | None:
     """The last report of that pair as it was stored, or None."""
     same = (policy_report.c.base == base) & (policy_report.c.candidate == candidate)

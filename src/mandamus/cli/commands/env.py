@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from mandamus.cli.render import Painted, document
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.kernel.attachment import Attached
 from mandamus.kernel.errors import Exit
+from mandamus.policy.backtest_model import FLIPS, Report
 
 
 @click.group("env")
@@ -25,20 +27,24 @@ def command() -> None:
 
 @command.command("apply")
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--backtest", is_flag=True, help="Try changed policy sets of protected environments on the past first.")
 @common
 @pass_session
-def apply(session: Session, file: Path) -> Exit:
+def apply(session: Session, file: Path, backtest: bool) -> Exit:  # noqa: FBT001 - click's signature
     """Declare what a platform file says, all of it or nothing.
 
     Users, groups and environments named in FILE become exactly this, others stay. Policy folders are checked and
     published by digest. Whoever applies it is a maker: they approve nothing that is judged by it.
+
+    A policy set that changes in a protected environment has to be tried on the decisions made there:
+    `mandamus policy backtest`, or --backtest.
 
     \b
     Example:
       mandamus env apply platform.yaml
     """  # noqa: D301 - \b keeps click from joining the lines
     with session.house(create=True) as house:
-        made = house.configure.apply(house.who, file)
+        made = house.configure.apply(house.who, file, tried=partial(_tried, session) if backtest else None)
     if session.wants_json:
         session.screen.json(made.to_json())
         return Exit.OK
@@ -122,6 +128,12 @@ def show(session: Session, name: str) -> Exit:
     for secret, ref in found.secrets.items():
         screen.data(f"secret     {secret} from {document(ref.to_json())}")
     return Exit.OK
+
+
+def _tried(session: Session, report: Report) -> None:
+    """One line of talk for a back-test made on the way."""
+    flips = ", ".join(f"{report.counts[kind]} {kind.value}" for kind in FLIPS)
+    session.screen.say(f"policy set {report.base.name}: {report.decisions} decisions replayed, {flips}")
 
 
 def _attached(attached: Attached) -> str:

@@ -35,7 +35,7 @@ policy_report = sa.Table(
     sa.Column("by_user", sa.Text, nullable=False),
     sa.Column("at_us", MicrosUtc, nullable=False),
 )
-sa.Index("ix_policy_report_pair", policy_report.c.base, policy_report.c.candidate)
+sa.Index("ix_policy_report_pair", policy_report.c.candidate, policy_report.c.base)
 
 exemption = sa.Table(
     "exemption",
