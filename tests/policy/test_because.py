@@ -33,10 +33,10 @@ C = "input.change_set.changes"
 CASES = {
     "a path": ('input.environment.name == "prod"', {"input.environment.name": "prod"}),
     "a name that is no word": ('input.environment.vars["a-b"] == 1', {'input.environment.vars["a-b"]': 1}),
-    "what is not there": ("not input.environment.owner", {"input.environment.owner": {"note": "undefined"}}),
+    "what is not there": ("not input.environment.vars.owner", {"input.environment.vars.owner": {"note": "undefined"}}),
     "a key with a default": (
-        'object.get(input.environment, "tier", 0) == 0',
-        {"input.environment.tier": {"note": "undefined"}},
+        'object.get(input.environment.vars, "tier", 0) == 0',
+        {"input.environment.vars.tier": {"note": "undefined"}},
     ),
     "some in": (f'some change in {C}\nchange.after.acl == "public"', {f"{C}[1].after.acl": "public"}),
     "some with a key": (f'some i, change in {C}\nchange.address == "d"', {f"{C}[3].address": "d"}),
@@ -110,15 +110,15 @@ deny contains "always"
 def test_values_are_short_and_few(publish, decide):
     """A large value is told by its digest, and no violation names more than so many paths."""
     many = "\n".join(f'input.environment.vars["v{n}"] == {n}' for n in range(30))
-    text = f'{HEAD}deny contains "many" if {{\n{many}\n}}\n\ndeny contains "large" if count(input.large) > 0\n'
+    text = f'{HEAD}deny contains "many" if {{\n{many}\n}}\n\ndeny contains "large" if count(input.native.large) > 0\n'
     large = "x" * 1000
-    document = {"environment": {"vars": {f"v{n}": n for n in range(30)}}, "large": large}
+    document = {"environment": {"vars": {f"v{n}": n for n in range(30)}}, "native": {"large": large}}
     verdict = decide(document, [publish({"a.rego": text}, Options())])
     found = {v.msg: v.because for v in verdict.violations}
     assert len(found["many"]) == PATHS_MAX
     size = canonical.dumps(large)
     assert found["large"] == {
-        "input.large": {"note": "too long to show", "bytes": len(size), "digest": canonical.digest(size)}
+        "input.native.large": {"note": "too long to show", "bytes": len(size), "digest": canonical.digest(size)}
     }
     assert all(len(canonical.dumps(value)) <= VALUE_BYTES_MAX for value in found["large"].values())
 

@@ -127,6 +127,11 @@ class Reader:
         walk.rule(self._known[id(tree)], {}, outer=True)
         return Found(tuple(_deepest(walk.reads)), walk.anchors)
 
+    def origin(self, tree: Mapping[str, Any], term: Mapping[str, Any]) -> Origin | None:
+        """Where in the input a term of a rule (a tree of `of_file`) lies, when that depends on nothing."""
+        found = _Walk(self, frozenset()).origin(self._known[id(tree)], term, {})
+        return found if found and not any(isinstance(part, Hole) for part in found.parts) else None
+
     def named(self, full: tuple[str, ...]) -> list[_Rule]:
         """The rules of that full name."""
         return self._rules.get(full, [])

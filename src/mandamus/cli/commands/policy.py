@@ -12,6 +12,8 @@ from mandamus.cli.session import common
 COMMANDS: Mapping[str, str] = {
     "starter": "mandamus.cli.commands.policy_starter:command",
     "test": "mandamus.cli.commands.policy_test:command",
+    "eval": "mandamus.cli.commands.policy_eval:command",
+    "explain": "mandamus.cli.commands.policy_explain:command",
     "backtest": "mandamus.cli.commands.policy_backtest:command",
     "bundle": "mandamus.cli.commands.policy_bundle:command",
     "sets": "mandamus.cli.commands.policy_sets:command",
@@ -21,6 +23,8 @@ COMMANDS: Mapping[str, str] = {
 SUMMARIES: Mapping[str, str] = {
     "starter": "Write the starter policy set into DIR; needs no home.",
     "test": "Run the tests of policies; needs no home.",
+    "eval": "Evaluate a policy against an input; nothing is recorded.",
+    "explain": "Say why a recorded decision came out as it did.",
     "backtest": "Try a candidate on every decision its set ever made.",
     "bundle": "Exchange policy sets as OPA bundles, signed or not.",
     "sets": "List the published policy sets and their versions.",
