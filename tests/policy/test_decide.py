@@ -215,3 +215,15 @@ def test_data_files_are_read(decide, publish):
     digest = publish(files)
     assert decide({"n": 3, "region": "eu-1"}, [digest]).outcome is Outcome.ALLOW
     assert [v.msg for v in decide({"n": 4, "region": "us-1"}, [digest]).violations] == ["many", "where"]
+
+
+def test_the_clock_is_the_recorded_one(decide, publish):
+    """`time.now_ns` is the moment that stands in the input, in every rule that the set asks, so a replay is the same."""
+    digest = publish(
+        {
+            "p.rego": 'package mandamus.plan\n\nimport data.lib\n\ndeny contains sprintf("%d", [lib.now]) if lib.now\n',
+            "lib.rego": "package lib\n\nnow := time.now_ns()\n",
+        }
+    )
+    verdict = decide({}, [digest])
+    assert [violation.msg for violation in verdict.violations] == [str(verdict.at_us * 1000)]
