@@ -323,6 +323,36 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """Which decisions to list; what is None counts not. ``since_us`` is the earliest moment."""
+
+    environment: str | None = None
+    point: Point | None = None
+    outcome: Outcome | None = None
+    run: RunId | None = None
+    since_us: int | None = None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A decision without its input: ``says`` are the rules and words of what denied, was spared or asked for."""
+
+    id: DecisionId
+    run: RunId | None
+    step: str | None
+    point: Point
+    outcome: Outcome
+    environment: str
+    at_us: int
+    error: str | None
+    says: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As commands print it."""
+        return {**vars(self), "point": self.point.value, "outcome": self.outcome.value, "says": list(self.says)}
+
+
+@dataclass(frozen=True)
 class PolicySet:
     """A published set; ``digest`` is its identity, ``files`` are paths relative to where it came from.
 

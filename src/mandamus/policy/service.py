@@ -32,6 +32,7 @@ from mandamus.policy.model import (
     Entry,
     Exemption,
     Fault,
+    Listed,
     Options,
     Outcome,
     Point,
@@ -40,6 +41,7 @@ from mandamus.policy.model import (
     SetVersion,
     Verdict,
     Violation,
+    Wanted,
     fault,
 )
 from mandamus.policy.testing_publish import Tester
@@ -272,6 +274,12 @@ class Policy:
     def decisions(self, who: Subject, run: RunId) -> list[Decision]:
         """The decisions of a run, oldest first."""
         return self.of_run(run)
+
+    @requires(Permission.POLICY_READ)
+    def page(self, who: Subject, wanted: Wanted, *, before: DecisionId | None, limit: int) -> list[Listed]:
+        """At most ``limit`` decisions of that kind, newest first; those before one of them are the next page."""
+        with self._db.read() as conn:
+            return store.page(conn, wanted, before, limit)
 
     def of_run(self, run: RunId) -> list[Decision]:
         """The decisions of a run, oldest first."""

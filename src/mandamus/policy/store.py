@@ -14,12 +14,14 @@ from mandamus.kernel.ids import DecisionId, Digest, ExemptionId, RunId
 from mandamus.policy.model import (
     Decision,
     Exemption,
+    Listed,
     Outcome,
     Point,
     Requirement,
     SetVersion,
     Verdict,
     Violation,
+    Wanted,
 )
 from mandamus.store.blobs import Blobs
 from mandamus.store.database import Tx
@@ -171,6 +173,41 @@ def of_run(conn: sa.Connection, blobs: Blobs, run: RunId) -> list[Decision]:
     """The decisions of a run, oldest first."""
     rows = conn.execute(sa.select(decision).where(decision.c.run == run).order_by(decision.c.at_us, decision.c.id))
     return [_decision(row, blobs) for row in rows]
+
+
+def page(conn: sa.Connection, wanted: Wanted, before: DecisionId | None, limit: int) -> list[Listed]:
+    """The newest decisions of that kind, or the newest before one of them; newest first, without their inputs."""
+    columns = (column for column in decision.c if column not in (decision.c.input, decision.c.sets))
+    found = sa.select(*columns).order_by(decision.c.id.desc()).limit(limit)
+    for column, value in (
+        (decision.c.environment, wanted.environment),
+        (decision.c.point, wanted.point and wanted.point.value),
+        (decision.c.outcome, wanted.outcome and wanted.outcome.value),
+        (decision.c.run, wanted.run),
+    ):
+        if value is not None:
+            found = found.where(column == value)
+    if wanted.since_us is not None:
+        found = found.where(decision.c.at_us >= wanted.since_us)
+    if before is not None:
+        found = found.where(decision.c.id < before)
+    return [_listed(row) for row in conn.execute(found)]
+
+
+def _listed(row: sa.Row[Any]) -> Listed:
+    result = canonical.loads(row.result)
+    said = [*result["violations"], *result["requires"], *result["spared"]]
+    return Listed(
+        DecisionId(row.id),
+        RunId(row.run) if row.run else None,
+        row.step,
+        Point(row.point),
+        Outcome(row.outcome),
+        row.environment,
+        row.at_us,
+        row.error,
+        tuple(f"{each['rule']}: {each['msg']}" for each in said),
+    )
 
 
 def named_blobs(conn: sa.Connection) -> Iterator[tuple[Digest, str]]:
