@@ -8,7 +8,7 @@ _made_by := {"create", "update", "replace", "import", "run", "unknown"}
 # Places in input.change_set.changes of what this run makes or changes; data sources are only read.
 made contains i if {
 	some i, change in input.change_set.changes
-	change.action in _made_by
+	_made_by[change.action]
 	not change.mode == "data"
 	is_object(change.after)
 }
@@ -111,21 +111,16 @@ hidden(i, at, path) if {
 # unknowns: each list of pointers is looked at once.
 unsure contains i if {
 	some i in made
-	not i in untyped
-	input.change_set.changes[i].unknown in _interesting
+	input.change_set.changes[i].unknown in _lists_of_interest
 }
 
-_lists contains input.change_set.changes[i].unknown if some i in made
+_lists_of_interest := {list | some list in _lists; _interesting(list)}
 
-_interesting contains list if {
-	some list in _lists
-	strings.any_prefix_match(list, _of_interest)
-}
+_lists := {list | some i in made; list := input.change_set.changes[i].unknown}
 
-_interesting contains list if {
-	some list in _lists
-	"" in list
-}
+_interesting(list) if strings.any_prefix_match(list, _of_interest)
+
+_interesting(list) if "" in list
 
 unsure contains i if {
 	some i in untyped
@@ -155,6 +150,8 @@ _paths contains path if {
 
 _paths contains path if some path in _noted | _network
 
+_paths contains path if some path in config.settings.required_tags.fields
+
 _network := {
 	"ingress", "cidr_blocks", "ipv6_cidr_blocks", "cidr_ipv4", "cidr_ipv6", "security_rule", "source_address_prefix",
 	"source_address_prefixes", "source_ranges", "settings",
@@ -173,31 +170,17 @@ _covers(pointer, wanted) if startswith(pointer, concat("", [wanted, "/"]))
 
 _covers(pointer, wanted) if startswith(wanted, concat("", [pointer, "/"]))
 
-# What is said of regions, sizes and tags: {"i", "at", "attrs"}.
-noted := array.concat(
-	[{"i": i, "at": "", "attrs": attrs} |
-		some i in made
-		attrs := object.filter(input.change_set.changes[i].after, _noted)
-		_worth(i, attrs)
-	],
-	[{"i": view.i, "at": view.at, "attrs": attrs} |
+# What is said of regions and sizes, wherever it stands: [place of the change, field, value].
+given := array.concat(
+	[[i, field, value] | some i in made; some field, value in object.filter(input.change_set.changes[i].after, _noted)],
+	[[view.i, field, value] |
 		some view in views
 		view.at != ""
-		attrs := object.filter(view.attrs, _noted)
-		_worth(view.i, attrs)
+		some field, value in object.filter(view.attrs, _noted)
 	],
 )
 
-_worth(_, attrs) if count(attrs) > 0
-
-_worth(i, attrs) if {
-	count(attrs) == 0
-	i in unsure
-}
-
-_noted := {"metadata"} | {field | some field in config.settings.required_tags.fields} | {field |
-	some field in config.settings.region_allowed.fields
-} | {field |
+_noted := {field | some field in config.settings.region_allowed.fields} | {field |
 	some table in ["numbers_max", "names"]
 	some field, _ in config.settings.size_limits[table]
 }

@@ -74,6 +74,9 @@ _top := {
 	"rules": "object",
 }
 
+# Read once: OPA takes what it reads of data apart anew each time.
+_configured := data.starter.rules
+
 problems contains "it does not give `starter`" if not data.starter
 
 problems contains sprintf("`starter` has no `%s` of type %s", [key, type]) if {
@@ -84,14 +87,13 @@ problems contains sprintf("`starter` has no `%s` of type %s", [key, type]) if {
 problems contains sprintf("rule `%s` has no setting `%s` of type %s", [rule, setting, type]) if {
 	some rule, settings in _rules
 	some setting, type in settings
-	value := object.get(data.starter.rules, [rule, setting], null)
+	value := object.get(_configured, [rule, setting], null)
 	not _is(type, value)
 }
 
 problems contains sprintf("there is no setting `%s` of rule `%s`", [setting, rule]) if {
-	some rule, settings in data.starter.rules
-	some setting, _ in settings
-	not _rules[rule][setting]
+	some rule, settings in _configured
+	some setting in object.keys(settings) - object.keys(object.get(_rules, rule, {}))
 }
 
 problems contains sprintf("environment `%s`: `%s` of rule `%s` is no setting, or of another type", [name, setting, rule]) if {

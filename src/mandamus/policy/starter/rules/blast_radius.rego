@@ -68,7 +68,6 @@ blast_unknown contains {"address": change.address, "what": "what happens to it"}
 
 blast_unknown contains {"address": change.address, "what": "what becomes of it"} if {
 	some change in input.change_set.changes
+	type_name(change.after) != "object"
 	change.action in {"create", "update", "replace"}
-	after := object.get(change, "after", null)
-	not is_object(after)
 }

@@ -12,8 +12,9 @@ import data.lib.report
 #   control: NIST-800-53 SA-9(5)
 deny contains report.violation("region_allowed", "NIST-800-53 SA-9(5)", found) if {
 	config.on.region_allowed
-	some [address, region] in regions
+	some region in regions
 	not region_is_allowed(region)
+	some address in region_of[region]
 	found := {
 		"address": address,
 		"msg": sprintf("%s would be in %s, which is not an allowed region", [address, region]),
@@ -33,26 +34,41 @@ require_approval contains report.ask_unknown("region_allowed", "NIST-800-53 SA-9
 	some unsure in regions_unknown
 }
 
-regions contains [changes.address(found.i), value] if {
-	some found in changes.noted
-	some field in config.settings.region_allowed.fields
-	value := found.attrs[field]
-	is_string(value)
-	value != ""
+# Most are in few regions, so each region is judged once.
+regions contains region if {
+	some [_, field, region] in changes.given
+	region_fields[field]
 }
 
-regions contains [changes.address(i), value] if {
+regions contains region if {
 	some i in changes.made
-	value := input.change_set.changes[i].scope.region
-	is_string(value)
+	region := input.change_set.changes[i].scope.region
 }
+
+regions contains region if some [_, region] in regions_of_providers
+
+region_fields := {field | some field in config.settings.region_allowed.fields}
+
+region_of[region] contains changes.address(i) if {
+	some region in regions
+	some [i, field, value] in changes.given
+	region_fields[field]
+	value == region
+}
+
+region_of[region] contains changes.address(i) if {
+	some region in regions
+	some i in changes.made
+	input.change_set.changes[i].scope.region == region
+}
+
+region_of[region] contains address if some [address, region] in regions_of_providers
 
 # Most AWS resources do not say where they are: their provider does. Without any change there is nothing to judge.
-regions contains [sprintf("provider %s", [name]), value] if {
+regions_of_providers contains [sprintf("provider %s", [name]), region] if {
 	count(changes.made) > 0
 	some name, provider in input.native.terraform.configuration.provider_config
-	value := region_of_provider(provider.expressions.region)
-	is_string(value)
+	region := region_of_provider(provider.expressions.region)
 }
 
 region_of_provider(expression) := expression.constant_value
@@ -93,7 +109,10 @@ region_elsewhere(i, _) if {
 
 regions_needed := {field: sprintf("/%s", [field]) | some field in config.settings.region_allowed.fields}
 
+region_is_allowed(region) if region in {null, ""}
+
 region_is_allowed(region) if {
+	is_string(region)
 	small := replace(lower(region), " ", "")
 	some pattern in config.settings.region_allowed.allowed
 	region_matches(pattern, small)

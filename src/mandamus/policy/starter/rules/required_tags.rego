@@ -58,10 +58,18 @@ tags_unknown contains {"address": changes.address(view.i), "what": sprintf("tag 
 }
 
 # Most carry all of them plainly, which is quickly seen.
-tags_doubtful contains view if {
-	some view in tags_views
+tags_doubtful := [view |
+	some view in array.concat(tags_not_plain, tags_below)
 	not tags_plain(view.attrs)
-}
+	tags_can(view)
+	not tags_excepted(input.change_set.changes[view.i].type)
+]
+
+tags_not_plain := [{"i": i, "at": "", "attrs": after} |
+	some i in changes.made
+	after := input.change_set.changes[i].after
+	not tags_plain(after)
+]
 
 tags_plain(attrs) if {
 	some field in config.settings.required_tags.fields
@@ -73,10 +81,17 @@ tags_plain(attrs) if {
 
 # Whatever has a field for tags.
 tags_views := [view |
-	some view in changes.noted
+	some view in tags_places
 	tags_can(view)
 	not tags_excepted(input.change_set.changes[view.i].type)
 ]
+
+tags_places := array.concat(
+	[{"i": i, "at": "", "attrs": input.change_set.changes[i].after} | some i in changes.made],
+	tags_below,
+)
+
+tags_below := [view | some view in changes.views; view.at != ""]
 
 tags_can(view) if {
 	some field in config.settings.required_tags.fields

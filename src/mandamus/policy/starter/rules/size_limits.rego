@@ -41,22 +41,21 @@ size_found contains {"address": input.step.name, "msg": msg, "remedy": "use fewe
 }
 
 size_found contains {"address": address, "msg": msg, "remedy": sprintf("use %v or less", [limit])} if {
-	some given in changes.noted
-	some field, value in given.attrs
-	is_number(value)
+	some [i, field, value] in changes.given
 	limit := size_numbers[field]
-	address := changes.address(given.i)
+	is_number(value)
+	address := changes.address(i)
 	value > limit
 	msg := sprintf("%s: %s is %v, at most %v is allowed", [address, field, value, limit])
 }
 
 size_found contains {"address": address, "msg": msg, "remedy": "use a smaller one"} if {
-	some given in changes.noted
-	some field, value in given.attrs
+	some [i, field, value] in changes.given
+	patterns := size_names[field]
 	is_string(value)
-	some pattern in size_names[field]
+	some pattern in patterns
 	glob.match(pattern, null, value)
-	address := changes.address(given.i)
+	address := changes.address(i)
 	msg := sprintf("%s: %s is %s, which is too large", [address, field, value])
 }
 
