@@ -247,6 +247,25 @@ def test_approval_policy_knows_teams_and_rejects(spacelift_set, decide):
     assert decide(answered("yes", "grace", ["DevOps"]), [made], Point.APPROVAL).outcome is Outcome.ALLOW
 
 
+def test_an_answer_is_judged_with_the_reviews_there_are(spacelift_set, decide):
+    """Nobody is kept from a no, and of one person the newest review counts alone."""
+    text = """
+        package spacelift
+
+        approve { true }
+
+        reject { count(input.reviews.current.rejections) > 0 }
+
+        reject { count(input.reviews.current.approvals) > 1 }
+    """
+    made = spacelift_set(a=text)
+    assert messages(decide(answered("no", "grace", []), [made], Point.APPROVAL)) == []
+    again = answered("yes", "grace", [], ("grace", "platform"))
+    assert messages(decide(again, [made], Point.APPROVAL)) == []
+    second = answered("yes", "grace", [], ("alan", "platform"))
+    assert messages(decide(second, [made], Point.APPROVAL)) == ["the approval policy rejects it"]
+
+
 def test_approval_policy_about_the_plan(spacelift_set, decide):
     """A policy that looks at the changes is asked with the plan how many yeses would do: later it cannot see them."""
     made = spacelift_set(a=DELETES)
