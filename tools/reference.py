@@ -123,14 +123,8 @@ def common_options() -> str:
 
 
 def commands() -> str:
-    """Every command with its arguments, options and example."""
-    parts = []
-    for name in COMMANDS:
-        found = _load(name)
-        parts.append(_command(f"mandamus {name}", found))
-        if isinstance(found, click.Group):
-            parts += [_command(f"mandamus {name} {sub}", each) for sub, each in found.commands.items()]
-    return "\n\n".join(parts)
+    """Every command with its arguments, options and example; behind a group stand its own."""
+    return "\n\n".join(part for name in COMMANDS for part in _commands(f"mandamus {name}", _load(name)))
 
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
@@ -163,6 +157,16 @@ def _load(name: str) -> click.Command:
     found = root.get_command(click.Context(root), name)
     assert found is not None  # noqa: S101 - the name comes from the table itself
     return found
+
+
+def _commands(path: str, command: click.Command) -> Iterator[str]:
+    yield _command(path, command)
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None  # noqa: S101 - the name comes from the group itself
+            yield from _commands(f"{path} {name}", found)
 
 
 def _command(path: str, command: click.Command) -> str:
