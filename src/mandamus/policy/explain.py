@@ -146,7 +146,7 @@ def _explained(
                 untried = _untried(session, attribution, _missing(heads, tried), data)
     except MandamusError as error:
         trouble = trouble or f"{error.message} (a trace may be too large: name one rule with --rule)"
-    differs = () if recorded is None or not given else tuple(sorted(_other(recorded, given)))
+    differs = () if recorded is None else tuple(sorted(_other(recorded, given, entries)))
     return Explained(attached, given, tuple(tried), tuple(untried), tuple(notes), differs, trouble)
 
 
@@ -161,8 +161,10 @@ def _load(session: Session, attribution: Attribution, query: str) -> None:
         session.be_lenient(query)
 
 
-def _other(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    return [rule for rule, value in given.items() if canonical.dumps(value) != canonical.dumps(recorded.get(rule))]
+def _other(recorded: Mapping[str, Any], given: Mapping[str, Any], entries: Sequence[Entry]) -> set[str]:
+    """The rules that say something else now; when there is no answer any more, all of them."""
+    rules = {entry.rule for entry in entries}
+    return {rule for rule in rules if canonical.dumps(given.get(rule)) != canonical.dumps(recorded.get(rule))}
 
 
 def _missing(heads: Sequence[Head], tried: Sequence[Tried]) -> list[Head]:
