@@ -99,7 +99,6 @@ _LEAVES = (
 )
 _STREAM = _INDEXED.where(audit_event.c.stream == sa.bindparam("stream")).order_by(audit_event.c.seq)
 _QUEUED = sa.select(sa.func.count()).select_from(audit_queue)
-_STREAM_SIZE = sa.select(audit_stream.c.seq).where(audit_stream.c.stream == sa.bindparam("stream"))
 
 
 @dataclass(frozen=True)
@@ -227,9 +226,3 @@ def stream_leaves(conn: sa.Connection, stream: str) -> list[IndexedLeaf]:
 def queued(conn: sa.Connection) -> int:
     """How many events wait for their place in the log."""
     return conn.scalars(_QUEUED).one()
-
-
-def stream_length(conn: sa.Connection, stream: str) -> int:
-    """How many events the stream has, those without a place in the log included."""
-    newest = conn.scalar(_STREAM_SIZE, {"stream": stream})
-    return 0 if newest is None else newest + 1
