@@ -17,6 +17,9 @@ SUMMARY = "summary.json"
 WORKFLOW = "workflow.yaml"
 README = "README.txt"
 CHECKPOINT = "checkpoint"
+CLOSING = "run.closed"
+"""Kind of a run's last event."""
+
 OPENED = 0
 """Index of the leaf ``log.opened``, which anchors the platform's key; no log has it anywhere else."""
 

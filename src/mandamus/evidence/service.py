@@ -14,7 +14,7 @@ from mandamus.audit.model import Checkpoint, Event, IndexedLeaf, Resource
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.evidence import archive, manifest, store
-from mandamus.evidence.model import CHECKPOINT, README, SUMMARY, Parts, leaf_file, proof_file
+from mandamus.evidence.model import CHECKPOINT, CLOSING, README, SUMMARY, Parts, leaf_file, proof_file
 from mandamus.evidence.readme import readme
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission, Subject, requires
@@ -23,8 +23,6 @@ from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Digest, RunId
 from mandamus.store.blobs import Blobs
 from mandamus.store.database import Database
-
-CLOSING = "run.closed"
 
 
 class Evidence:

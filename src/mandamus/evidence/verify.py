@@ -22,11 +22,9 @@ from mandamus.evidence import effects, manifest, people, story
 from mandamus.evidence.archive import Archive
 from mandamus.evidence.case import Case, Record, well_formed
 from mandamus.evidence.manifest import MANIFEST, SIGNATURE
-from mandamus.evidence.model import CHECKPOINT, OPENED, BundleReport, finding, leaf_file, leaf_of, proof_file
+from mandamus.evidence.model import CHECKPOINT, CLOSING, OPENED, BundleReport, finding, leaf_file, leaf_of, proof_file
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import MandamusError
-
-CLOSING = "run.closed"
 
 
 def verify(bundle: Path, trust: str) -> BundleReport:
