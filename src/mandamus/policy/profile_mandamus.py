@@ -48,6 +48,12 @@ class Mandamus:
 
     def read(self, entry: Entry, given: Sequence[tuple[str, Any]]) -> list[Said]:
         """See `Profile.read`: exactly one set; a rule that is there and gives nothing is trouble."""
+        if entry.kind not in RULES:
+            raise fault(
+                Fault.SHAPE_INVALID,
+                f"data.{entry.rule} is asked for {entry.kind!r}, and nobody knows what that is",
+                "publish the set again with this release",
+            )
         if not given:
             own = entry.rule.split(".")[-1]
             raise fault(
