@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -136,7 +135,6 @@ def open_house(
     executors and the time when they are not this machine's. Raises ``home_invalid``, ``forbidden``, ``not_found`` and
     what the log's own checks raise.
     """
-    _check_python()
     owner = _prepare(home)
     os_user = _user_name(os.getuid())
     clock, entropy = clock or SystemClock(), os.urandom
@@ -289,14 +287,3 @@ def _user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid-{uid}"
-
-
-def _check_python() -> None:
-    """DBOS asks SQLite for ``unixepoch('subsec')`` on newer Pythons, which SQLite has from 3.42 on."""
-    found = sys.modules["sqlite3"].sqlite_version_info
-    if sys.version_info >= (3, 12) and found < (3, 42):
-        raise MandamusError(
-            Code.UNAVAILABLE,
-            f"with Python 3.12 and newer SQLite 3.42 is needed, and this Python has {'.'.join(map(str, found))}",
-            remedy="use Python 3.11, or a Python built with a newer SQLite",
-        )
