@@ -7,6 +7,7 @@ from typing import Any
 
 from mandamus.cli.render import Painted, Screen, document, line
 from mandamus.kernel.changeset import DESTRUCTIVE, Action, Change, ChangeSet
+from mandamus.kernel.pointer import escaped, unescaped
 
 ATTRIBUTES_MAX = 200
 """Attributes shown per object; the rest is counted."""
@@ -118,7 +119,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """JSON pointers (RFC 6901) of the scalars and the empty containers of a value, without nulls."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
-            yield from _leaves(item, f"{path}/{str(key).replace('~', '~0').replace('/', '~1')}")
+            yield from _leaves(item, f"{path}/{escaped(str(key))}")
     elif isinstance(value, (list, tuple)) and value:
         for index, item in enumerate(value):
             yield from _leaves(item, f"{path}/{index}")
@@ -132,7 +133,7 @@ def _within(path: str, pointer: str) -> bool:
 
 def _named(pointer: str) -> str:
     parts = pointer.lstrip("/").split("/")
-    return ".".join(part.replace("~1", "/").replace("~0", "~") for part in parts) or "value"
+    return ".".join(unescaped(part) for part in parts) or "value"
 
 
 def _value(value: Any, *, sensitive: bool) -> str:

@@ -15,6 +15,7 @@ from mandamus.executors.model import Planned, Task
 from mandamus.kernel import canonical
 from mandamus.kernel.changeset import Action, Change, ChangeSet, Confidence
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.pointer import escaped, unescaped
 from mandamus.kernel.redact import Redactor
 
 FORMAT = "request/1"
@@ -32,7 +33,7 @@ class _Sealing:
         if self.redactor.value(value) == value:
             return value
         if isinstance(value, Mapping) and not any(self.redactor.text(key) != key for key in value):
-            return {key: self.value(item, f"{pointer}/{_escaped(key)}") for key, item in value.items()}
+            return {key: self.value(item, f"{pointer}/{escaped(key)}") for key, item in value.items()}
         if isinstance(value, list):
             return [self.value(item, f"{pointer}/{index}") for index, item in enumerate(value)]
         self.marks[pointer] = _mark(self.redactor, value)
@@ -80,7 +81,7 @@ def opened(task: Task, executor: str, blob: bytes, now: Mapping[str, Any]) -> di
         raise _moved(task, f"the saved plan is no {executor} request")
     request = sealed["request"]
     for pointer, mark in sealed["secret"].items():
-        names = [_plain(name) for name in pointer.split("/")[1:]]
+        names = [unescaped(name) for name in pointer.split("/")[1:]]
         found = _at(now, names)
         if _mark(task.redactor, found) != mark:
             raise _moved(task, f"the secret in `{'.'.join(names)}` is not the one it was planned with")
@@ -141,14 +142,6 @@ def _children(value: Any) -> Iterable[Any]:
     if isinstance(value, Mapping):
         return value.values()
     return value if isinstance(value, list) else ()
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
-
-
-def _plain(name: str) -> str:
-    return name.replace("~1", "/").replace("~0", "~")
 
 
 def _moved(task: Task, why: str) -> MandamusError:

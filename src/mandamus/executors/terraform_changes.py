@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mandamus.kernel.changeset import DESTRUCTIVE, Action, Change, ChangeSet, Confidence
+from mandamus.kernel.pointer import escaped
 
 _ACTIONS: Mapping[tuple[str, ...], tuple[Action, str | None]] = {
     ("no-op",): (Action.NOOP, None),
@@ -65,7 +66,7 @@ def pointers(marks: Any, path: str = "") -> Iterator[str]:
     elif isinstance(marks, dict):
         for key, below in marks.items():
             if below:
-                yield from pointers(below, f"{path}/{_escaped(key)}")
+                yield from pointers(below, f"{path}/{escaped(key)}")
     elif isinstance(marks, list):
         for index, below in enumerate(marks):
             if below:
@@ -136,14 +137,14 @@ def _recognised(value: Any, path: str = "") -> Iterator[str]:
             yield path
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _recognised(item, f"{path}/{_escaped(key)}")
+            yield from _recognised(item, f"{path}/{escaped(key)}")
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _recognised(item, f"{path}/{index}")
 
 
 def _diff(before: Any, after: Any, unknown: Any, replace_paths: Any) -> Iterator[Mapping[str, Any]]:
-    forcing = ["".join(f"/{_escaped(str(part))}" for part in path) for path in replace_paths]
+    forcing = ["".join(f"/{escaped(str(part))}" for part in path) for path in replace_paths]
     for path, old, new, is_unknown in differences(before, after, unknown):
         part: dict[str, Any] = {"path": path, "before": old, "after": new}
         if is_unknown:
@@ -160,7 +161,7 @@ def differences(before: Any, after: Any, unknown: Any, path: str = "") -> Iterat
     elif isinstance(before, dict) and isinstance(after, dict):
         below = unknown if isinstance(unknown, dict) else {}
         for key in sorted({*before, *after, *(name for name, mark in below.items() if mark)}):
-            yield from differences(before.get(key), after.get(key), below.get(key), f"{path}/{_escaped(key)}")
+            yield from differences(before.get(key), after.get(key), below.get(key), f"{path}/{escaped(key)}")
     elif isinstance(before, list) and isinstance(after, list):
         marks = unknown if isinstance(unknown, list) else []
         for index in range(max(len(before), len(after))):
@@ -242,7 +243,3 @@ def _outputs(changes: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _is_at(path: str, pointer: str) -> bool:
     return path == pointer or path.startswith(f"{pointer}/")
-
-
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
