@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from figures import Figure, interleaved, median, p95
-from stage import ASK, Stage, see_through, wait_for
+from stage import ASK, Stage, see_through, until_waiting, wait_for
 
 from mandamus.demo.story import PROJECT
 
@@ -91,8 +91,7 @@ def _approval() -> Iterator[Figure]:
         with stage.warm() as house, stage.house("grace") as grace:
             for _ in range(APPROVALS):
                 run = stage.ask(house, path)
-                while house.runs.show(house.who, run.id).run.state != "waiting":
-                    time.sleep(0.005)
+                until_waiting(house, run.id)
                 began.clear()
                 grace.runs.approve(grace.who, run.id, reason="measured")
                 committed = time.perf_counter()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from figures import Figure, interleaved, median
 from stage import Stage
-from steps import COMMITS, _raw_commits
+from steps import COMMITS, raw_commits
 
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Resource
@@ -36,7 +36,7 @@ def measure() -> Iterator[Figure]:
                         house.audit.record(tx, event)
 
             commits = Path(folder) / "commits.db"
-            ours, raw = interleaved((audited, lambda: _raw_commits(commits)))
+            ours, raw = interleaved((audited, lambda: raw_commits(commits)))
             environment = house.catalog.environment("bench")
             document = {"change_set": {"tool": {"name": "noop"}, "changes": []}, "step": {"name": "s"}}
 

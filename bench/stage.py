@@ -18,7 +18,7 @@ from mandamus.kernel import canonical
 from mandamus.kernel.changeset import Action, Change, ChangeSet, Confidence
 from mandamus.kernel.ids import RunId
 from mandamus.runs import drive
-from mandamus.runs.lifecycle import RUN_CLOSED
+from mandamus.runs.lifecycle import RUN_CLOSED, RunState
 from mandamus.runs.model import Request, Run
 from mandamus.settings import Settings
 
@@ -137,6 +137,15 @@ def see_through(house: House, run_id: RunId) -> Run:
 
     house.rooms.engine.wait_idle("run", run_id, settled)
     return get()
+
+
+def until_waiting(house: House, run_id: RunId) -> None:
+    """Wait, on a warm engine, until the run asks for a yes."""
+
+    def waits() -> bool:
+        return house.runs.show(house.who, run_id).run.state == RunState.WAITING
+
+    house.rooms.engine.wait_idle("run", run_id, waits)
 
 
 def wait_for(event: threading.Event) -> None:
