@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mandamus.audit.model import Checkpoint
 from mandamus.audit.signer import Signer, Verifier
+from mandamus.audit.trust import Trust, trust_in
 from mandamus.kernel.errors import Code, MandamusError
 
 NOTE_BYTES_MAX = 64 * 1024
@@ -60,43 +62,74 @@ def verify(data: bytes, verifier: Verifier) -> str:
     signature by this key at all).
     """
     note = parse(data)
+    if not _signed(note, verifier):
+        raise _unsigned(note, verifier.vkey)
+    return note.text
+
+
+def _signed(note: Note, verifier: Verifier) -> bool:
+    """Whether the key signed the note; raises ``audit_tampered`` when its signature does not fit the text."""
     mine = [s for s in note.signatures if s.name == verifier.name and s.key_id == verifier.key_id]
-    if not mine:
-        raise MandamusError(
-            Code.AUDIT_UNTRUSTED,
-            f"the note carries no signature by {verifier.vkey}",
-            remedy="check that the trust file belongs to this log; a log of another key proves nothing to you",
-            context={"signers": [s.name for s in note.signatures]},
-        )
-    if len(mine) > 1 or not verifier.verify(mine[0].signature, note.text.encode()):
+    if mine and (len(mine) > 1 or not verifier.verify(mine[0].signature, note.text.encode())):
         raise MandamusError(
             Code.AUDIT_TAMPERED,
             f"the signature by {verifier.name} does not fit the note's text",
             remedy="the text or the signature was changed; compare with a copy kept elsewhere",
         )
-    return note.text
+    return bool(mine)
 
 
-def sign_checkpoint(signer: Signer, size: int, root: bytes) -> Checkpoint:
-    """A signed tree head; the origin is the signer's name."""
-    text = f"{signer.name}\n{size}\n{base64.b64encode(root).decode()}\n"
-    return Checkpoint(signer.name, size, root, sign(text, signer))
+def _unsigned(note: Note, vkeys: str) -> MandamusError:
+    return MandamusError(
+        Code.AUDIT_UNTRUSTED,
+        f"the note carries no signature by {vkeys}",
+        remedy="check that the trust file belongs to this log; a log of another key proves nothing to you",
+        context={"signers": [s.name for s in note.signatures]},
+    )
 
 
-def read_checkpoint(data: bytes, verifier: Verifier) -> Checkpoint:
-    """A checkpoint whose signature and origin are those of the verifier; raises as ``verify`` does."""
-    lines = verify(data, verifier).split("\n")
+def sign_checkpoint(signers: Signer | Sequence[Signer], size: int, root: bytes) -> Checkpoint:
+    """A signed tree head, by several keys while one replaces another; the origin is the signers' name."""
+    signers = (signers,) if isinstance(signers, Signer) else tuple(signers)
+    name = signers[-1].name
+    text = f"{name}\n{size}\n{base64.b64encode(root).decode()}\n"
+    return Checkpoint(name, size, root, sign(text, *signers))
+
+
+def read_checkpoint(data: bytes, root: Verifier | Trust) -> Checkpoint:
+    """A checkpoint that a trusted key of its log signed, at a size that is in the key's time.
+
+    Every signature by a trusted key must fit, and one is enough. Raises ``audit_tampered`` and ``audit_untrusted``.
+    """
+    note, trust = parse(data), trust_in(root)
+    mine = [key for key in trust.keys if _signed(note, key.verifier)]
+    if not mine:
+        raise _unsigned(note, " or ".join(key.verifier.vkey for key in trust.keys))
+    checkpoint = _head(note.text, data)
+    ours = [key for key in mine if key.verifier.name == checkpoint.origin]
+    if not ours:
+        raise MandamusError(
+            Code.AUDIT_UNTRUSTED,
+            f"the checkpoint is of the log {checkpoint.origin!r}, the trusted key is of {mine[0].verifier.name!r}",
+            remedy="use the trust file of this log",
+        )
+    if not any(key.covers(checkpoint.size) for key in ours):
+        raise MandamusError(
+            Code.AUDIT_UNTRUSTED,
+            f"the checkpoint has {checkpoint.size} leaves, and its key is not trusted for that size: {ours[0]}",
+            remedy="the log went on with another key: get its present log.vkey from someone you trust",
+            context={"size": checkpoint.size},
+        )
+    return checkpoint
+
+
+def _head(text: str, data: bytes) -> Checkpoint:
+    lines = text.split("\n")
     if len(lines) < 4 or not lines[1].isascii() or not lines[1].isdigit() or str(int(lines[1])) != lines[1]:
         raise _malformed("it is not origin, size and root")
     root = _base64(lines[2])
     if len(root) != 32:
         raise _malformed("its root is not 32 bytes")
-    if lines[0] != verifier.name:
-        raise MandamusError(
-            Code.AUDIT_UNTRUSTED,
-            f"the checkpoint is of the log {lines[0]!r}, the trusted key is of {verifier.name!r}",
-            remedy="use the trust file of this log",
-        )
     return Checkpoint(lines[0], int(lines[1]), root, data)
 
 

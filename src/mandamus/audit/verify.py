@@ -9,7 +9,7 @@ from pathlib import Path
 from mandamus.audit import note, tiles, tree
 from mandamus.audit.chain import Chains
 from mandamus.audit.model import Checkpoint, Finding, Report, Verdict
-from mandamus.audit.signer import parse_vkey
+from mandamus.audit.trust import Trust, parse_trust
 from mandamus.kernel.errors import Code, MandamusError
 
 PROBLEMS_MAX = 100
@@ -39,17 +39,17 @@ def verdict_of(error: MandamusError) -> Verdict:
 
 
 def verify_log(folder: Path, trust: str) -> Report:
-    """Verify the log in ``folder`` (C2SP tlog-tiles) against the verifier key ``trust``; findings never raise.
+    """Verify the log in ``folder`` (C2SP tlog-tiles) against the trust root ``trust``; findings never raise.
 
-    1. The checkpoint is signed by the trusted key and is of its log.
+    1. The checkpoint is signed by a trusted key, at a size of its time, and is of its log.
     2. The tree computed from the entries has the signed root; every tile holds exactly the hashes it should.
     3. Within every stream the sequence numbers are dense and each leaf names the hash of the one before.
 
     A damaged entry is named by its leaf index and the bundle it stands in.
     """
     try:
-        verifier = parse_vkey(trust)
-        checkpoint = note.read_checkpoint((folder / "checkpoint").read_bytes(), verifier)
+        root = parse_trust(trust)
+        checkpoint = note.read_checkpoint((folder / "checkpoint").read_bytes(), root)
     except OSError:
         finding = Finding(
             Verdict.INCOMPLETE, "there is no readable checkpoint, so nothing can be verified", "checkpoint"
@@ -58,7 +58,7 @@ def verify_log(folder: Path, trust: str) -> Report:
     except MandamusError as error:
         return Report(0, (Finding(verdict_of(error), error.message, "checkpoint"),))
     walk = _Walk(folder, checkpoint)
-    walk.vkey(verifier.vkey)
+    walk.vkey(root)
     walk.entries()
     walk.hash_tiles()
     return Report(checkpoint.size, tuple(walk.problems[:PROBLEMS_MAX]), checkpoint.origin)
@@ -74,9 +74,17 @@ class _Walk:
     nodes: dict[int, list[bytes]] = field(default_factory=dict)
     whole: bool = True
 
-    def vkey(self, trusted: str) -> None:
+    def vkey(self, root: Trust) -> None:
+        """The file beside the log is for convenience only; it may name keys that came later, but not only those."""
         path = self.folder / "log.vkey"
-        if path.is_file() and path.read_bytes() != f"{trusted}\n".encode():
+        if not path.is_file():
+            return
+        try:
+            named = parse_trust(path.read_text())
+        except (MandamusError, UnicodeDecodeError):
+            self._add(Verdict.TAMPERED, "it does not name keys", "log.vkey")
+            return
+        if f"{named.text}\n".encode() != path.read_bytes() or not any(root.knows(key.verifier) for key in named.keys):
             self._add(Verdict.TAMPERED, "it is not the trusted key", "log.vkey")
 
     def entries(self) -> None:

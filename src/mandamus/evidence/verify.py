@@ -16,6 +16,7 @@ from mandamus.audit import leaf as leaves
 from mandamus.audit import note, proof, tree
 from mandamus.audit.model import Checkpoint, Finding, Verdict
 from mandamus.audit.signer import Verifier, parse_vkey
+from mandamus.audit.trust import Trust, parse_trust
 from mandamus.audit.verify import PROBLEMS_MAX, verdict_of
 from mandamus.evidence import archive as archives
 from mandamus.evidence import effects, manifest, people, story
@@ -37,7 +38,7 @@ def verify(bundle: Path, trust: str) -> BundleReport:
     5. The archive is byte for byte the one that was sealed.
     """
     try:
-        verifier = parse_vkey(trust)
+        verifier = parse_trust(trust)
     except MandamusError as error:
         return BundleReport(0, (Finding(verdict_of(error), error.message),))
     problems: list[Finding] = []
@@ -92,7 +93,7 @@ class _Pages:
         """The files without the manifest and its signature."""
         return {name: data for name, data in self.archive.files.items() if name not in (MANIFEST, SIGNATURE)}
 
-    def checkpoint(self, verifier: Verifier) -> Checkpoint | None:
+    def checkpoint(self, verifier: Trust) -> Checkpoint | None:
         """The signed tree head, from its own file or, when that was damaged, from the proof of leaf 0."""
         wrong: list[Finding] = []
         for name in (CHECKPOINT, proof_file(OPENED)):
