@@ -61,12 +61,33 @@ CASES = {
         'some change in deleted\nchange.address == "d"',
         {f"{C}[3].action": "delete", f"{C}[3].address": "d"},
     ),
+    "an index that a rule gives": (
+        'some [i, what] in goes\nwhat == "delete"\naddress(i) == "d"',
+        {f"{C}[3].action": "delete", f"{C}[3].address": "d"},
+    ),
+    "an index within an index": (
+        f"some i in public\nsome k, _ in {C}[i].after.rules\nport(i, k) == 22",
+        {f"{C}[1].after.acl": "public", f"{C}[1].after.rules[1].port": 22},
+    ),
     "nothing": ("1 == 1", {}),
 }
 HELPERS = f"""
 is_public(c) if c.after.acl in {{"public", "open"}}
 
 prod if input.environment.name == "prod"
+
+goes contains [n, action] if {{
+	some n in indices
+	action := {C}[n].action
+}}
+
+indices contains n if some n, _ in {C}
+
+public contains i if {C}[i].after.acl == "public"
+
+port(i, k) := {C}[i].after.rules[k].port
+
+address(i) := {C}[i].address
 
 deleted contains c if {{
 	some c in {C}
@@ -107,6 +128,14 @@ deny contains "always"
     }
 
 
+def test_what_fired_comes_before_what_was_only_looked_through(publish, decide):
+    """First the element that fired, then single places, then whole lists: so the limit never cuts the first."""
+    body = f'count([1 | some c in {C}; c.type == "bucket"]) > 1\n\tinput.environment.name == "prod"\n\tsome c in {C}'
+    text = f'{HEAD}deny contains "no" if {{\n\t{body}\n\tc.address == "b"\n}}\n'
+    (violation,) = decide(DOCUMENT, [publish({"a.rego": text})]).violations
+    assert list(violation.because) == [f"{C}[1].address", "input.environment.name", f"{C}[_].type"]
+
+
 def test_values_are_short_and_few(publish, decide):
     """A large value is told by its digest, and no violation names more than so many paths."""
     many = "\n".join(f'input.environment.vars["v{n}"] == {n}' for n in range(30))
@@ -121,6 +150,14 @@ def test_values_are_short_and_few(publish, decide):
         "input.native.large": {"note": "too long to show", "bytes": len(size), "digest": canonical.digest(size)}
     }
     assert all(len(canonical.dumps(value)) <= VALUE_BYTES_MAX for value in found["large"].values())
+
+
+def test_helpers_that_call_helpers_end(publish, decide):
+    """What a rule reads is looked for within bounds, however often its helpers are called."""
+    levels = "\n\n".join(f"f{n}(x) if {{\n" + f"\tf{n + 1}(x)\n" * 8 + "}" for n in range(8))
+    text = f'{HEAD}deny contains "no" if f0(input.environment.name)\n\n{levels}\n\nf8(x) if x == "prod"\n'
+    (violation,) = decide(DOCUMENT, [publish({"a.rego": text})]).violations
+    assert dict(violation.because) == {"input.environment.name": "prod"}
 
 
 def test_what_spares_has_reasons_and_an_allow_has_none(publish, decide):

@@ -160,7 +160,7 @@ class Because:
     def _said(self, index: int) -> str:
         """Rego for what a rule read with variables of its own: their values, where they lie, and what was there."""
         found = self._found[index]
-        own = ", ".join(f'"{name}": {name}' for name in found.locals)
+        own = ", ".join(f'"{name}": [x | x := {name}]' for name in found.locals)
         at = ", ".join(f'"{name}": {_lookup(self._mark, origin, name)}' for name, origin in found.anchors.items())
         values = ", ".join(_valued(read) for read in found.reads if not read.ground)
         return f'{{"v": {{{own}}}, "at": {{{at}}}, "x": [{values}]}}'
@@ -240,7 +240,7 @@ def _path(read: Origin, seen: Mapping[str, Any]) -> tuple[str, bool]:
     for part in read.parts:
         place: Any = part
         if isinstance(part, Local):
-            place = seen["v"].get(part.name)
+            place = next(iter(seen["v"][part.name]), None)
         elif isinstance(part, Hole):
             rows = seen["at"][part.anchor] if part.anchor else []
             place = rows[0][part.number] if rows else None

@@ -15,6 +15,7 @@ from typing import Any
 from mandamus.policy.trees import constants, package_of
 
 READS_MAX = 64
+VISITS_MAX = 2_000
 _DEPTH_MAX = 12
 _COMPREHENSIONS = frozenset({"arraycomprehension", "setcomprehension", "objectcomprehension"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -100,7 +101,8 @@ class _Rule:
     imports: Mapping[str, tuple[str, ...]]
 
 
-Env = dict[str, Origin | None]
+Env = dict[str, Origin | Local | None]
+"""What a variable is: a value from the input, an index that the rule itself has a variable for, or neither."""
 
 
 class Reader:
@@ -171,9 +173,10 @@ class _Walk:
     reads: list[Origin] = field(default_factory=list)
     anchors: dict[str, Origin] = field(default_factory=dict)
     _under: list[int] = field(default_factory=list)
+    _left: list[int] = field(default_factory=lambda: [VISITS_MAX])
 
     def rule(self, rule: _Rule, env: Env, *, outer: bool = False) -> None:
-        if id(rule.tree) in self._under or len(self._under) > _DEPTH_MAX:
+        if id(rule.tree) in self._under or not self._may_go_on():
             return
         self._under.append(id(rule.tree))
         self.body(rule, rule.tree.get("body", ()), env, outer=outer)
@@ -184,6 +187,11 @@ class _Walk:
         if "else" in rule.tree:
             self.rule(_Rule({"head": {}, **rule.tree["else"]}, rule.package, rule.imports), dict(env))
         self._under.pop()
+
+    def _may_go_on(self) -> bool:
+        """Whether another rule may be looked at: helpers that call helpers often are more than they seem."""
+        self._left[0] -= 1
+        return self._left[0] >= 0 and len(self._under) <= _DEPTH_MAX
 
     def body(self, rule: _Rule, body: Sequence[Mapping[str, Any]], env: Env, *, outer: bool) -> None:
         for expression in body:
@@ -205,7 +213,7 @@ class _Walk:
     def _some(self, rule: _Rule, symbols: Sequence[Mapping[str, Any]], env: Env, *, outer: bool) -> None:
         for symbol in symbols:
             if symbol.get("type") == "var":
-                env[symbol["value"]] = None if outer else _INNER
+                self._declare(symbol["value"], env, outer=outer)
             elif symbol.get("type") == "call":
                 operator, *operands = symbol["value"]
                 key = operands[0] if operator["value"][-1]["value"] == _MEMBER_OF_THREE else None
@@ -214,22 +222,55 @@ class _Walk:
     def _iterate(self, rule: _Rule, key: Any, value: Any, domain: Any, env: Env, *, outer: bool) -> None:
         """``some key, value in domain``."""
         within = self._elements(rule, domain, env)
+        seeded = [] if within else list(self._seeded(rule, value, domain, env))
+        for other, seeds in seeded:
+            self.rule(other, seeds)
         named = _is_variable(value) and _NAME.fullmatch(value["value"])
         before = len(self.reads)
-        if within is None or not named or self.origin(rule, domain, env) is None:
+        if not seeded and (within is None or not named or self.origin(rule, domain, env) is None):
             self.term(rule, domain, env)
         if _is_variable(key):
             name = key["value"]
             if within and outer and name in self.scope and _NAME.fullmatch(name) and within.parts[-1] == Hole():
                 within = replace(within, parts=(*within.parts[:-1], Local(name)))
-            env[name] = None if outer else _INNER
+            self._declare(name, env, outer=outer)
         if _is_variable(value):
             self._alias(value["value"], within, env, outer=outer)
             self._at_the_same(within, env[value["value"]], before)
+        for part in value["value"] if value.get("type") == "array" else ():
+            if _is_variable(part):
+                self._declare(part["value"], env, outer=outer)
 
-    def _at_the_same(self, within: Origin | None, found: Origin | None, since: int) -> None:
+    def _declare(self, name: str, env: Env, *, outer: bool) -> None:
+        if not isinstance(env.get(name), Local):
+            env[name] = None if outer else _INNER
+
+    def _seeded(self, rule: _Rule, value: Any, domain: Any, env: Env) -> Iterator[tuple[_Rule, Env]]:
+        """The rules that make the set which is gone through, with their names for what it gives this rule."""
+        for other in self._behind(rule, domain, env) if domain.get("type") in ("var", "ref") else ():
+            head = other.tree["head"]
+            if "key" in head and "value" not in head:
+                seeds: Env = {
+                    theirs["value"]: local
+                    for theirs, ours in _pairs(head["key"], value)
+                    if (local := self._local(ours, env)) is not None
+                }
+                if seeds:
+                    yield other, seeds
+
+    def _local(self, term: Any, env: Env) -> Local | None:
+        """The variable of the rule's own that a variable is, when it is no value from the input."""
+        if not _is_variable(term):
+            return None
+        name, bound = term["value"], env.get(term["value"])
+        if isinstance(bound, Local):
+            return bound
+        own = bound is None and len(self._under) == 1 and name in self.scope and _NAME.fullmatch(name)
+        return Local(name) if own else None
+
+    def _at_the_same(self, within: Origin | None, found: Origin | Local | None, since: int) -> None:
         """What the rule behind a domain read of its elements, it read of this one."""
-        if within and found and found.parts != within.parts:
+        if within and isinstance(found, Origin) and found.parts != within.parts:
             count = len(within.parts)
             for index, read in enumerate(self.reads[since:], start=since):
                 if read.parts[:count] == within.parts:
@@ -246,6 +287,8 @@ class _Walk:
 
     def _alias(self, name: str, origin: Origin | None, env: Env, *, outer: bool) -> None:
         """From here on ``name`` is what lies there; one of the rule's own can be looked for when it has a value."""
+        if isinstance(env.get(name), Local):
+            return
         if origin and outer and name in self.scope and _NAME.fullmatch(name):
             holes = [i for i in range(origin.known, len(origin.parts)) if origin.parts[i] == Hole()]
             if holes:
@@ -270,7 +313,7 @@ class _Walk:
         for function in functions:
             parameters = function.tree["head"].get("args", ())
             inner: Env = {
-                parameter["value"]: self.origin(rule, operand, env)
+                parameter["value"]: self.origin(rule, operand, env) or self._local(operand, env)
                 for parameter, operand in zip(parameters, operands, strict=False)
                 if parameter.get("type") == "var"
             }
@@ -360,6 +403,8 @@ class _Walk:
                 return text
             case "number", int() as number:
                 return number
+            case "var", str() as name if isinstance(env.get(name), Local):
+                return self._local(part, env) or Hole()
             case "var", str() as name if name in self.scope and _NAME.fullmatch(name):
                 # In another rule the same name is another variable.
                 return Local(name) if len(self._under) == 1 and env.get(name) is not _INNER else Hole()
@@ -367,7 +412,8 @@ class _Walk:
 
     def _root(self, rule: _Rule, name: str, env: Env) -> Origin | None:
         if name in env:
-            return None if env[name] is _INNER else env[name]
+            found = env[name]
+            return found if isinstance(found, Origin) and found is not _INNER else None
         if name == "input":
             return INPUT
         imported = rule.imports.get(name)
@@ -401,12 +447,21 @@ class _Walk:
         self, rule: _Rule, value: Any, body: Sequence[Mapping[str, Any]] | None = None, env: Env | None = None
     ) -> Origin | None:
         """Where a value lies that is computed by a body."""
-        if id(rule.tree) in self._under or not isinstance(value, dict) or len(self._under) > _DEPTH_MAX:
+        if id(rule.tree) in self._under or not isinstance(value, dict) or not self._may_go_on():
             return None
-        quiet = _Walk(self.reader, frozenset(), _under=[*self._under, id(rule.tree)])
+        quiet = _Walk(self.reader, frozenset(), _under=[*self._under, id(rule.tree)], _left=self._left)
         inner = {} if env is None else env
         quiet.body(rule, rule.tree.get("body", ()) if body is None else body, inner, outer=False)
         return quiet.origin(rule, value, inner)
+
+
+def _pairs(theirs: Any, ours: Any) -> Iterator[tuple[Any, Any]]:
+    """The variables of one term with what stands for them in another of the same form."""
+    if _is_variable(theirs):
+        yield theirs, ours
+    elif theirs.get("type") == ours.get("type") == "array" and len(theirs["value"]) == len(ours["value"]):
+        for left, right in zip(theirs["value"], ours["value"], strict=True):
+            yield from _pairs(left, right)
 
 
 def _is_variable(term: Any) -> bool:
@@ -424,7 +479,12 @@ def _deepest(reads: Sequence[Origin]) -> Iterator[Origin]:
     paths = {read.parts: read for read in reads if read.parts}
     ways = {_anywhere(parts[:count]) for parts in paths for count in range(len(parts))}
     kept = [read for parts, read in paths.items() if _anywhere(parts) not in ways]
-    yield from kept[:READS_MAX]
+    yield from sorted(kept, key=_width)[:READS_MAX]
+
+
+def _width(read: Origin) -> int:
+    """What the rule's own variables point at comes first, then what is one place, then what is many."""
+    return 2 if Hole() in read.parts else 1 if read.ground else 0
 
 
 def _anywhere(parts: Sequence[Part]) -> tuple[Part, ...]:
