@@ -41,18 +41,18 @@ grants[verb] contains role if {
 }
 
 allowed if {
-	some role in input.requester.roles
-	role in grants[input.action]
+	some role in input.run.inputs.requester.roles
+	role in grants[input.run.inputs.action]
 }
 
-deny contains sprintf("%s may not %s", [input.requester.name, input.action]) if not allowed
+deny contains sprintf("%s may not %s", [input.run.inputs.requester.name, input.run.inputs.action]) if not allowed
 """
 _LIMIT = """
 deny contains "kind{number} is at most {size} in prod" if {{
-	input.resource.kind == "kind{number}"
-	input.resource.environment == "prod"
-	not "admin" in input.requester.roles
-	input.resource.size > {size}
+	input.run.inputs.resource.kind == "kind{number}"
+	input.run.inputs.resource.environment == "prod"
+	not "admin" in input.run.inputs.requester.roles
+	input.run.inputs.resource.size > {size}
 }}
 """
 
@@ -63,27 +63,29 @@ def rules(sizes: Callable[[int], int]) -> str:
 
 
 def document(draw: random.Random, number: int) -> dict[str, Any]:
-    """One request as an authorization service sees it: about 555 bytes when it is canonical."""
+    """One request as an authorization service sees it: about 570 bytes when it is canonical."""
     return {
-        "action": draw.choices(["read", "plan", "apply", "destroy"], [60, 25, 12, 3])[0],
-        "requester": {
-            "name": f"user{draw.randrange(400)}",
-            "roles": draw.choices([["dev"], ["ops"], ["dev", "ops"], ["admin"], []], [50, 25, 15, 8, 2])[0],
-            "groups": [f"team-{draw.randrange(40)}", "everyone"],
-            "session": f"{draw.getrandbits(128):032x}",
-        },
-        "resource": {
-            "id": f"res_{number:026d}",
-            "kind": f"kind{draw.randrange(30)}",
-            "environment": draw.choices(["dev", "test", "prod"], [5, 3, 2])[0],
-            "size": draw.randrange(200),
-            "labels": {"owner": f"team-{draw.randrange(40)}", "cost": f"cc-{draw.randrange(90):04d}"},
-            "address": f"module.service_{draw.randrange(500)}.instance.main[{draw.randrange(9)}]",
-        },
         "run": {
             "id": f"run_{draw.getrandbits(125):026x}"[:30],
             "workflow": f"workflows/deploy_{draw.randrange(60)}.yaml",
             "commit": f"{draw.getrandbits(160):040x}",
+            "inputs": {
+                "action": draw.choices(["read", "plan", "apply", "destroy"], [60, 25, 12, 3])[0],
+                "requester": {
+                    "name": f"user{draw.randrange(400)}",
+                    "roles": draw.choices([["dev"], ["ops"], ["dev", "ops"], ["admin"], []], [50, 25, 15, 8, 2])[0],
+                    "groups": [f"team-{draw.randrange(40)}", "everyone"],
+                    "session": f"{draw.getrandbits(128):032x}",
+                },
+                "resource": {
+                    "id": f"res_{number:026d}",
+                    "kind": f"kind{draw.randrange(30)}",
+                    "environment": draw.choices(["dev", "test", "prod"], [5, 3, 2])[0],
+                    "size": draw.randrange(200),
+                    "labels": {"owner": f"team-{draw.randrange(40)}", "cost": f"cc-{draw.randrange(90):04d}"},
+                    "address": f"module.service_{draw.randrange(500)}.instance.main[{draw.randrange(9)}]",
+                },
+            },
         },
     }
 
@@ -132,7 +134,8 @@ def again(verdict: Verdict, copy: int) -> Verdict:
         return verdict
     asked = canonical.loads(verdict.input)
     if not verdict.violations:
-        asked["requester"]["name"] += f"-{asked['resource']['id'][-5:]}-{copy}"
+        inputs = asked["run"]["inputs"]
+        inputs["requester"]["name"] += f"-{inputs['resource']['id'][-5:]}-{copy}"
     asked["now"] = f"2026-02-{copy:02d}{asked['now'][10:]}"
     asked["run"]["id"] = hashlib.sha256(f"{asked['run']['id']}{copy}".encode()).hexdigest()[:30]
     data = canonical.dumps(asked)

@@ -28,7 +28,9 @@ from mandamus.cli.main import COMMANDS, root
 from mandamus.cli.outcome import EXITS
 from mandamus.kernel.access import MEMBER, OWNER, Permission, permission_of
 from mandamus.kernel.errors import Code, Exit
+from mandamus.policy import schema
 from mandamus.policy.check import FORBIDDEN
+from mandamus.policy.model import Point
 from mandamus.runs.lifecycle import RUN_CLOSED, STEP_CLOSED, STEP_PASSES, STEP_TABLE, RunState, StepState
 from mandamus.settings import PREFIX, Settings
 
@@ -100,6 +102,18 @@ def builtins() -> str:
     return _table(("builtin", "instead"), [(f"`{name}`", instead) for name, instead in FORBIDDEN.items()])
 
 
+def policy_input() -> str:
+    """Every field of the input of each decision point."""
+    return "\n\n".join(
+        f"## `{point}`\n\n"
+        + _table(
+            ("path", "type", "meaning"),
+            [(f"`{path}`", kind, meaning) for path, kind, meaning in schema.rows(point)],
+        )
+        for point in Point
+    )
+
+
 def run_states() -> str:
     """The states of a run."""
     return _table(("state", "closed"), [(f"`{state}`", _yes(state in RUN_CLOSED)) for state in RunState])
@@ -135,6 +149,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "permissions": permissions,
     "events": events,
     "builtins": builtins,
+    "policy-input": policy_input,
     "run-states": run_states,
     "step-states": step_states,
     "step-table": step_table,

@@ -29,7 +29,7 @@ LANGUAGES = {"console", "hcl", "json", "mermaid", "python", "rego", "sh", "text"
 PLATFORM = {"users", "groups", "environments"}
 RUN = "run_01m890j829ef8t0cdbrb4gwr65"
 """Stands where a page leaves the id to the reader."""
-POLICY = 'package mandamus.plan\n\ndeny contains "no" if input.never\n'
+POLICY = 'package mandamus.plan\n\ndeny contains "no" if input.run.inputs.never\n'
 
 
 def _of(blocks, language):

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mandamus.kernel.errors import MandamusError, Problem
-from mandamus.policy import profiles, trees
+from mandamus.policy import lint, profiles, trees
+from mandamus.policy.attribution import heads
 from mandamus.policy.bundle import DATA_FILE, Tree, data_of
 from mandamus.policy.engine import Evaluator, Inspection, Refusal
+from mandamus.policy.lint_fires import never_fires
 from mandamus.policy.model import ROOT, RULES, Entry, Point, RegoVersion
 from mandamus.policy.profile_foreign import OWN, of_error
 from mandamus.policy.query import decide_query, reads_clock
@@ -79,8 +81,10 @@ def check(tree: Tree, evaluator: Evaluator) -> Checked:
         entries = tuple(profile.entries(found.trees, tree.files, tree.options))
         if not found.unparsed:
             problems += _unreachable(tree, found, entries)
+            problems += _silent(tree, found, modules, entries, warnings)
     except MandamusError as error:
         problems += _of_profile(tree, error)
+    (problems if profile.name == ROOT else warnings).extend(_unread(tree, found))
     if not problems:
         problems += _asked(tree, evaluator, modules, data, entries)
     return Checked(tuple(problems), tuple(warnings), entries, data, modules, older)
@@ -226,6 +230,35 @@ def _unreachable(tree: Tree, found: Inspection, entries: Sequence[Entry]) -> Ite
         message = f"package {'.'.join(package)}: this set gives no decision point anything to say"
         remedy = _package_remedy(tree, package)
         yield tree.problem(path, "entry_point_missing", message, remedy, line=line, col=col)
+
+
+def _unread(tree: Tree, found: Inspection) -> Iterator[Problem]:
+    """What is read of the input and never there."""
+    foreign = tree.options.profile != ROOT
+    for each in (lint.unknown_to_adapter if foreign else lint.unknown_paths)(found.trees, tree.files):
+        message = f"`{each.name}` is in no input" + (f" of the profile {tree.options.profile}" if foreign else "")
+        yield tree.problem(each.path, "input_unknown", message, each.suggestion, line=each.line, col=each.col)
+
+
+def _silent(
+    tree: Tree, found: Inspection, modules: Mapping[str, str], entries: Sequence[Entry], warnings: list[Problem]
+) -> list[Problem]:
+    """The rules that can never say anything: a problem when the set has no other, else each a warning."""
+    silent = frozenset(never_fires(found.trees, entries))
+    if not silent:
+        return []
+    whole = silent == {entry.rule for entry in entries}
+    further = ", nor does any other rule of the set" if whole else ""
+    remedy = "mend the part that is always false"
+    told = [
+        tree.problem(path, "rule_never_fires", f"{head.rule} never gives anything{further}", remedy, line=head.line)
+        for path in found.trees
+        for head in heads(path, modules[path], silent)
+    ]
+    if not whole:
+        warnings += told
+        return []
+    return told or [tree.problem("", "rule_never_fires", f"{', '.join(sorted(silent))}: nothing ever fires", remedy)]
 
 
 def _package_remedy(tree: Tree, package: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from mandamus.cli.session import common
 COMMANDS: Mapping[str, str] = {
     "starter": "mandamus.cli.commands.policy_starter:command",
     "test": "mandamus.cli.commands.policy_test:command",
+    "schema": "mandamus.cli.commands.policy_schema:command",
     "eval": "mandamus.cli.commands.policy_eval:command",
     "explain": "mandamus.cli.commands.policy_explain:command",
     "decisions": "mandamus.cli.commands.policy_decisions:command",
@@ -25,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
 SUMMARIES: Mapping[str, str] = {
     "starter": "Write the starter policy set into DIR; needs no home.",
     "test": "Run the tests of policies; needs no home.",
+    "schema": "Print the JSON Schema of a decision point's input.",
     "eval": "Evaluate a policy against an input; nothing is recorded.",
     "explain": "Say why a recorded decision came out as it did.",
     "decisions": "List the recorded decisions, newest first.",
