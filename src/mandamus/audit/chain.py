@@ -3,40 +3,128 @@
 from __future__ import annotations
 
 import json
+import re
+from binascii import unhexlify
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mandamus.audit.model import FORMAT
 
+Stream = bytes
+"""The name of a stream as UTF-8."""
 
-class Chains:
-    """Feed leaves in log order; what does not fit its stream is said in words.
+Newest = dict[Stream, tuple[int, bytes]]
+"""Sequence number and hash of the newest leaf of each stream."""
 
-    The tree proves that no leaf of a checkpoint changed; the chains also show an event that was taken out of the
-    database between its commit and its first checkpoint.
+_TEXT = rb'"[^"\\{}]*+"'
+_NAME = rb'(?:null|"[^",\\{}]*+")'
+_OBJECT = rb"\{[^{}\\]*+\}"
+_DATA_ENDS = b'},"format":"leaf/1"'
+_END = re.compile(
+    rb',"format":"leaf/1","id":%(t)s,"kind":%(t)s,"outcome":%(t)s,"prev":(?:null|"([0-9a-f]{64})"),"project":%(n)s,'
+    rb'"run":%(n)s,"seq":(0|[1-9][0-9]{0,15}),"step":%(n)s,"stream":"([^"\\{}]*+)","what":%(o)s,"where":%(o)s,'
+    rb'"who":%(o)s,"why":%(t)s\}' % {b"t": _TEXT, b"n": _NAME, b"o": _OBJECT}
+).fullmatch
+"""The end of a leaf, from behind its ``data``.
+
+Parsing whole leaves would take longer than hashing them. This reads the same of every leaf that is JSON: no string of
+the end holds a brace or a backslash, so the braces that are named here are all there are, and they close exactly the
+leaf itself; what stands between them are the fields of the leaf and not of something inside ``data``. A leaf with
+another end is parsed.
+"""
+
+
+@dataclass
+class Segment:
+    """A part of the log: what it needs of the part before, and what it leaves to the part behind it.
+
+    ``firsts`` has, for each stream, the index of its first leaf here, its number and the hash it names (or nothing).
     """
 
-    def __init__(self) -> None:
-        self._newest: dict[str, tuple[int, bytes]] = {}
+    firsts: dict[Stream, tuple[int, int, bytes]] = field(default_factory=dict)
+    newest: Newest = field(default_factory=dict)
+
+    def follow(self, leaves: Sequence[bytes], hashes: Sequence[bytes], index: int) -> list[tuple[int, str]]:
+        """Take leaves in log order, the first of which has that index; gives what is wrong, by leaf index."""
+        wrong = []
+        newest, firsts = self.newest, self.firsts
+        for at, leaf in enumerate(leaves):
+            found = _END(leaf, leaf.rfind(_DATA_ENDS) + 1)
+            if found is not None:
+                named, number, stream = found.groups()
+                seq, prev = int(number), unhexlify(named) if named else b""
+            else:
+                parsed = _parse(leaf)
+                if parsed is None:
+                    wrong.append((index + at, f"it is not a leaf of the format {FORMAT}"))
+                    continue
+                stream, seq, prev = parsed
+            last = newest.get(stream)
+            newest[stream] = seq, hashes[at]
+            if last is None:
+                firsts[stream] = index + at, seq, prev
+            elif seq != last[0] + 1 or prev != last[1]:
+                wrong.append((index + at, _break(stream, last, seq)))
+        return wrong
+
+
+class Chains:
+    """The chains of a log from its first leaf, or from where its ``newest`` leaves are known.
+
+    The tree proves that no leaf of a checkpoint changed; the chains also show an event that was taken out of the
+    database between its commit and its first checkpoint. ``open_`` chains may go on from leaves nobody knows.
+    """
+
+    def __init__(self, newest: Newest | None = None, *, open_: bool = False) -> None:
+        self._newest: Newest = dict(newest or {})
+        self._open = open_
 
     def follow(self, leaf: bytes, hashed: bytes) -> str:
         """What is wrong with this leaf in its stream, or an empty text."""
-        try:
-            # The plain parser: exact numbers do not matter here, and it is several times faster.
-            fields: Any = json.loads(leaf)
-            stream, seq, prev = fields["stream"], fields["seq"], fields["prev"]
-            known = fields["format"] == FORMAT and isinstance(stream, str)
-        except (ValueError, TypeError, KeyError, RecursionError):
-            known = False
-        if not known:
-            return f"it is not a leaf of the format {FORMAT}"
-        newest, expected = self._newest.get(stream, (-1, b""))
-        self._newest[stream] = (newest + 1 if seq == newest + 1 else seq if isinstance(seq, int) else newest, hashed)
-        if seq != newest + 1:
-            return f"stream {stream} goes from event {newest} to {seq}"
-        if prev != (expected.hex() or None):
-            return f"it does not name the hash of event {newest} of stream {stream}"
-        return ""
+        segment = Segment()
+        wrong = segment.follow([leaf], [hashed], 0)
+        return next((message for _, message in (*wrong, *self.join(segment))), "")
+
+    def join(self, segment: Segment) -> Iterator[tuple[int, str]]:
+        """Go on with a part of the log; gives what is wrong where it begins, by leaf index."""
+        for stream, (index, seq, prev) in segment.firsts.items():
+            last = self._newest.get(stream)
+            if last is None and self._open and bool(seq) == bool(prev):
+                continue
+            last = last or (-1, b"")
+            if seq != last[0] + 1 or prev != last[1]:
+                yield index, _break(stream, last, seq)
+        self._newest.update(segment.newest)
+
+    @property
+    def known(self) -> Newest:
+        """The newest leaf of each stream."""
+        return self._newest
 
     def newest(self) -> dict[str, tuple[int, bytes]]:
-        """Sequence number and hash of the newest leaf of each stream."""
-        return dict(self._newest)
+        """The same by the streams' names as text."""
+        return {stream.decode(errors="replace"): last for stream, last in self._newest.items()}
+
+
+def _break(stream: Stream, last: tuple[int, bytes], seq: int) -> str:
+    name = stream.decode(errors="replace")
+    if seq != last[0] + 1:
+        return f"stream {name} goes from event {last[0]} to {seq}"
+    return f"it does not name the hash of event {last[0]} of stream {name}"
+
+
+def _parse(leaf: bytes) -> tuple[Stream, int, bytes] | None:
+    """Stream, number and the hash named, of any leaf that is JSON; None when it is not a leaf."""
+    try:
+        # The plain parser: exact numbers do not matter here, and it is several times faster.
+        fields: Any = json.loads(leaf)
+        stream, seq, prev = fields["stream"], fields["seq"], fields["prev"]
+        if fields["format"] != FORMAT or type(seq) is not int or seq < 0:
+            return None
+        hashed = b"" if prev is None else bytes.fromhex(prev)
+        if hashed.hex() != (prev or "") or len(hashed) not in (0, 32):
+            return None
+        return str.encode(stream), seq, hashed
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None

@@ -137,11 +137,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What a verification found. ``size`` is in leaves; the worst finding is the outcome."""
+    """What a verification found. ``size`` is in leaves; the worst finding is the outcome.
+
+    ``since`` counts the leaves that were verified before and were built on.
+    """
 
     size: int
     problems: tuple[Finding, ...] = ()
     origin: str = ""
+    since: int = 0
 
     @property
     def outcome(self) -> Verdict:

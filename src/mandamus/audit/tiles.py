@@ -9,6 +9,9 @@ WIDTH = 256
 """Hashes in a full tile, entries in a full bundle."""
 
 HASH_BYTES = 32
+ENTRY_BYTES_MAX = 2 + 65_535
+"""An entry behind its length."""
+
 ENTRIES = -1
 """The level number by which this module calls entry bundles; they are as wide as level 0."""
 
@@ -27,6 +30,11 @@ class Tile:
         kind = "entries" if self.level == ENTRIES else str(self.level)
         base = f"tile/{kind}/{_number(self.number)}"
         return base if self.full else f"{base}.p/{self.width}"
+
+    @property
+    def bytes_max(self) -> int:
+        """More bytes than this it cannot have."""
+        return self.width * (ENTRY_BYTES_MAX if self.level == ENTRIES else HASH_BYTES)
 
     @property
     def full(self) -> bool:
@@ -62,6 +70,12 @@ def all_tiles(level: int, size: int) -> Iterator[Tile]:
     return tiles_of(level, 0, size)
 
 
+def bundle_of(index: int, size: int) -> Tile:
+    """The bundle that has the leaf of that index, in a log of that size."""
+    number = index // WIDTH
+    return Tile(ENTRIES, number, min(WIDTH, size - number * WIDTH))
+
+
 def bundle(leaves: Sequence[bytes]) -> bytes:
     """An entry bundle: each leaf behind its length as a big-endian uint16."""
     return b"".join(len(leaf).to_bytes(2, "big") + leaf for leaf in leaves)
@@ -70,14 +84,14 @@ def bundle(leaves: Sequence[bytes]) -> bytes:
 def scan_bundle(data: bytes) -> tuple[list[bytes], int]:
     """The leaves of a bundle, and how many bytes at its end are not a whole leaf (0 for a sound bundle)."""
     leaves: list[bytes] = []
-    at, end = 0, len(data)
-    while at + 2 <= end:
-        stop = at + 2 + int.from_bytes(data[at : at + 2], "big")
-        if stop > end:
+    at, last = 0, len(data) - 2
+    while at <= last:
+        stop = at + 2 + (data[at] << 8 | data[at + 1])
+        if stop > last + 2:
             break
         leaves.append(data[at + 2 : stop])
         at = stop
-    return leaves, end - at
+    return leaves, last + 2 - at
 
 
 def split_hashes(data: bytes) -> list[bytes]:

@@ -62,6 +62,20 @@ class Frontier:
         return Frontier(self.size, self._roots)
 
 
+def complete_root(hashes: Sequence[bytes]) -> bytes:
+    """The root over a power of two of leaf hashes."""
+    sha256 = hashlib.sha256
+    while len(hashes) > 1:
+        each = iter(hashes)
+        hashes = [sha256(b"\x01" + left + right).digest() for left, right in zip(each, each, strict=True)]
+    return hashes[0]
+
+
+def frontier(size: int, subtree: Subtree) -> Frontier:
+    """The right edge of a tree of that size."""
+    return Frontier(size, [subtree(*part) for part in _parts(0, size)])
+
+
 def fold(roots: Sequence[bytes]) -> bytes:
     """One root from those of neighbouring complete subtrees, left to right, each smaller than the one before."""
     node = roots[-1]

@@ -1,21 +1,25 @@
-"""Verifies a published log offline: nothing but the folder and the verifier key, no database, no network."""
+"""Verifies a published log offline: nothing but its files and the verifier key, no database."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 
-from mandamus.audit import note, tiles, tree
-from mandamus.audit.chain import Chains
+from mandamus.audit import note, proof, tiles, tree
+from mandamus.audit.chain import Chains, Newest
 from mandamus.audit.model import Checkpoint, Finding, Report, Verdict
+from mandamus.audit.ranges import LEAVES, PROBLEMS_MAX, Range, Verified, compare, verify_range
+from mandamus.audit.source import SMALL_BYTES_MAX, Folder, Source, read_tile
 from mandamus.audit.trust import Trust, parse_trust
 from mandamus.kernel.errors import Code, MandamusError
 
-PROBLEMS_MAX = 100
-"""Findings that are listed; a log that is wrong everywhere is not described leaf by leaf."""
+CHECKPOINT_FILE = "checkpoint"
+VKEY_FILE = "log.vkey"
 
-_VERDICTS = {Code.AUDIT_UNTRUSTED: Verdict.UNTRUSTED, Code.AUDIT_TAMPERED: Verdict.TAMPERED}
+_VERDICTS = {Code.AUDIT_UNTRUSTED: Verdict.UNTRUSTED, Code.AUDIT_INCOMPLETE: Verdict.INCOMPLETE}
 
 
 def read_trust(value: str) -> str:
@@ -38,168 +42,172 @@ def verdict_of(error: MandamusError) -> Verdict:
     return _VERDICTS.get(error.code, Verdict.TAMPERED)
 
 
-def verify_log(folder: Path, trust: str) -> Report:
-    """Verify the log in ``folder`` (C2SP tlog-tiles) against the trust root ``trust``; findings never raise.
+def verify_log(log: Path | Source, trust: str, *, procs: int = 1) -> Report:
+    """Verify a log (C2SP tlog-tiles) against the trust root ``trust``; findings never raise.
 
     1. The checkpoint is signed by a trusted key, at a size of its time, and is of its log.
     2. The tree computed from the entries has the signed root; every tile holds exactly the hashes it should.
     3. Within every stream the sequence numbers are dense and each leaf names the hash of the one before.
 
-    A damaged entry is named by its leaf index and the bundle it stands in.
+    A damaged entry is named by its leaf index and the bundle it stands in. ``procs`` processes share the work.
     """
+    return walk(log, trust, procs=procs).report
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a verification builds on: a checkpoint that was verified before, None when nothing was.
+
+    ``newest`` are the chains' ends then, or None when they are not known.
+    """
+
+    checkpoint: Checkpoint | None = None
+    newest: Newest | None = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Walked:
+    """A report, and when all is well what the next verification can build on."""
+
+    report: Report
+    end: Start | None = None
+
+
+def walk(log: Path | Source, trust: str, start: Start = Start(), procs: int = 1) -> Walked:
+    """Verify what a log has beyond ``start``, once it is shown to continue it; see `verify_log`."""
+    source = Folder(log) if isinstance(log, Path) else log
     try:
         root = parse_trust(trust)
-        checkpoint = note.read_checkpoint((folder / "checkpoint").read_bytes(), root)
-    except OSError:
-        finding = Finding(
-            Verdict.INCOMPLETE, "there is no readable checkpoint, so nothing can be verified", "checkpoint"
-        )
-        return Report(0, (finding,))
+        data = source.read(CHECKPOINT_FILE, SMALL_BYTES_MAX)
+        if data is None:
+            message = "there is no readable checkpoint, so nothing can be verified"
+            return Walked(Report(0, (Finding(Verdict.INCOMPLETE, message, CHECKPOINT_FILE),)))
+        checkpoint = note.read_checkpoint(data, root)
+        walked = _Walk(source, checkpoint, start)
+        walked.vkey(root)
+        walked.go(procs)
     except MandamusError as error:
-        return Report(0, (Finding(verdict_of(error), error.message, "checkpoint"),))
-    walk = _Walk(folder, checkpoint)
-    walk.vkey(root)
-    walk.entries()
-    walk.hash_tiles()
-    return Report(checkpoint.size, tuple(walk.problems[:PROBLEMS_MAX]), checkpoint.origin)
+        return Walked(Report(0, (Finding(verdict_of(error), error.message, CHECKPOINT_FILE),)))
+    problems = tuple(walked.problems[:PROBLEMS_MAX])
+    since = start.checkpoint.size if start.checkpoint else 0
+    report = Report(checkpoint.size, problems, checkpoint.origin, since)
+    return Walked(report, None if problems else Start(checkpoint, walked.chains.known))
 
 
-@dataclass
 class _Walk:
     """One pass over a log's files."""
 
-    folder: Path
-    checkpoint: Checkpoint
-    problems: list[Finding] = field(default_factory=list)
-    nodes: dict[int, list[bytes]] = field(default_factory=dict)
-    whole: bool = True
+    def __init__(self, source: Source, checkpoint: Checkpoint, start: Start) -> None:
+        self.source = source
+        self.checkpoint = checkpoint
+        self.old = start.checkpoint
+        self.problems: list[Finding] = []
+        self.chains = Chains(start.newest, open_=start.newest is None)
+        self.nodes: dict[int, tuple[int, list[bytes]]] = {}
+
+    @property
+    def size(self) -> int:
+        return self.checkpoint.size
+
+    @property
+    def begin(self) -> int:
+        """How many leaves were verified before."""
+        return self.old.size if self.old else 0
 
     def vkey(self, root: Trust) -> None:
         """The file beside the log is for convenience only; it may name keys that came later, but not only those."""
-        path = self.folder / "log.vkey"
-        if not path.is_file():
+        data = self.source.read(VKEY_FILE, SMALL_BYTES_MAX)
+        if data is None:
             return
         try:
-            named = parse_trust(path.read_text())
+            named = parse_trust(data.decode())
         except (MandamusError, UnicodeDecodeError):
-            self._add(Verdict.TAMPERED, "it does not name keys", "log.vkey")
+            self._add(Verdict.TAMPERED, "it does not name keys", VKEY_FILE)
             return
-        if f"{named.text}\n".encode() != path.read_bytes() or not any(root.knows(key.verifier) for key in named.keys):
-            self._add(Verdict.TAMPERED, "it is not the trusted key", "log.vkey")
+        if f"{named.text}\n".encode() != data or not any(root.knows(key.verifier) for key in named.keys):
+            self._add(Verdict.TAMPERED, "it is not the trusted key", VKEY_FILE)
 
-    def entries(self) -> None:
-        """Hash every entry, follow the chains, and compare the root."""
-        frontier, chains = tree.Frontier(), Chains()
-        for tile in tiles.all_tiles(tiles.ENTRIES, self.checkpoint.size):
-            leaves = self._bundle(tile)
-            if leaves is None:
-                self.whole = False
-                return
-            for leaf in leaves:
-                hashed = tree.leaf_hash(leaf)
-                index = frontier.size
-                for level, _, node in frontier.append(hashed):
-                    self.nodes.setdefault(level, []).append(node)
-                wrong = chains.follow(leaf, hashed)
-                if wrong:
-                    self._add(Verdict.TAMPERED, f"leaf {index}: {wrong}", tile.path, index)
-        if frontier.root() != self.checkpoint.root:
-            self._add(Verdict.TAMPERED, "the entries do not have the root that the checkpoint signs", "checkpoint")
+    def go(self, procs: int) -> None:
+        """Show that the log continues what was verified before; then verify every entry and tile behind it."""
+        frontier = self._continued()
+        if frontier is not None and self.begin < self.size:
+            self._entries(frontier, procs)
 
-    def hash_tiles(self) -> None:
-        """Compare every hash tile with what the entries give; this is what names the leaf that was changed."""
-        for level in tiles.levels(self.checkpoint.size):
-            for tile in tiles.all_tiles(level, self.checkpoint.size):
-                data = self._read(tile)
-                expected = self.nodes.get(level, [])[tile.low : tile.low + tile.width]
-                if data is None or len(expected) < tile.width:
-                    continue
-                self._compare(tile, data, expected)
-                self._older_partials(tile, b"".join(expected))
+    def _continued(self) -> tree.Frontier | None:
+        """The right edge of the whole bundles that were verified before, or None when the log does not continue them.
 
-    def _compare(self, tile: tiles.Tile, data: bytes, expected: list[bytes]) -> None:
-        found = tiles.split_hashes(data)
-        if found == expected:
+        The subtrees' hashes are read from the tiles. They are the right ones when they give the old root; then
+        everything that is computed with them continues the old tree.
+        """
+        if self.old is None:
+            return tree.Frontier()
+        if self.size < self.begin:
+            message = f"the log has {self.size} leaves, and had {self.begin} before: it was rolled back"
+            self._add(Verdict.TAMPERED, message, CHECKPOINT_FILE)
+            return None
+        subtree = proof.subtrees(self._hashes)
+        try:
+            root = tree.frontier(self.begin, subtree).root()
+            edge = tree.frontier(self.begin // tiles.WIDTH, lambda low, high: subtree(low << 8, high << 8))
+        except LookupError:
+            return None
+        same = root == self.old.root and (self.begin < self.size or self.old.root == self.checkpoint.root)
+        if not same:
+            message = f"the log does not continue the one of {self.begin} leaves that was verified before"
+            self._add(Verdict.TAMPERED, message, CHECKPOINT_FILE)
+        return edge if same else None
+
+    def _hashes(self, level: int, low: int, high: int) -> list[bytes]:
+        """The items of a tile, for `proof.subtrees`."""
+        width = min(high, self.size >> 8 * level) - low
+        tile = tiles.Tile(level, low // tiles.WIDTH, width)
+        data = read_tile(self.source, tile)
+        if data is None or len(data) != width * tiles.HASH_BYTES:
+            verdict = Verdict.INCOMPLETE if data is None else Verdict.TAMPERED
+            self._add(verdict, f"the {width} hashes it should hold cannot be read", tile.path)
+            raise LookupError(tile.path)
+        return tiles.split_hashes(data)
+
+    def _entries(self, edge: tree.Frontier, procs: int) -> None:
+        """Fold the ranges into the root, follow the chains through all of them, compare the upper hash tiles."""
+        first = edge.size * tiles.WIDTH
+        whole, rest = True, list[bytes]()
+        self.nodes = {level: (edge.size >> 8 * (level - 1), []) for level in tiles.levels(self.size) if level}
+        for made in self._ranges(first, procs):
+            whole = whole and made.whole
+            self.problems += made.problems
+            if not whole:
+                continue
+            for index, wrong in self.chains.join(made.segment):
+                bundle = tiles.bundle_of(index, self.size)
+                self._add(Verdict.TAMPERED, f"leaf {index}: {wrong}", bundle.path, index)
+            for root in made.roots:
+                for level, _, node in edge.append(root):
+                    self.nodes[level + 1][1].append(node)
+            rest = made.rest
+        root = tree.fold([*edge.roots, *tree.compact(rest)]) if edge.size or rest else tree.EMPTY_ROOT
+        if whole and root != self.checkpoint.root:
+            self._add(Verdict.TAMPERED, "the entries do not have the root that the checkpoint signs", CHECKPOINT_FILE)
+        self._upper_tiles()
+
+    def _ranges(self, first: int, procs: int) -> Iterator[Verified]:
+        parts = [
+            Range(self.source, low, min(self.size, (low // LEAVES + 1) * LEAVES), self.begin)
+            for low in (first, *range((first // LEAVES + 1) * LEAVES, self.size, LEAVES))
+        ]
+        if min(procs, len(parts)) < 2:
+            yield from map(verify_range, parts)
             return
-        for at, (one, other) in enumerate(zip(expected, found, strict=False)):
-            if one == other:
-                continue
-            if tile.level == 0:
-                bundle = tiles.Tile(tiles.ENTRIES, tile.number, tile.width).path
-                message = f"leaf {tile.low + at} does not have the hash that {tile.path} holds for it"
-                self._add(Verdict.TAMPERED, message, bundle, tile.low + at)
-            else:
-                self._add(Verdict.TAMPERED, f"hash {at} is not that of the subtree below it", tile.path)
-        if len(found) != len(expected) or (found and len(found[-1]) != tiles.HASH_BYTES):
-            self._add(Verdict.TAMPERED, f"it holds {len(data)} bytes, not {len(expected)} hashes", tile.path)
+        with ProcessPoolExecutor(min(procs, len(parts)), get_context("spawn")) as pool:
+            yield from pool.map(verify_range, parts)
 
-    def _bundle(self, tile: tiles.Tile) -> list[bytes] | None:
-        data = self._read(tile)
-        if data is None:
-            return None
-        leaves, rest = tiles.scan_bundle(data)
-        if rest or len(leaves) != tile.width:
-            index = tile.low + self._first_wrong(tile, leaves)
-            message = f"leaf {index}: from here on the bundle is not the {tile.width} entries it should be"
-            self._add(Verdict.TAMPERED, message, tile.path, index)
-            return None
-        self._older_partials(tile, data)
-        return leaves
-
-    def _first_wrong(self, tile: tiles.Tile, leaves: list[bytes]) -> int:
-        """Where a bundle whose lengths do not add up leaves the path of its hash tile."""
-        hash_tile = tiles.Tile(0, tile.number, tile.width)
-        known = tiles.split_hashes(self._read(hash_tile) or b"")
-        for at, (leaf, hashed) in enumerate(zip(leaves, known, strict=False)):
-            if tree.leaf_hash(leaf) != hashed:
-                return at
-        return min(len(leaves), tile.width)
-
-    def _read(self, tile: tiles.Tile) -> bytes | None:
-        exact = self.folder / tile.path
-        for path in (exact, *self._wider(tile)):
-            try:
-                data = path.read_bytes()
-            except OSError:
-                continue
-            return data if path == exact else _narrow(data, tile)
-        leaf = tile.low if tile.level == tiles.ENTRIES else None
-        self._add(Verdict.INCOMPLETE, "the file is missing or cannot be read", tile.path, leaf)
-        return None
-
-    def _wider(self, tile: tiles.Tile) -> Iterator[Path]:
-        """Where the tile is, too, once a log that is being written has replaced it (tlog-tiles, Partial Tiles)."""
-        if not tile.full:
-            yield self.folder / tiles.Tile(tile.level, tile.number, tiles.WIDTH).path
-            yield from (path for path in _partials(self.folder / tile.path) if int(path.name) > tile.width)
-
-    def _older_partials(self, tile: tiles.Tile, content: bytes) -> None:
-        """Partial tiles of earlier checkpoints, where still there, are prefixes of what the tile holds now."""
-        for path in _partials(self.folder / tiles.Tile(tile.level, tile.number, 1).path):
-            if int(path.name) < tile.width and not _is_prefix(path.read_bytes(), content, tile.level, int(path.name)):
-                name = str(path.relative_to(self.folder))
-                self._add(Verdict.TAMPERED, "it is not the beginning of the tile that replaced it", name)
+    def _upper_tiles(self) -> None:
+        for level, (first, nodes) in self.nodes.items():
+            for tile in tiles.tiles_of(level, self.begin, self.size):
+                known = max(0, first - tile.low)
+                expected = nodes[tile.low + known - first :][: tile.width - known]
+                if known + len(expected) == tile.width:
+                    self.problems += compare(self.source, tile, expected, known)
 
     def _add(self, verdict: Verdict, message: str, file: str, leaf: int | None = None) -> None:
         self.problems.append(Finding(verdict, message, file, leaf))
-
-
-def _partials(any_partial: Path) -> Iterator[Path]:
-    if any_partial.parent.is_dir():
-        yield from sorted(path for path in any_partial.parent.iterdir() if path.name.isdigit())
-
-
-def _narrow(data: bytes, tile: tiles.Tile) -> bytes:
-    if tile.level != tiles.ENTRIES:
-        return data[: tile.width * tiles.HASH_BYTES]
-    leaves, rest = tiles.scan_bundle(data)
-    return data if rest else tiles.bundle(leaves[: tile.width])
-
-
-def _is_prefix(part: bytes, whole: bytes, level: int, width: int) -> bool:
-    if not whole.startswith(part):
-        return False
-    if level != tiles.ENTRIES:
-        return len(part) == width * tiles.HASH_BYTES
-    leaves, rest = tiles.scan_bundle(part)
-    return not rest and len(leaves) == width
