@@ -6,11 +6,15 @@ import data.lib.config
 _made_by := {"create", "update", "replace", "import", "run", "unknown"}
 
 # Places in input.change_set.changes of what this run makes or changes; data sources are only read.
-made contains i if {
+made := {i | some i in _makes; is_object(input.change_set.changes[i].after)}
+
+# The same, but nothing says what becomes of it.
+unseen := _makes - made
+
+_makes := {i |
 	some i, change in input.change_set.changes
 	_made_by[change.action]
 	not change.mode == "data"
-	is_object(change.after)
 }
 
 # By type. A rule of its own holds the whole: asked key by key, OPA would go through all changes for each key.
@@ -170,15 +174,24 @@ _covers(pointer, wanted) if startswith(pointer, concat("", [wanted, "/"]))
 
 _covers(pointer, wanted) if startswith(wanted, concat("", [pointer, "/"]))
 
-# What is said of regions and sizes, wherever it stands: [place of the change, field, value].
-given := array.concat(
-	[[i, field, value] | some i in made; some field, value in object.filter(input.change_set.changes[i].after, _noted)],
-	[[view.i, field, value] |
-		some view in views
-		view.at != ""
-		some field, value in object.filter(view.attrs, _noted)
-	],
-)
+# What is said of regions and sizes, wherever it stands, as pairs: most of a plan says the same few things.
+said := {[field, value] |
+	some i in made
+	some field, value in object.filter(input.change_set.changes[i].after, _noted)
+} | {[field, value] |
+	some view in views
+	view.at != ""
+	some field, value in object.filter(view.attrs, _noted)
+}
+
+# The addresses of what says so.
+saying(field, value) := {address(i) |
+	some i in made
+	input.change_set.changes[i].after[field] == value
+} | {address(view.i) |
+	some view in views
+	view.attrs[field] == value
+}
 
 _noted := {field | some field in config.settings.region_allowed.fields} | {field |
 	some table in ["numbers_max", "names"]

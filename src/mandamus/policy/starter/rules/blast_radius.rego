@@ -1,5 +1,6 @@
 package mandamus.plan
 
+import data.lib.changes
 import data.lib.config
 import data.lib.report
 
@@ -64,10 +65,7 @@ blast_unknown contains {"address": input.step.name, "what": "the whole plan"} if
 blast_unknown contains {"address": change.address, "what": "what happens to it"} if {
 	some change in input.change_set.changes
 	change.action == "unknown"
+	is_object(change.after)
 }
 
-blast_unknown contains {"address": change.address, "what": "what becomes of it"} if {
-	some change in input.change_set.changes
-	type_name(change.after) != "object"
-	change.action in {"create", "update", "replace"}
-}
+blast_unknown contains {"address": changes.address(i), "what": "what becomes of it"} if some i in changes.unseen

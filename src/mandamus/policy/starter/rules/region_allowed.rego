@@ -36,7 +36,7 @@ require_approval contains report.ask_unknown("region_allowed", "NIST-800-53 SA-9
 
 # Most are in few regions, so each region is judged once.
 regions contains region if {
-	some [_, field, region] in changes.given
+	some [field, region] in changes.said
 	region_fields[field]
 }
 
@@ -49,11 +49,10 @@ regions contains region if some [_, region] in regions_of_providers
 
 region_fields := {field | some field in config.settings.region_allowed.fields}
 
-region_of[region] contains changes.address(i) if {
-	some region in regions
-	some [i, field, value] in changes.given
+region_of[region] contains address if {
+	some [field, region] in changes.said
 	region_fields[field]
-	value == region
+	some address in changes.saying(field, region)
 }
 
 region_of[region] contains changes.address(i) if {
@@ -98,7 +97,7 @@ regions_unknown contains {"address": changes.address(i), "what": field} if {
 # A zone that the provider chooses lies in the provider's own region.
 region_elsewhere(i, pointer) if {
 	pointer in {"/availability_zone", "/zone"}
-	count(regions) > 0
+	count(regions_of_providers) > 0
 	not input.change_set.changes[i].after.region
 }
 

@@ -72,3 +72,19 @@ test_zone_within_a_known_region_asks_nobody if not asks(fixtures.hiding(
 test_unknown_denies_on_request if {
 	denies(fixtures.hiding("google_compute_disk", {}, ["/zone"])) with data.starter.rules.region_allowed.unknown as "deny"
 }
+
+test_zone_in_the_region_of_the_provider_asks_nobody if {
+	said := fixtures.asked(rule, plan.require_approval) with input as object.union(
+		with_provider({"expressions": {"region": {"constant_value": "eu-west-1"}}}, {}),
+		fixtures.plan([fixtures.hiding("aws_instance", {}, ["/availability_zone"])]),
+	)
+	said == 0
+}
+
+test_zone_beside_another_region_asks if {
+	said := fixtures.asked(rule, plan.require_approval) with input as fixtures.plan([
+		fixtures.hiding("aws_instance", {}, ["/availability_zone"]),
+		fixtures.change("azurerm_storage_account", {"location": "westeurope"}),
+	])
+	said == 1
+}

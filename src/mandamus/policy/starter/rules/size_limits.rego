@@ -41,21 +41,21 @@ size_found contains {"address": input.step.name, "msg": msg, "remedy": "use fewe
 }
 
 size_found contains {"address": address, "msg": msg, "remedy": sprintf("use %v or less", [limit])} if {
-	some [i, field, value] in changes.given
+	some [field, value] in changes.said
 	limit := size_numbers[field]
 	is_number(value)
-	address := changes.address(i)
 	value > limit
+	some address in changes.saying(field, value)
 	msg := sprintf("%s: %s is %v, at most %v is allowed", [address, field, value, limit])
 }
 
 size_found contains {"address": address, "msg": msg, "remedy": "use a smaller one"} if {
-	some [i, field, value] in changes.given
+	some [field, value] in changes.said
 	patterns := size_names[field]
 	is_string(value)
 	some pattern in patterns
 	glob.match(pattern, null, value)
-	address := changes.address(i)
+	some address in changes.saying(field, value)
 	msg := sprintf("%s: %s is %s, which is too large", [address, field, value])
 }
 
