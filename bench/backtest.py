@@ -63,7 +63,7 @@ def rules(sizes: Callable[[int], int]) -> str:
 
 
 def document(draw: random.Random, number: int) -> dict[str, Any]:
-    """One request as an authorization service sees it: about 570 bytes when it is canonical."""
+    """One request as an authorization service sees it: about 530 bytes when it is canonical."""
     return {
         "run": {
             "id": f"run_{draw.getrandbits(125):026x}"[:30],

@@ -10,9 +10,11 @@ import zipfile
 from contextlib import closing
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from mandamus.bootstrap.house import open_house
 from mandamus.catalog import scaffold
+from mandamus.policy import schema
 from mandamus.runs.model import Request
 from mandamus.settings import Settings
 
@@ -102,6 +104,15 @@ def test_policy_sees_what_its_page_shows(page, bundle, point):
     full["run"] = {**full["run"], "inputs": {}}
     real["environment"]["vars"], real["run"]["inputs"] = {}, {}
     assert _shape(real) == _shape(full)
+
+
+def test_every_input_has_its_published_form(bundle):
+    """The inputs of a governed run with a real terraform plan are valid by the schemas of their points."""
+    found = [json.loads(text) for name, text in bundle.items() if name.endswith(".input.json")]
+    assert any(each["native"].get("terraform") for each in found if each["point"] == "plan")
+    for each in found:
+        errors = Draft202012Validator(schema.of_point(each["point"])).iter_errors(each)
+        assert [f"{error.json_path}: {error.message}" for error in errors] == []
 
 
 def test_a_bundle_holds_the_files_of_its_page(page, bundle):

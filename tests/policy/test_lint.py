@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mandamus.policy import bundle, check
+from mandamus.policy import bundle, check, profiles
 from mandamus.policy.model import Options
 
 PLAN = "package mandamus.plan\n\n"
@@ -21,7 +21,9 @@ def told(write, pool):
 
     def checked(files, options=None, *, warnings=False):
         files = {"a.rego": PLAN + files} if isinstance(files, str) else files
-        found = check.check(bundle.read(write(files), options or Options()), pool)
+        options = options or Options()
+        tree = bundle.read(write(files), options, profiles.find(options.profile).suffixes)
+        found = check.check(tree, pool)
         return found.warnings if warnings else found.problems
 
     return checked
@@ -225,11 +227,38 @@ def test_one_rule_of_several_that_cannot_fire_is_a_warning(told):
     assert [(p.code, p.line) for p in told(rules, warnings=True)] == [("rule_never_fires", 5)]
 
 
+TEMPLATE = """apiVersion: templates.gatekeeper.sh/v1
+kind: ConstraintTemplate
+metadata:
+  name: k
+spec:
+  crd:
+    spec:
+      names:
+        kind: K
+  targets:
+    - target: admission.k8s.gatekeeper.sh
+      rego: |
+        package k
+
+        violation[{"msg": "x"}] { false }
+---
+apiVersion: constraints.gatekeeper.sh/v1beta1
+kind: K
+metadata:
+  name: ours
+"""
+
+
 def test_foreign_sets_that_can_never_fire_are_refused(told):
     """In every profile; an `else` that can still give something counts."""
     silent = "package main\n\ndeny[x] {\n\tfalse\n\tx := 1\n}\n"
     options = Options(profile="conftest")
     assert [p.code for p in told({"a.rego": silent}, options)] == ["rule_never_fires"]
+    complete = 'package spacelift\n\ndeny["x"] { 1 == 2 }\n\nwarn = set()\n'
+    assert [p.code for p in told({"a.rego": complete}, Options(profile="spacelift"))] == ["rule_never_fires"] * 2
+    found = told({"a.yaml": TEMPLATE}, Options(profile="gatekeeper"))
+    assert [(p.code, p.line) for p in found] == [("rule_never_fires", 15)]
     default = "package terraform\n\ndefault deny := false\n"
     assert [p.code for p in told({"a.rego": default}, Options(profile="scalr"))] == ["rule_never_fires"]
     other = (

@@ -29,8 +29,8 @@ def never_fires(trees: Mapping[str, Mapping[str, Any]], entries: Sequence[Entry]
     What a rule means that is no deny, warning or request for approval is its profile's affair: it counts as one that
     fires, and so does one that nobody finds in the trees.
     """
-    ours = {entry.rule: tuple(entry.rule.split(".")) for entry in entries if entry.kind in RULES}
-    others = {entry.rule for entry in entries if entry.kind not in RULES}
+    ours = {entry.rule: tuple(entry.rule.split(".")) for entry in entries if _objects(entry)}
+    others = {entry.rule for entry in entries if not _objects(entry)}
     rules = [(name, rule) for tree in trees.values() for name, rule in _named(tree)]
     silent = []
     for full, parts in ours.items():
@@ -38,6 +38,11 @@ def never_fires(trees: Mapping[str, Mapping[str, Any]], entries: Sequence[Entry]
         if full not in others and of_it and all(_silent(rule) for rule in of_it):
             silent.append(full)
     return silent
+
+
+def _objects(entry: Entry) -> bool:
+    """Whether what an entry gives is a no, a warning or a request, which its kind begins with in every profile."""
+    return entry.kind.split(" ")[0] in (*RULES, "violation")
 
 
 def _named(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
