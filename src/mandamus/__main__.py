@@ -23,6 +23,7 @@ _executors = late("mandamus.bootstrap.tools:load_executors")
 _engine = late("mandamus.bootstrap.house:policy_engine")
 _house = late("mandamus.bootstrap.house:open_house")
 _story = late("mandamus.demo.story:tell")
+_witness = late("mandamus.bootstrap.witness:open_witness")
 
 
 def main() -> None:
@@ -37,6 +38,7 @@ def main() -> None:
         validators=partial(_validators, environ),
         policy_engine=partial(_policy_engine, environ),
         demo=partial(_demo, environ),
+        witness=_witness,
     )
     sys.exit(run(handed))
 

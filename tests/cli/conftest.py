@@ -20,6 +20,7 @@ import pytest
 
 from mandamus.bootstrap.house import open_house, policy_engine
 from mandamus.bootstrap.tools import load_executors
+from mandamus.bootstrap.witness import open_witness
 from mandamus.cli.main import main
 from mandamus.cli.session import Handed
 from mandamus.settings import Settings
@@ -153,6 +154,7 @@ class Shell:
             validators=lambda: load_executors(Settings(), self.environ).validators(),
             policy_engine=lambda: policy_engine(Settings()),
             demo=_no_demo,
+            witness=open_witness,
         )
 
 

@@ -105,7 +105,7 @@ def read_checkpoint(data: bytes, root: Verifier | Trust) -> Checkpoint:
     mine = [key for key in trust.keys if _signed(note, key.verifier)]
     if not mine:
         raise _unsigned(note, " or ".join(key.verifier.vkey for key in trust.keys))
-    checkpoint = _head(note.text, data)
+    checkpoint = head(note.text, data)
     ours = [key for key in mine if key.verifier.name == checkpoint.origin]
     if not ours:
         raise MandamusError(
@@ -123,7 +123,8 @@ def read_checkpoint(data: bytes, root: Verifier | Trust) -> Checkpoint:
     return checkpoint
 
 
-def _head(text: str, data: bytes) -> Checkpoint:
+def head(text: str, data: bytes) -> Checkpoint:
+    """What the text of a note says as a checkpoint, nothing verified; ``data`` is the whole note."""
     lines = text.split("\n")
     if len(lines) < 4 or not lines[1].isascii() or not lines[1].isdigit() or str(int(lines[1])) != lines[1]:
         raise _malformed("it is not origin, size and root")
@@ -134,8 +135,13 @@ def _head(text: str, data: bytes) -> Checkpoint:
 
 
 def _signature_line(signer: Signer, text: bytes) -> str:
-    blob = signer.verifier.key_id + signer.sign(text)
-    return f"{_SIGNATURE_MARK}{signer.name} {base64.b64encode(blob).decode()}\n"
+    return line(Signature(signer.name, signer.verifier.key_id, signer.sign(text)))
+
+
+def line(signature: Signature) -> str:
+    """A signature as it stands in a note."""
+    blob = base64.b64encode(signature.key_id + signature.signature).decode()
+    return f"{_SIGNATURE_MARK}{signature.name} {blob}\n"
 
 
 def _parse_line(line: str) -> Signature:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,8 @@ from mandamus.cli.render import Screen
 from mandamus.kernel.errors import Code, MandamusError
 
 if TYPE_CHECKING:
+    from mandamus.audit.trust import Trust
+    from mandamus.audit.witness_server import WitnessServer
     from mandamus.catalog.workflow import Validators
     from mandamus.cli.house import House, OpenHouse
     from mandamus.policy.pool import WorkerPool
@@ -33,7 +35,8 @@ class Handed:
     """What ``__main__`` hands in. Every callable may import what it needs when it is called.
 
     ``validators`` are the executors' checks by name and ``policy_engine`` is OPA; neither needs a home. ``demo`` plays
-    the story: it is given where to talk to and whether to keep the home, and gives the story's facts.
+    the story: it is given where to talk to and whether to keep the home, and gives the story's facts. ``witness``
+    opens one in a folder: its name (empty for one of its own), the logs it knows, and where to listen.
     """
 
     open_house: OpenHouse
@@ -42,6 +45,7 @@ class Handed:
     validators: Callable[[], Validators]
     policy_engine: Callable[[], WorkerPool]
     demo: Callable[[Say, bool], Mapping[str, Any]]
+    witness: Callable[[Path, str, Sequence[Trust], tuple[str, int]], WitnessServer]
 
 
 @dataclass

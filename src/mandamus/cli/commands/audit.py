@@ -11,10 +11,12 @@ from mandamus.cli.session import common
 
 COMMANDS: Mapping[str, str] = {
     "verify": "mandamus.cli.commands.audit_verify:command",
+    "witness": "mandamus.cli.commands.audit_witness:command",
 }
 
 SUMMARIES: Mapping[str, str] = {
     "verify": "Verify a published log offline, or a home's log and database.",
+    "witness": "Be a witness of logs; needs no home.",
 }
 
 
