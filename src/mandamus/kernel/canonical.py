@@ -25,6 +25,8 @@ def dumps(value: object) -> bytes:
         return _encode_fast(value).encode()
     except (TypeError, _HasDecimalError):
         pass
+    except UnicodeEncodeError as error:
+        raise _invalid("a string holds a lone surrogate") from error
     except (ValueError, RecursionError) as error:
         raise _invalid(str(error)) from error
     parts: list[str] = []

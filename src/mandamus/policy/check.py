@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mandamus.kernel.errors import MandamusError, Problem
-from mandamus.policy import lint, profiles, trees
+from mandamus.policy import bundle_data, lint, profiles, trees
 from mandamus.policy.attribution import heads
 from mandamus.policy.bundle import DATA_FILE, Tree, data_of
 from mandamus.policy.engine import Evaluator, Inspection, Refusal
@@ -97,12 +97,32 @@ def _of_profile(tree: Tree, error: MandamusError) -> Iterator[Problem]:
 
 
 def _data(tree: Tree, problems: list[Problem]) -> bytes:
+    """The merged data; notes every file that is wrong by itself, else the one that does not go with those before."""
     try:
         return data_of(tree.files)
     except (MandamusError, ValueError) as error:
-        path = next(path for path in tree.files if path.rpartition("/")[2] == DATA_FILE)
-        problems.append(tree.problem(path, "data_invalid", str(error), "give one JSON object per data.json"))
+        files = {path: text for path, text in tree.files.items() if path.rpartition("/")[2] == DATA_FILE}
+        found = [problem for path, text in files.items() for problem in _data_of_one(tree, path, text)]
+        problems += found or [_data_invalid(tree, list(files)[-1], str(error))]
         return b""
+
+
+def _data_of_one(tree: Tree, path: str, text: str) -> Iterator[Problem]:
+    try:
+        data_of({path: text})
+    except (MandamusError, ValueError) as error:
+        try:
+            bundle_data.parse_json(text.encode())
+        except MandamusError as stricter:
+            # This reader knows the line.
+            line = stricter.context.get("line")
+            yield _data_invalid(tree, path, stricter.message, line if isinstance(line, int) else 1)
+        else:
+            yield _data_invalid(tree, path, str(error))
+
+
+def _data_invalid(tree: Tree, path: str, message: str, line: int = 1) -> Problem:
+    return tree.problem(path, "data_invalid", message, "give one JSON object per data.json", line=line)
 
 
 def _inspected(
@@ -162,7 +182,7 @@ def _refused(tree: Tree, path: str, refusal: Refusal) -> Iterator[Problem]:
 
 
 def _problem_at(tree: Tree, match: re.Match[str], caret: int | None, refusal: Refusal) -> Problem:
-    path, line = match["file"], int(match["line"])
+    path, line = match["file"], max(1, int(match["line"]))
     rows = tree.files[path].split("\n")
     row = rows[line - 1] if 0 < line <= len(rows) else ""
     indent = len(row) - len(row.lstrip("\t" if caret is not None else None))

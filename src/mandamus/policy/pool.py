@@ -22,7 +22,7 @@ from mandamus.kernel import canonical
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import Digest
-from mandamus.policy import frames, guard
+from mandamus.policy import frames, guard, rego_depth
 from mandamus.policy.attribution import Attribution
 from mandamus.policy.background import Background
 from mandamus.policy.engine import Inspection, Refusal, Reply
@@ -72,6 +72,9 @@ class OwnWorker:
 
     def load(self, query: str, data: bytes, modules: Modules, slot: int = 0) -> Refusal | None:
         """See `Session.load`."""
+        deep = next(filter(None, (rego_depth.too_deep(path, text) for path, text in modules)), None)
+        if deep:
+            return deep
         payload = _packed(query, data, modules)
         return _refusal(_document(self._process.ask(frames.COMPILE, slot, payload, self._limits.start_s)))
 
@@ -161,15 +164,20 @@ class WorkerPool:
         """See `Evaluator.inspect`; in a worker of its own that ends with it."""
         trees: dict[str, Mapping[str, Any]] = {}
         unparsed: dict[str, Refusal] = {}
-        process = self._start()
+        process = self._parser()
         try:
-            self._load(process, frames.SLOT_PARSE, _PARSE_QUERY, b"", ())
             for path, text in modules.items():
-                refused = self._load(process, frames.SLOT_DECIDE, "", b"", ((path, text),))
-                if refused:
-                    unparsed[path] = refused
+                try:
+                    found = rego_depth.too_deep(path, text) or self._parsed(process, path, text)
+                except MandamusError as error:
+                    # The worker ended over this text, or gave what nobody can read; a new one reads what comes next.
+                    process.kill()
+                    found = rego_depth.refusal(path, 1, f"this file is too much for OPA: {error.message}")
+                    process = self._parser()
+                if isinstance(found, Refusal):
+                    unparsed[path] = found
                 else:
-                    trees[path] = self._tree(process, path, text)
+                    trees[path] = found
             uncompiled = None
             if not unparsed:
                 uncompiled = self._load(process, frames.SLOT_DECIDE, query, data, tuple(modules.items()))
@@ -339,7 +347,16 @@ class WorkerPool:
             process.ask(frames.LENIENT, slot, guard.lenient(query).encode(), self._limits.start_s)
         return refused
 
-    def _tree(self, process: WorkerProcess, path: str, text: str) -> Mapping[str, Any]:
+    def _parser(self) -> WorkerProcess:
+        process = self._start()
+        self._load(process, frames.SLOT_PARSE, _PARSE_QUERY, b"", ())
+        return process
+
+    def _parsed(self, process: WorkerProcess, path: str, text: str) -> Refusal | Mapping[str, Any]:
+        """The syntax tree of a text, or why it has none."""
+        refused = self._load(process, frames.SLOT_DECIDE, "", b"", ((path, text),))
+        if refused:
+            return refused
         question = canonical.dumps({"name": path, "text": text})
         value = _value(process.ask(frames.EVALUATE, frames.SLOT_PARSE, question, self._limits.start_s))
         if not isinstance(value, dict):

@@ -11,7 +11,7 @@ from typing import Any
 from mandamus.kernel import canonical
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import MandamusError
-from mandamus.policy import server_set
+from mandamus.policy import rego_depth, server_set
 from mandamus.policy.attribution import Attribution
 from mandamus.policy.background import Background
 from mandamus.policy.engine import Inspection, Refusal
@@ -74,7 +74,7 @@ class OpaServer:
         trees: dict[str, Mapping[str, Any]] = {}
         unparsed: dict[str, Refusal] = {}
         for path, text in modules.items():
-            tree = self._parsed(path, text)
+            tree = rego_depth.too_deep(path, text) or self._parsed(path, text)
             if isinstance(tree, Refusal):
                 unparsed[path] = tree
             else:

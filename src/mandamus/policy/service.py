@@ -343,7 +343,11 @@ class Policy:
             if value.keys() != {entry.rule for entry in attribution.bundle.entries}:
                 raise fault(Fault.SHAPE_INVALID, "the reply does not name the rules that were asked for", "try again")
             given = {entry.rule: value[entry.rule] for entry in entries}
-            judging.results.append(canonical.dumps({"set": attached.set, "value": given}))
+            result = canonical.dumps({"set": attached.set, "value": given})
+            if judge.depth_exceeds(result, INPUT_DEPTH_MAX):
+                # Nobody could record it, or read it back.
+                raise fault(Fault.SHAPE_INVALID, f"a member is nested deeper than {INPUT_DEPTH_MAX}", "say less")
+            judging.results.append(result)
             said = understood(attribution.bundle, entries, given)
             locate = self._locator(attribution, said, judging.data)
             finding = judge.judge(asked.point, said, attached, locate, self._sparer(asked, attached))
