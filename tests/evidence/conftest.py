@@ -108,8 +108,9 @@ class Scribe:
         return self
 
     def decided(self, point: str, outcome: str = "allow", step: str | None = None, **document: Any) -> str:
-        """A decision with its exact input; gives its id, which ``id`` may choose."""
+        """A decision with its exact input; gives its id, which ``id`` may choose; ``said`` changes its verdict."""
         asked = document.pop("requires", ())
+        attached, said = document.pop("attached", None), document.pop("said", {})
         name = DecisionId(document.pop("id", self.room.ids.decision()))
         run = {"id": self.run, "makers": list(self.makers)}
         data = canonical.dumps({"point": point, "run": run, **document})
@@ -121,7 +122,7 @@ class Scribe:
             requires=tuple(policy.Requirement(group, count, "by policy") for group, count in asked),
             input=data,
             input_digest=canonical.digest(data),
-            attached=(Attached(canonical.digest(b"set"), "base"),),
+            attached=(Attached(self.hold(b"set"), "base"),) if attached is None else tuple(attached),
             engine="opa 1.20",
             duration_us=900,
             error=None,
@@ -129,7 +130,7 @@ class Scribe:
             notes=(),
             at_us=self.room.clock.now_us(),
         )
-        decision = policy.Decision(name, self.run, step, verdict)
+        decision = policy.Decision(name, self.run, step, replace(verdict, **said))
         told = {
             "decision": decision.id,
             "point": point,
@@ -375,7 +376,7 @@ class Bench:
     def forged(self, run: str, files: Mapping[str, bytes], signer: Signer | None = None) -> bytes:
         """The files with a manifest and a seal of their own: what whoever has the platform's key could make."""
         key = signer or self.platform
-        inside = {name: data for name, data in files.items() if name not in (manifest.MANIFEST, manifest.SIGNATURE)}
+        inside = {name: data for name, data in files.items() if name != manifest.MANIFEST}
         inside |= manifest.write(run, inside, key)
         return archive.pack(inside, lambda digest: manifest.seal(run, digest, key))
 
@@ -454,7 +455,7 @@ def refused(sealed, bench):
         told = [problem for problem in report.problems if why in problem.message]
         assert told, f"{why!r} is not among {[str(problem) for problem in report.problems]}"
         assert report.outcome is verdict
-        assert told[0].file.startswith(file or "log/")
+        assert told[0].file.startswith(file or "events/")
         assert told[0].leaf is not None or file == "summary.json"
         return report
 

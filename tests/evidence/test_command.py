@@ -45,13 +45,13 @@ def test_a_stranger_verifies_a_bundle(stranger, proof, room, governed):
 def test_each_verdict_has_its_exit_code(stranger, proof, room, bench):
     """10 tampered, 11 incomplete, 12 untrusted; every problem stands on a line with its file and leaf."""
     files = bench.files(proof.read_bytes())
-    proof.write_bytes(bench.zipped({**files, "log/4.json": b"{}", "summary.json": b"{}"}))
+    proof.write_bytes(bench.zipped({**files, "events/4.json": b"{}", "summary.json": b"{}"}))
     done = stranger("verify", proof.name, "--trust", room.audit.vkey)
     assert done.returncode == 10
-    assert "tampered: log/4.json: its bytes are not those the manifest lists (leaf 4)" in done.stdout
+    assert "tampered: events/4.json: its bytes are not those the manifest lists (leaf 4)" in done.stdout
     assert "tampered: summary.json: " in done.stdout
     assert "remedy" in done.stderr
-    proof.write_bytes(bench.zipped({name: data for name, data in files.items() if name != "log/4.json"}))
+    proof.write_bytes(bench.zipped({name: data for name, data in files.items() if name != "events/4.json"}))
     done = stranger("verify", proof.name, "--trust", room.audit.vkey, "--output", "json")
     assert (done.returncode, json.loads(done.stdout)["outcome"]) == (11, "incomplete")
     done = stranger("verify", proof.name, "--trust", Signer("other", b"\1" * 32).vkey)

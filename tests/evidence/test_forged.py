@@ -278,7 +278,7 @@ def test_a_document_that_no_leaf_names(governed, sealed, bench, room):
     assert [(p.file, p.message) for p in report.problems] == [
         ("steps/bucket.1/note.json", "no leaf of the run names it")
     ]
-    names = [name for name in files if not name.startswith(("log/", "approvals/", "manifest", "checkpoint"))]
+    names = [name for name in files if not name.startswith(("events/", "approvals/", "manifest", "checkpoint"))]
     assert len(names) > 20
     for name in names:
         report = bench.check(bench.forged(governed.run, {k: v for k, v in files.items() if k != name}))
@@ -292,14 +292,16 @@ def test_a_document_that_no_leaf_names(governed, sealed, bench, room):
 def test_missing_events(governed, sealed, bench):
     """A bundle without its last event, its first, or one between, listed as whole by the platform itself."""
     files = bench.files(sealed(governed))
-    leaves = sorted(int(name[4:-5]) for name in files if name.startswith("log/") and name.endswith(".json"))
+    leaves = sorted(int(name[7:-5]) for name in files if name.startswith("events/") and name.endswith(".json"))
     for gone, told in (
         (leaves[-1], "run.closed, is missing"),
         (leaves[1], "event 0 is missing"),
         (leaves[5], "missing"),
     ):
         left = {
-            name: data for name, data in files.items() if name not in (f"log/{gone}.json", f"log/{gone}.tlog-proof")
+            name: data
+            for name, data in files.items()
+            if name not in (f"events/{gone}.json", f"events/{gone}.tlog-proof")
         }
         report = bench.check(bench.forged(governed.run, left))
         assert report.outcome is Verdict.INCOMPLETE

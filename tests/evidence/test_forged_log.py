@@ -30,11 +30,14 @@ def logged(files, governed, bench, signer):
     def make(leaves: list[bytes]):
         hashes = [tree.leaf_hash(leaf) for leaf in leaves]
         checkpoint = note.sign_checkpoint(signer, len(leaves), tree.root_of(hashes))
-        made = {name: data for name, data in files.items() if not name.startswith("log/")}
+        made = {name: data for name, data in files.items() if not name.startswith("events/")}
         made["checkpoint"] = checkpoint.note
         for index, leaf in enumerate(leaves):
             path = tree.inclusion_proof(index, len(leaves), lambda low, high: tree.root_of(hashes[low:high]))
-            made[f"log/{index}.json"], made[f"log/{index}.tlog-proof"] = leaf, proof.write(index, path, checkpoint)
+            made[f"events/{index}.json"], made[f"events/{index}.tlog-proof"] = (
+                leaf,
+                proof.write(index, path, checkpoint),
+            )
         return bench.check(bench.forged(governed.run, made))
 
     return make
@@ -43,8 +46,8 @@ def logged(files, governed, bench, signer):
 @pytest.fixture
 def leaves(files):
     """The exact leaves of the bundle, in order."""
-    count = sum(name.startswith("log/") for name in files) // 2
-    return [files[f"log/{index}.json"] for index in range(count)]
+    count = sum(name.startswith("events/") for name in files) // 2
+    return [files[f"events/{index}.json"] for index in range(count)]
 
 
 def test_a_log_made_by_hand_is_as_good(logged, leaves):
@@ -55,7 +58,7 @@ def test_a_log_made_by_hand_is_as_good(logged, leaves):
 
 def test_a_leaf_that_is_not_in_the_tree(files, governed, bench):
     """A changed leaf with a manifest that fits it: the signed tree does not have it."""
-    changed = {**files, "log/5.json": files["log/5.json"].replace(b'"at":1', b'"at":2')}
+    changed = {**files, "events/5.json": files["events/5.json"].replace(b'"at":1', b'"at":2')}
     report = bench.check(bench.forged(governed.run, changed))
     assert (report.outcome, report.leaf) == (Verdict.TAMPERED, 5)
     assert "not leaf 5 of the signed log" in report.problems[0].message
@@ -65,14 +68,14 @@ def test_a_proof_of_another_leaf_or_checkpoint(files, governed, room, bench, sea
     """A proof is of this leaf, in the one checkpoint of the bundle, or it shows nothing here."""
     room.begin().asked().admitted().closed()
     later = room.audit.prove([5], room.audit.flush())[5]
-    for text in (files["log/6.tlog-proof"], later):
-        report = bench.check(bench.forged(governed.run, {**files, "log/5.tlog-proof": text}))
-        assert (report.outcome, report.problems[0].file) == (Verdict.TAMPERED, "log/5.tlog-proof")
+    for text in (files["events/6.tlog-proof"], later):
+        report = bench.check(bench.forged(governed.run, {**files, "events/5.tlog-proof": text}))
+        assert (report.outcome, report.problems[0].file) == (Verdict.TAMPERED, "events/5.tlog-proof")
         assert "of another leaf or for another checkpoint" in report.problems[0].message
-    moved = {**files, "log/99.json": files["log/5.json"], "log/99.tlog-proof": files["log/5.tlog-proof"]}
-    del moved["log/5.json"], moved["log/5.tlog-proof"]
+    moved = {**files, "events/99.json": files["events/5.json"], "events/99.tlog-proof": files["events/5.tlog-proof"]}
+    del moved["events/5.json"], moved["events/5.tlog-proof"]
     report = bench.check(bench.forged(governed.run, moved))
-    assert (report.problems[0].file, report.problems[0].message[14:29]) == ("log/99.tlog-proof", "of another leaf")
+    assert (report.problems[0].file, report.problems[0].message[14:29]) == ("events/99.tlog-proof", "of another leaf")
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,16 @@ def test_a_governed_run_verifies(governed, sealed, bench):
 def test_the_bundle_holds_what_an_auditor_looks_for(governed, sealed, bench):
     """Names a person finds: a README, the summary, the workflow, per step the plan, change set, binding and result."""
     names = set(bench.files(sealed(governed)))
-    fixed = {"README.txt", "manifest.json", "manifest.sig", "summary.json", "workflow.yaml", "checkpoint"}
+    fixed = {"README.txt", "manifest.dsse.json", "summary.json", "workflow.yaml", "checkpoint", "trust.json"}
+    fixed |= {f"attestations/{name}.dsse.json" for name in ("policy.vsa", "change", "approvals")}
     steps = {f"steps/{s}.1/{d}.json" for s in ("bucket", "smoke") for d in ("plan", "change_set", "binding", "result")}
     assert fixed | steps <= names
-    assert {name.split("/")[0] for name in names - fixed - steps} == {"log", "decisions", "approvals"}
+    assert {name.split("/")[0] for name in names - fixed - steps} == {
+        "events",
+        "decisions",
+        "approvals",
+        "policy-bundle",
+    }
     assert len(bench.files(sealed(governed))["README.txt"].splitlines()) <= 12
 
 

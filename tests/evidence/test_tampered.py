@@ -10,12 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from mandamus.audit import note
 from mandamus.audit.model import Verdict
 from mandamus.audit.signer import Signer
-from mandamus.evidence import archive
-from mandamus.evidence.manifest import MANIFEST, SIGNATURE
-from mandamus.kernel import canonical
+from mandamus.evidence import archive, dsse
+from mandamus.evidence.manifest import MANIFEST, MEDIA_TYPE
 
 
 @pytest.fixture
@@ -43,8 +41,8 @@ def _flip(bench, data: bytes, at: int, mask: int, places: dict[int, str]) -> Non
         assert report.outcome is Verdict.TAMPERED, report.problems
         named = [problem for problem in report.problems if problem.file in (name, "")]
         assert named, f"byte {at} of {name}: {report.problems}"
-        if name.startswith("log/") and named[0].file:
-            assert named[0].leaf == int(name.removeprefix("log/").split(".")[0])
+        if name.startswith("events/") and named[0].file:
+            assert named[0].leaf == int(name.removeprefix("events/").split(".")[0])
 
 
 def test_flipped_bytes_of_every_file_are_found(whole, bench):
@@ -100,23 +98,23 @@ def test_every_emptied_and_swapped_file_is_named(whole, bench):
 def test_every_added_file_is_named(whole, bench):
     """A file more, whatever its name, is tampered with."""
     files = bench.files(whole)
-    for name in ("steps/bucket.1/extra.json", "log/99.json", "approvals/x.json", "readme", "log/007.json"):
+    for name in ("steps/bucket.1/extra.json", "events/99.json", "approvals/x.json", "readme", "events/007.json"):
         report = bench.check(bench.zipped({**files, name: b"{}"}))
         assert report.outcome is Verdict.TAMPERED
         assert name in {problem.file for problem in report.problems}
 
 
 def test_only_what_was_changed_is_blamed(whole, bench):
-    """One changed digit in the manifest is the manifest's, one in a leaf that leaf's; the chain then has a gap."""
+    """One changed character of the manifest is the manifest's, one in a leaf that leaf's; the chain then has a gap."""
     files = bench.files(whole)
-    listed = files[MANIFEST].replace(b'"size":834', b'"size":833').replace(b'"sha256":"1', b'"sha256":"2')
+    listed = files[MANIFEST][:400] + bytes([files[MANIFEST][400] ^ 1]) + files[MANIFEST][401:]
     assert listed != files[MANIFEST]
     report = bench.check(bench.zipped({**files, MANIFEST: listed}))
     assert (report.outcome, [problem.file for problem in report.problems]) == (Verdict.TAMPERED, [MANIFEST])
-    report = bench.check(bench.zipped({**files, "log/5.json": files["log/5.json"].replace(b'"at":1', b'"at":2')}))
+    report = bench.check(bench.zipped({**files, "events/5.json": files["events/5.json"].replace(b'"at":1', b'"at":2')}))
     assert [(p.verdict, p.file) for p in report.problems] == [
-        (Verdict.TAMPERED, "log/5.json"),
-        (Verdict.INCOMPLETE, "log/6.json"),
+        (Verdict.TAMPERED, "events/5.json"),
+        (Verdict.INCOMPLETE, "events/6.json"),
     ]
 
 
@@ -126,7 +124,7 @@ def test_swapped_leaves_are_found(whole, bench):
     for kinds in ((".json",), (".json", ".tlog-proof")):
         swapped = dict(files)
         for kind in kinds:
-            swapped[f"log/5{kind}"], swapped[f"log/6{kind}"] = files[f"log/6{kind}"], files[f"log/5{kind}"]
+            swapped[f"events/5{kind}"], swapped[f"events/6{kind}"] = files[f"events/6{kind}"], files[f"events/5{kind}"]
         report = bench.check(bench.zipped(swapped))
         assert report.outcome is Verdict.TAMPERED
         assert {problem.leaf for problem in report.problems} >= {5, 6}
@@ -137,7 +135,7 @@ def test_a_genuine_leaf_of_another_run_is_refused(whole, room, governed, sealed,
     other = room.begin().asked().denied().closed("denied")
     foreign = bench.files(sealed(other))
     index = room.leaves(other.run)[0].index
-    added = {name: foreign[name] for name in (f"log/{index}.json", f"log/{index}.tlog-proof")}
+    added = {name: foreign[name] for name in (f"events/{index}.json", f"events/{index}.tlog-proof")}
     report = bench.check(bench.zipped({**bench.files(whole), **added}))
     assert report.outcome is Verdict.TAMPERED
     assert added.keys() <= {problem.file for problem in report.problems}
@@ -161,7 +159,7 @@ def test_a_manifest_by_another_key_is_refused(whole, governed, bench):
     files = bench.files(whole)
     for name in (bench.platform.name, "log.example.com/other"):
         report = bench.check(bench.forged(governed.run, files, Signer(name, b"\x66" * 32)))
-        assert (report.outcome, report.problems[0].file) == (Verdict.TAMPERED, SIGNATURE)
+        assert (report.outcome, report.problems[0].file) == (Verdict.TAMPERED, MANIFEST)
 
 
 @pytest.mark.parametrize(
@@ -175,18 +173,17 @@ def test_a_manifest_by_another_key_is_refused(whole, governed, bench):
         b"{",
     ],
 )
-def test_a_manifest_of_another_form(whole, governed, bench, content):
+def test_a_manifest_of_another_form(whole, bench, content):
     """What is no manifest lists nothing, also when it is signed."""
-    text = f"evidence/1\nmanifest\n{governed.run}\n{canonical.digest(content)}\n"
-    signed = note.sign(text, bench.platform)
-    report = bench.check(bench.zipped({**bench.files(whole), MANIFEST: content, SIGNATURE: signed}))
+    signed = dsse.sign(MEDIA_TYPE, content, bench.platform)
+    report = bench.check(bench.zipped({**bench.files(whole), MANIFEST: signed}))
     assert (report.outcome, [problem.file for problem in report.problems]) == (Verdict.TAMPERED, [MANIFEST])
 
 
 def test_the_manifest_of_another_run_does_not_fit(whole, room, sealed, bench):
-    """Manifest and signature are genuine, and of another bundle: every difference is named."""
+    """The manifest is genuine, and of another bundle: every difference is named."""
     other = bench.files(sealed(room.begin().asked().denied().closed("denied")))
-    mixed = {**bench.files(whole), MANIFEST: other[MANIFEST], SIGNATURE: other[SIGNATURE]}
+    mixed = {**bench.files(whole), MANIFEST: other[MANIFEST]}
     report = bench.check(bench.zipped(mixed))
     assert report.outcome is Verdict.TAMPERED
     assert len(report.problems) > 20
@@ -195,7 +192,7 @@ def test_the_manifest_of_another_run_does_not_fit(whole, room, sealed, bench):
 def test_the_leaf_that_names_the_platforms_key_cannot_be_replaced(whole, room, governed, bench):
     """Trust comes from the log's first leaf alone: another one, though genuine, names no key."""
     files = bench.files(whole)
-    swapped = {**files, "log/0.json": files["log/2.json"], "log/0.tlog-proof": files["log/2.tlog-proof"]}
+    swapped = {**files, "events/0.json": files["events/2.json"], "events/0.tlog-proof": files["events/2.tlog-proof"]}
     report = bench.check(bench.forged(governed.run, swapped))
     assert report.outcome is Verdict.TAMPERED
     assert report.problems[0].leaf == 0
@@ -236,9 +233,9 @@ def test_what_is_no_bundle_is_refused(tmp_path, bench):
     """Other archives, other files and no file at all: a finding, never a crash."""
     empty = io.BytesIO()
     zipfile.ZipFile(empty, "w").close()
-    for data in (empty.getvalue(), b"PK", b"\0" * 5000, bench.zipped({"manifest.json": b"[1]"}), b"{}"):
+    for data in (empty.getvalue(), b"PK", b"\0" * 5000, bench.zipped({MANIFEST: b"[1]"}), b"{}"):
         assert not bench.check(data).ok
-    assert bench.check(bench.zipped({"manifest.json": b'{"format":"evidence/2"}'})).outcome is Verdict.TAMPERED
+    assert bench.check(bench.zipped({MANIFEST: b'{"format":"evidence/2"}'})).outcome is Verdict.TAMPERED
 
 
 def test_a_file_that_is_not_there_is_a_finding(bench, tmp_path):
@@ -272,7 +269,8 @@ def test_another_way_of_packing_is_refused(whole, bench):
 
 
 @pytest.mark.parametrize(
-    "name", ["../evil", "/etc/passwd", "a/../b", "c:\\x", "a//b", "a\\b", ".hidden", "a/", "log/5.json~x", "b\n", "ü"]
+    "name",
+    ["../evil", "/etc/passwd", "a/../b", "c:\\x", "a//b", "a\\b", ".hidden", "a/", "events/5.json~x", "b\n", "ü"],
 )
 def test_names_outside_the_bundle_are_refused(whole, bench, name):
     """No name that an unzipper could take for another place passes, not even one that is listed."""
@@ -330,7 +328,7 @@ def test_problems_are_all_told(whole, bench):
     """Several changes at once are several findings."""
     files = bench.files(whole)
     files["summary.json"] += b" "
-    files["log/3.json"] = files["log/3.json"].replace(b"ok", b"ko")
+    files["events/3.json"] = files["events/3.json"].replace(b"ok", b"ko")
     del files["workflow.yaml"]
     found = {problem.file for problem in bench.check(bench.zipped(files)).problems}
-    assert {"summary.json", "log/3.json", "workflow.yaml"} <= found
+    assert {"summary.json", "events/3.json", "workflow.yaml"} <= found

@@ -54,7 +54,7 @@ def test_an_approved_run(stage, proved):
     yes = _one(files, "approvals/")
     assert (yes["by"], yes["reason"], yes["group"]) == ("grace", "as agreed", "platform")
     assert {"ada", getpass.getuser()} <= set(yes["makers"])
-    leaves = (leaf for name, leaf in files.items() if name.startswith("log/") and name.endswith(".json"))
+    leaves = (leaf for name, leaf in files.items() if name.startswith("events/") and name.endswith(".json"))
     (told,) = (leaf for leaf in leaves if leaf["kind"] == "approval.recorded")
     assert told["who"]["groups"] == ["platform"]
     assert files["steps/one.1/result.json"]["outputs"] == {"value": "north"}

@@ -13,6 +13,7 @@ from mandamus.audit.signer import Verifier
 from mandamus.evidence.model import Document, leaf_file, named_by
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import MandamusError
+from mandamus.kernel.ids import Digest
 
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, MandamusError)
 
@@ -71,6 +72,10 @@ class Record:
         data: Mapping[str, Any] = self.fields["data"]
         return data
 
+    def told(self, name: str) -> Any:
+        """One field of its data, or None."""
+        return self.data.get(name)
+
     @property
     def who(self) -> Mapping[str, Any]:
         """Who did it."""
@@ -102,8 +107,11 @@ class Case:
     files: Mapping[str, bytes]
     platform: Verifier
     problems: list[Finding]
+    cited: Mapping[str, tuple[Record, ...]] = field(default_factory=dict)
+    """Proved events of other streams, whole from their first: those of exemptions that spared a violation."""
     notes: list[str] = field(default_factory=list)
     _missing: set[str] = field(default_factory=set)
+    _digests: dict[str, Digest] = field(default_factory=dict)
 
     @property
     def requested(self) -> Record:
@@ -163,6 +171,13 @@ class Case:
             name = file or ("" if record is None else record.kind)
             text = f"{name} is not of the form it should be: {type(error).__name__} {error}"
             self.wrong(text, record, file)
+
+    def digest(self, file: str, record: Record | None = None) -> Digest:
+        """The digest of a file's bytes, computed once; as `content` when it is not there."""
+        data = self.content(file, record)
+        if file not in self._digests:
+            self._digests[file] = canonical.digest(data)
+        return self._digests[file]
 
     @cached_property
     def _of_kind(self) -> dict[str, list[Record]]:

@@ -8,32 +8,36 @@ from typing import Any
 
 from mandamus.audit import note
 from mandamus.audit.signer import Signer, Verifier
+from mandamus.evidence import dsse
 from mandamus.evidence.model import FORMAT
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import Digest
 
-MANIFEST = "manifest.json"
-SIGNATURE = "manifest.sig"
-OTHER = "it signs something else"
+MANIFEST = "manifest.dsse.json"
+MEDIA_TYPE = "application/vnd.mandamus.evidence-manifest+json"
 
 
 def write(run: str, files: Mapping[str, bytes], signer: Signer) -> dict[str, bytes]:
-    """The manifest of these files, and its signature as a signed note."""
+    """The manifest of these files, signed."""
     listed = {name: {"sha256": _sha256(data), "size": len(data)} for name, data in files.items()}
     manifest = canonical.dumps({"format": FORMAT, "run": run, "files": listed})
-    return {MANIFEST: manifest, SIGNATURE: note.sign(_text("manifest", run, canonical.digest(manifest)), signer)}
+    return {MANIFEST: dsse.sign(MEDIA_TYPE, manifest, signer)}
 
 
 def seal(run: str, archive: Digest, signer: Signer) -> bytes:
     """The seal of an archive: a signed note over its digest."""
-    return note.sign(_text("seal", run, archive), signer)
+    return note.sign(_text(run, archive), signer)
 
 
-def read(data: bytes) -> tuple[str, Mapping[str, Any]]:
-    """Run and files of a manifest, nothing verified; raises ``ValueError`` when it is none."""
+def read(data: bytes, platform: Verifier | None) -> tuple[str, Mapping[str, Any]]:
+    """Run and files of a manifest; without the platform's key nothing is verified.
+
+    Raises ``ValueError`` when it is none, or not signed by that key.
+    """
+    payload = dsse.read(data, MEDIA_TYPE) if platform is None else dsse.verify(data, MEDIA_TYPE, platform)
     try:
-        fields = canonical.loads(data)
+        fields = canonical.loads(payload)
     except MandamusError as error:
         raise ValueError(error.message) from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
@@ -49,20 +53,17 @@ def fits(data: bytes, listed: object) -> bool:
     return listed == {"sha256": _sha256(data), "size": len(data)}
 
 
-def signs(what: str, run: str, digest: Digest | None, signature: bytes, platform: Verifier) -> str:
-    """What is wrong with a signature over a ``manifest`` or a ``seal``, or an empty text.
-
-    ``OTHER`` when the signature is sound but not over this run and digest.
-    """
+def seals(run: str, archive: Digest | None, comment: bytes, platform: Verifier) -> str:
+    """What is wrong with an archive's seal, or an empty text."""
     try:
-        text = note.verify(signature, platform)
+        text = note.verify(comment, platform)
     except MandamusError as error:
         return error.message
-    return "" if text == _text(what, run, digest) else OTHER
+    return "" if text == _text(run, archive) else "it seals something else"
 
 
-def _text(what: str, run: str, digest: Digest | None) -> str:
-    return f"{FORMAT}\n{what}\n{run}\n{digest}\n"
+def _text(run: str, archive: Digest | None) -> str:
+    return f"{FORMAT}\nseal\n{run}\n{archive}\n"
 
 
 def _sha256(data: bytes) -> str:

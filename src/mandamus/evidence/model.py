@@ -17,16 +17,26 @@ SUMMARY = "summary.json"
 WORKFLOW = "workflow.yaml"
 README = "README.txt"
 CHECKPOINT = "checkpoint"
+TRUST = "trust.json"
+"""The verifier keys as the platform names them: to be looked at, never to be believed."""
+
 CLOSING = "run.closed"
 """Kind of a run's last event."""
 
 OPENED = 0
 """Index of the leaf ``log.opened``, which anchors the platform's key; no log has it anywhere else."""
 
-FIXED = frozenset({SUMMARY, WORKFLOW, README, CHECKPOINT})
+ATTESTATIONS = {
+    "policy.vsa": "attestations/policy.vsa.dsse.json",
+    "change": "attestations/change.dsse.json",
+    "approvals": "attestations/approvals.dsse.json",
+}
+"""The signed in-toto statements that every bundle has, and their files."""
+
+FIXED = frozenset({SUMMARY, WORKFLOW, README, CHECKPOINT, TRUST, *ATTESTATIONS.values()})
 """Files that every bundle has, beside the manifest, the leaves and what the leaves name."""
 
-_OF_LEAF = re.compile(r"log/(0|[1-9][0-9]{0,18})\.(?:json|tlog-proof)")
+_OF_LEAF = re.compile(r"events/(0|[1-9][0-9]{0,18})\.(?:json|tlog-proof)")
 _NAMED: Mapping[str, tuple[str, ...]] = {
     "step.planned": ("binding", "change_set", "plan"),
     "step.waiting": ("binding",),
@@ -84,12 +94,28 @@ def named_by(index: int, leaf: Mapping[str, Any], taken: dict[str, str]) -> list
         return [
             Document(f"{file}.json", Digest(data["document"]), index, "decision"),
             Document(f"{file}.input.json", Digest(data["input"]), index, "input"),
+            *(Document(set_file(digest), Digest(digest), index, "policy set") for digest in data["sets"]),
         ]
     return [
         Document(_free(f"steps/{leaf['step']}.{data['attempt']}/{what}", data[what], taken), data[what], index, what)
         for what in _NAMED.get(leaf["kind"], ())
         if what != "plan" or data[what] is not None
     ]
+
+
+def set_file(digest: str) -> str:
+    """Where the exact text of a policy set is; its digest is the set's identity."""
+    return f"policy-bundle/{digest.removeprefix('sha256:')}.json"
+
+
+def exemption_stream(exemption: str) -> str:
+    """The chain of events of an exemption; those up to the run's end are in the bundle when it spared a violation."""
+    return f"exemption/{exemption}"
+
+
+def exemptions_named(decision: Mapping[str, Any]) -> set[str]:
+    """The exemptions by which a decision's document lets violations pass."""
+    return {violation["exemption"] for violation in decision["spared"] if violation["exemption"]}
 
 
 def approval_file(approval: str) -> str:
@@ -99,12 +125,12 @@ def approval_file(approval: str) -> str:
 
 def leaf_file(index: int) -> str:
     """Where the exact bytes of a leaf are."""
-    return f"log/{index}.json"
+    return f"events/{index}.json"
 
 
 def proof_file(index: int) -> str:
     """Where its inclusion proof is (C2SP tlog-proof)."""
-    return f"log/{index}.tlog-proof"
+    return f"events/{index}.tlog-proof"
 
 
 def leaf_of(file: str) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mandamus.evidence.case import Case, Record
 from mandamus.evidence.model import SUMMARY, approval_file
+from mandamus.evidence.ruling import exempters
 from mandamus.kernel import canonical
 
 YES, NO = "yes", "no"
@@ -41,7 +42,8 @@ def check_votes(case: Case, makers: Makers) -> dict[str, Vote]:
                 document = dict(case.document(file, record))
                 _check_signature(case, record, file, document)
                 _check_document(case, record, file, document)
-                _check_voter(case, record, file, set(document["makers"]) | makers.by(record))
+                barred = makers.by(record) | exempters(case, record.at_us, record.index)
+                _check_voter(case, record, file, set(document["makers"]) | barred)
                 _check_seat(case, record, file, document["group"])
                 _check_asked(case, record, file)
                 if (document["by"], document["binding"]) in given:

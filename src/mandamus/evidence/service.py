@@ -13,8 +13,20 @@ from mandamus.audit.leaf import decode
 from mandamus.audit.model import Checkpoint, Event, IndexedLeaf, Resource
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
-from mandamus.evidence import archive, manifest, store
-from mandamus.evidence.model import CHECKPOINT, CLOSING, README, SUMMARY, Parts, leaf_file, proof_file
+from mandamus.evidence import archive, attest, dsse, manifest, store
+from mandamus.evidence.case import Record
+from mandamus.evidence.model import (
+    CHECKPOINT,
+    CLOSING,
+    README,
+    SUMMARY,
+    TRUST,
+    Parts,
+    exemption_stream,
+    exemptions_named,
+    leaf_file,
+    proof_file,
+)
 from mandamus.evidence.readme import readme
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission, Subject, requires
@@ -91,16 +103,30 @@ class Evidence:
         return sealed
 
     def _bundle(self, parts: Parts, leaves: list[IndexedLeaf], checkpoint: Checkpoint) -> bytes:
-        all_leaves = [self._audit.opened(), *leaves]
+        cited = self._cited(parts, leaves[-1].index)
+        all_leaves = sorted([self._audit.opened(), *leaves, *cited], key=lambda leaf: leaf.index)
         proofs = self._audit.prove((leaf.index for leaf in all_leaves), checkpoint)
+        records = [Record(leaf.index, decode(leaf.bytes)) for leaf in leaves]
         files = dict(parts.files)
         files[SUMMARY] = canonical.dumps(parts.summary)
         files[README] = readme(parts.run, checkpoint.origin)
         files[CHECKPOINT] = checkpoint.note
+        files[TRUST] = canonical.dumps({"log": self._audit.vkey, "platform": self._signer.vkey})
         files |= {leaf_file(leaf.index): leaf.bytes for leaf in all_leaves}
         files |= {proof_file(index): text for index, text in proofs.items()}
+        told = attest.statements(parts.run, checkpoint.origin, records)
+        files |= {file: dsse.sign(dsse.IN_TOTO, statement, self._signer) for file, statement in told.items()}
         files |= manifest.write(parts.run, files, self._signer)
         return archive.pack(files, lambda digest: manifest.seal(parts.run, digest, self._signer))
+
+    def _cited(self, parts: Parts, last: int) -> list[IndexedLeaf]:
+        """The events, up to the run's end, of every exemption that spared a violation."""
+        named: set[str] = set()
+        for file, data in parts.files.items():
+            if file.startswith("decisions/") and not file.endswith(".input.json"):
+                named |= exemptions_named(canonical.loads(data))
+        found = [self._audit.stream(exemption_stream(name)) for name in sorted(named)]
+        return [leaf for stream in found for leaf in stream if leaf.index < last]
 
 
 def _event(kind: Kind, who: Subject, sealed: store.Sealed) -> Event:

@@ -13,7 +13,10 @@ from mandamus.evidence.model import (
     OPENED,
     SUMMARY,
     WORKFLOW,
+    Document,
     approval_file,
+    exemption_stream,
+    exemptions_named,
     leaf_file,
     proof_file,
 )
@@ -31,7 +34,10 @@ def check_documents(case: Case) -> None:
         known.add(document.file)
         record = by_index[document.leaf]
         with case.reading(record, document.file):
-            if canonical.digest(case.content(document.file, record)) != document.digest:
+            if document.file not in case.files and document.what == "policy set" and _excused(case, document, record):
+                # Policy that could not be read denied for that reason, and cannot be shown.
+                continue
+            if case.digest(document.file, record) != document.digest:
                 why = f"it is not the {document.what} that leaf {document.leaf} names, {document.digest}"
                 case.wrong(why, record, document.file)
     for record in case.records:
@@ -39,6 +45,9 @@ def check_documents(case: Case) -> None:
         if record.kind == "approval.recorded":
             with case.reading(record):
                 known.add(approval_file(record.data["approval"]))
+    for stream in sorted(_named_streams(case)):
+        for record in case.cited.get(stream, ()):
+            known |= {leaf_file(record.index), proof_file(record.index)}
     for file in sorted(case.files.keys() - known):
         case.wrong("no leaf of the run names it", None, file)
     for file in sorted(FIXED):
@@ -141,6 +150,24 @@ def _check_binding(case: Case, record: Record, planned: Record, file: str) -> No
     _compare(case, record, file, pairs)
     if binding["sandbox"] == "none" and record is planned:
         case.notes.append(f"step {record.step} is bound to run without a sandbox (leaf {record.index})")
+
+
+def _excused(case: Case, document: Document, record: Record) -> bool:
+    """Whether the decision needs not the set it could not read: it denied for that reason, or the set bound nobody."""
+    if record.data["outcome"] == "deny":
+        return True
+    attached = case.document(f"decisions/{record.data['decision']}.json")["attached"]
+    return all(one["level"] in ("advisory", "shadow") for one in attached if one["set"] == document.digest)
+
+
+def _named_streams(case: Case) -> set[str]:
+    """The streams of the exemptions that decisions name."""
+    found: set[str] = set()
+    for document in case.documents:
+        if document.what == "decision":
+            with case.reading(None, document.file):
+                found |= {exemption_stream(one) for one in exemptions_named(case.document(document.file))}
+    return found
 
 
 def _compare(case: Case, record: Record, file: str, pairs: Mapping[str, tuple[object, object]]) -> None:

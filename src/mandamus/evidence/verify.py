@@ -15,16 +15,26 @@ from typing import Any
 from mandamus.audit import leaf as leaves
 from mandamus.audit import note, proof, tree
 from mandamus.audit.model import Checkpoint, Finding, Verdict
+from mandamus.audit.ranges import PROBLEMS_MAX
 from mandamus.audit.signer import Verifier, parse_vkey
 from mandamus.audit.trust import Trust, parse_trust
-from mandamus.audit.verify import PROBLEMS_MAX, verdict_of
+from mandamus.audit.verify import verdict_of
 from mandamus.evidence import archive as archives
-from mandamus.evidence import effects, manifest, people, story
+from mandamus.evidence import attest, effects, manifest, people, ruling, story
 from mandamus.evidence.archive import Archive
 from mandamus.evidence.case import Case, Record, well_formed
-from mandamus.evidence.manifest import MANIFEST, SIGNATURE
-from mandamus.evidence.model import CHECKPOINT, CLOSING, OPENED, BundleReport, finding, leaf_file, leaf_of, proof_file
-from mandamus.kernel import canonical
+from mandamus.evidence.manifest import MANIFEST
+from mandamus.evidence.model import (
+    CHECKPOINT,
+    CLOSING,
+    OPENED,
+    BundleReport,
+    exemption_stream,
+    finding,
+    leaf_file,
+    leaf_of,
+    proof_file,
+)
 from mandamus.kernel.errors import MandamusError
 
 
@@ -34,7 +44,8 @@ def verify(bundle: Path, trust: str) -> BundleReport:
     1. The log's key signs the checkpoint, whose leaf 0 names the platform's key, which signs the manifest.
     2. The files are exactly those of the manifest.
     3. Every leaf is in the checkpoint's tree; the run's are all there, chained, and end with ``run.closed``.
-    4. The story holds: see the modules ``story``, ``people`` and ``effects``.
+    4. The story holds: see the modules ``story``, ``people``, ``effects`` and ``ruling``, and the signed statements of
+       ``attest`` say the same.
     5. The archive is byte for byte the one that was sealed.
     """
     try:
@@ -52,14 +63,15 @@ def verify(bundle: Path, trust: str) -> BundleReport:
     records = pages.leaves(checkpoint)
     notes: list[str] = []
     if platform is not None and not problems:
-        case = Case(pages.run, records, pages.contents, platform, problems)
+        case = Case(pages.run, records, pages.contents, platform, problems, pages.cited)
         judge(case)
+        attest.check_attestations(case, verifier.name if checkpoint is None else checkpoint.origin)
         notes = case.notes
     if platform is not None and not problems:
         pages.seal(platform)
     state = str(records[-1].data.get("state", "")) if records else ""
     found = tuple(problems[:PROBLEMS_MAX])
-    return BundleReport(len(archive.files), found, verifier.name, pages.run, state, tuple(notes))
+    return BundleReport(len(archive.files), found, verifier.name, run=pages.run, state=state, notes=tuple(notes))
 
 
 def judge(case: Case) -> None:
@@ -72,6 +84,7 @@ def judge(case: Case) -> None:
     makers = people.Makers(case)
     votes = people.check_votes(case, makers)
     decisions = effects.check_decisions(case)
+    ruling.check_rulings(case)
     effects.check_effects(case, decisions, votes, makers)
     people.note_unverified(case)
 
@@ -84,14 +97,15 @@ class _Pages:
     problems: list[Finding]
     run: str = ""
     reported: set[str] = field(default_factory=set)
+    cited: dict[str, tuple[Record, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.reported |= self.archive.unreadable
 
     @property
     def contents(self) -> Mapping[str, bytes]:
-        """The files without the manifest and its signature."""
-        return {name: data for name, data in self.archive.files.items() if name not in (MANIFEST, SIGNATURE)}
+        """The files without the manifest."""
+        return {name: data for name, data in self.archive.files.items() if name != MANIFEST}
 
     def checkpoint(self, verifier: Trust) -> Checkpoint | None:
         """The signed tree head, from its own file or, when that was damaged, from the proof of leaf 0."""
@@ -132,14 +146,12 @@ class _Pages:
         if data is None:
             return
         try:
-            run, listed = manifest.read(data)
+            run, listed = manifest.read(data, platform)
         except ValueError as error:
             self._add(Verdict.TAMPERED, str(error), MANIFEST)
             return
-        if platform is not None and not self._signed(run, data, platform):
-            return
         self.run = run
-        present = self.archive.files.keys() - {MANIFEST, SIGNATURE}
+        present = self.archive.files.keys() - {MANIFEST}
         for name in sorted(listed.keys() - present - self.reported):
             self._add(Verdict.INCOMPLETE, "it is missing", name)
         for name in sorted(present - listed.keys()):
@@ -160,30 +172,16 @@ class _Pages:
             fields = self._leaf(index, checkpoint)
             if fields is not None:
                 records.append(Record(index, fields))
-        if not self.run and records:
+        if not self.run:
             # The manifest is not to be believed; what it would say is what most leaves say anyway.
-            self.run = str(records[0].fields["run"])
-        self._chain(records)
-        return tuple(records)
+            self.run = next((run for record in records if (run := record.fields["run"])), "")
+        return self._chains(records)
 
     def seal(self, platform: Verifier) -> None:
         """Nothing beside the files changed either; asked last, since any other change breaks the seal as well."""
-        why = manifest.signs("seal", self.run, self.archive.sealed, self.archive.seal, platform)
+        why = manifest.seals(self.run, self.archive.sealed, self.archive.seal, platform)
         if why:
             self._add(Verdict.TAMPERED, f"the archive itself was changed or made anew: {why}", "")
-
-    def _signed(self, run: str, data: bytes, platform: Verifier) -> bool:
-        """Whether the manifest can be believed; when it cannot, it is not asked about other files either."""
-        signature = self._need(SIGNATURE)
-        if signature is None:
-            return True
-        why = manifest.signs("manifest", run, canonical.digest(data), signature, platform)
-        if why == manifest.OTHER:
-            self._add(Verdict.TAMPERED, "it is not the manifest that was signed", MANIFEST)
-            return False
-        if why:
-            self._add(Verdict.TAMPERED, why, SIGNATURE)
-        return True
 
     def _leaf(self, index: int, checkpoint: Checkpoint) -> Mapping[str, Any] | None:
         """The fields of a leaf that its proof shows in the checkpoint, or None with the reason noted."""
@@ -216,25 +214,38 @@ class _Pages:
             return None
         return fields
 
-    def _chain(self, records: list[Record]) -> None:
-        """The run's events are all there, from its first to the one that closes it, each naming the one before it."""
+    def _chains(self, records: list[Record]) -> tuple[Record, ...]:
+        """The run's events, all of them to the one that closes it; those of exemptions are kept beside."""
+        mine = f"run/{self.run}"
+        streams: dict[str, list[Record]] = {mine: []}
+        for record in records:
+            stream, run = record.fields["stream"], record.fields["run"]
+            if (stream, run) == (mine, self.run) or (stream.startswith(exemption_stream("")) and run is None):
+                streams.setdefault(stream, []).append(record)
+            else:
+                self._add(Verdict.TAMPERED, f"it is not of the run {self.run}", leaf_file(record.index))
+        for stream, chain in streams.items():
+            self._chain("the run" if stream == mine else stream, chain)
+        story = tuple(streams.pop(mine))
+        self.cited = {stream: tuple(chain) for stream, chain in streams.items()}
+        if not story or story[-1].kind != CLOSING:
+            self._add(Verdict.INCOMPLETE, f"the run's last event, {CLOSING}, is missing", "")
+        return story
+
+    def _chain(self, of: str, records: list[Record]) -> None:
+        """The events of a stream from its first, each naming the one before it."""
         newest, hashed = -1, b""
         for record in records:
             fields, name = record.fields, leaf_file(record.index)
-            if fields["run"] != self.run or fields["stream"] != f"run/{self.run}":
-                self._add(Verdict.TAMPERED, f"it is not of the run {self.run}", name)
-                continue
             seq = fields["seq"]
             if seq <= newest:
-                self._add(Verdict.TAMPERED, f"event {seq} of the run stands after event {newest}", name)
+                self._add(Verdict.TAMPERED, f"event {seq} of {of} stands after event {newest}", name)
                 continue
             if seq > newest + 1:
-                self._add(Verdict.INCOMPLETE, f"before event {seq} of the run, event {newest + 1} is missing", name)
+                self._add(Verdict.INCOMPLETE, f"before event {seq} of {of}, event {newest + 1} is missing", name)
             elif fields["prev"] != (hashed.hex() or None):
-                self._add(Verdict.TAMPERED, f"it does not name the hash of event {newest} of the run", name)
+                self._add(Verdict.TAMPERED, f"it does not name the hash of event {newest} of {of}", name)
             newest, hashed = seq, tree.leaf_hash(self.archive.files[name])
-        if not records or records[-1].kind != CLOSING:
-            self._add(Verdict.INCOMPLETE, f"the run's last event, {CLOSING}, is missing", "")
 
     def _need(self, name: str) -> bytes | None:
         """A file; when it is not there, that is noted once."""

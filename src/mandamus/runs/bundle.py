@@ -7,6 +7,7 @@ from typing import Any
 from mandamus.audit.leaf import decode
 from mandamus.evidence.model import WORKFLOW, Parts, approval_file, documents
 from mandamus.kernel import canonical
+from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import Digest
 from mandamus.runs import store
 from mandamus.runs.model import Run, StepRow
@@ -23,8 +24,15 @@ def gather(rooms: Rooms, run: Run) -> Parts:
     files = {WORKFLOW: rooms.catalog.workflow_bytes(run.source, run.workflow_file)}
     held = _held(rooms, run, steps)
     for document in documents(leaves):
-        known = held.get(document.digest)
-        files[document.file] = rooms.blobs.get(document.digest) if known is None else known
+        if document.digest not in held:
+            try:
+                held[document.digest] = rooms.blobs.get(document.digest)
+            except MandamusError:
+                if document.what != "policy set":
+                    raise
+                # Policy that cannot be read denied, and the run ends and is sealed without it.
+                continue
+        files[document.file] = held[document.digest]
     for approval in approvals:
         files[approval_file(approval.id)] = approval.document
     return Parts(run=run.id, summary=_summary(run, steps), files=files)
