@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from binascii import unhexlify
+from binascii import hexlify
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,21 +17,21 @@ Stream = bytes
 Newest = dict[Stream, tuple[int, bytes]]
 """Sequence number and hash of the newest leaf of each stream."""
 
-_TEXT = rb'"[^"\\{}]*+"'
-_NAME = rb'(?:null|"[^",\\{}]*+")'
-_OBJECT = rb"\{[^{}\\]*+\}"
+_TEXT = rb'"[^"]*+"'
+_NAME = rb'(?:null|"[^"]*+")'
+_OBJECT = rb"\{[^}]*+\}"
 _DATA_ENDS = b'},"format":"leaf/1"'
 _END = re.compile(
     rb',"format":"leaf/1","id":%(t)s,"kind":%(t)s,"outcome":%(t)s,"prev":(?:null|"([0-9a-f]{64})"),"project":%(n)s,'
-    rb'"run":%(n)s,"seq":(0|[1-9][0-9]{0,15}),"step":%(n)s,"stream":"([^"\\{}]*+)","what":%(o)s,"where":%(o)s,'
+    rb'"run":%(n)s,"seq":(0|[1-9][0-9]{0,15}),"step":%(n)s,"stream":"([^"]*+)","what":%(o)s,"where":%(o)s,'
     rb'"who":%(o)s,"why":%(t)s\}' % {b"t": _TEXT, b"n": _NAME, b"o": _OBJECT}
 ).fullmatch
-"""The end of a leaf, from behind its ``data``.
+"""The end of a leaf without a backslash, from behind its ``data``; parsing whole leaves takes longer than hashing them.
 
-Parsing whole leaves would take longer than hashing them. This reads the same of every leaf that is JSON: no string of
-the end holds a brace or a backslash, so the braces that are named here are all there are, and they close exactly the
-leaf itself; what stands between them are the fields of the leaf and not of something inside ``data``. A leaf with
-another end is parsed.
+This reads what a parser reads, of every leaf that is JSON. Without a backslash each quotation mark begins or ends a
+string, so every key here is a key. The end closes five objects, the first of them ``data``, and names three that it
+opens; the leaf is closed with it, so it opens no other, and its keys are those of the leaf itself, not of something
+inside ``data``. Whatever does not match is parsed.
 """
 
 
@@ -39,7 +39,7 @@ another end is parsed.
 class Segment:
     """A part of the log: what it needs of the part before, and what it leaves to the part behind it.
 
-    ``firsts`` has, for each stream, the index of its first leaf here, its number and the hash it names (or nothing).
+    ``firsts`` has, for each stream, the index of its first leaf here, its number and the hash it names (hex).
     """
 
     firsts: dict[Stream, tuple[int, int, bytes]] = field(default_factory=dict)
@@ -50,10 +50,10 @@ class Segment:
         wrong = []
         newest, firsts = self.newest, self.firsts
         for at, leaf in enumerate(leaves):
-            found = _END(leaf, leaf.rfind(_DATA_ENDS) + 1)
+            found = None if b"\\" in leaf else _END(leaf, leaf.rfind(_DATA_ENDS) + 1)
             if found is not None:
-                named, number, stream = found.groups()
-                seq, prev = int(number), unhexlify(named) if named else b""
+                prev, number, stream = found.groups(b"")
+                seq = int(number)
             else:
                 parsed = _parse(leaf)
                 if parsed is None:
@@ -64,7 +64,7 @@ class Segment:
             newest[stream] = seq, hashes[at]
             if last is None:
                 firsts[stream] = index + at, seq, prev
-            elif seq != last[0] + 1 or prev != last[1]:
+            elif seq != last[0] + 1 or prev != hexlify(last[1]):
                 wrong.append((index + at, _break(stream, last, seq)))
         return wrong
 
@@ -93,7 +93,7 @@ class Chains:
             if last is None and self._open and bool(seq) == bool(prev):
                 continue
             last = last or (-1, b"")
-            if seq != last[0] + 1 or prev != last[1]:
+            if seq != last[0] + 1 or prev != hexlify(last[1]):
                 yield index, _break(stream, last, seq)
         self._newest.update(segment.newest)
 
@@ -122,9 +122,6 @@ def _parse(leaf: bytes) -> tuple[Stream, int, bytes] | None:
         stream, seq, prev = fields["stream"], fields["seq"], fields["prev"]
         if fields["format"] != FORMAT or type(seq) is not int or seq < 0:
             return None
-        hashed = b"" if prev is None else bytes.fromhex(prev)
-        if hashed.hex() != (prev or "") or len(hashed) not in (0, 32):
-            return None
-        return str.encode(stream), seq, hashed
+        return str.encode(stream), seq, b"" if prev is None else str.encode(prev)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

@@ -173,4 +173,5 @@ class Report:
     def to_json(self) -> dict[str, object]:
         """As commands print it."""
         problems = [{**vars(problem), "verdict": problem.verdict.value} for problem in self.problems]
-        return {"outcome": self.outcome.value, "origin": self.origin, "size": self.size, "problems": problems}
+        found = {"outcome": self.outcome.value, "origin": self.origin, "size": self.size, "since": self.since}
+        return {**found, "problems": problems}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -198,8 +199,16 @@ class _Walk:
         if min(procs, len(parts)) < 2:
             yield from map(verify_range, parts)
             return
-        with ProcessPoolExecutor(min(procs, len(parts)), get_context("spawn")) as pool:
-            yield from pool.map(verify_range, parts)
+        try:
+            with ProcessPoolExecutor(min(procs, len(parts)), get_context("spawn")) as pool:
+                yield from pool.map(verify_range, parts)
+        except BrokenProcessPool as error:
+            raise MandamusError(
+                Code.AUDIT_INCOMPLETE,
+                "a process that shared the work was ended from outside",
+                remedy="verify again, with `--procs 1` when memory is short",
+                retryable=True,
+            ) from error
 
     def _upper_tiles(self) -> None:
         for level, (first, nodes) in self.nodes.items():

@@ -25,7 +25,8 @@ def show(session: Session, title: str, report: Report, unit: str) -> Exit:
         screen.data(*_line(problem))
     verdict = Painted(report.outcome.value, "green" if report.ok else "red")
     origin = f" of {report.origin}" if report.origin else ""
-    screen.data(f"{title}: ", verdict, f", {report.size} {unit}{origin}")
+    since = f", the first {report.since} verified before" if report.since else ""
+    screen.data(f"{title}: ", verdict, f", {report.size} {unit}{origin}{since}")
     if not report.ok:
         screen.say(Painted("remedy", "bold"), f": {_REMEDIES[code]}")
     return code

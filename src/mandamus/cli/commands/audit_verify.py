@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
 from mandamus.audit.model import Report
+from mandamus.audit.remote import Web
+from mandamus.audit.resume import verify_since, verify_with_state
+from mandamus.audit.source import Source
 from mandamus.audit.verify import read_trust, verify_log
 from mandamus.cli.findings import show
 from mandamus.cli.session import Session, common, pass_session
@@ -14,32 +18,68 @@ from mandamus.kernel.errors import Code, Exit, MandamusError
 
 
 @click.command("verify")
+@click.option("--log", metavar="DIR|URL", help="A published log; verified without a home.")
 @click.option(
-    "--log", "folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path),
-    help="A published log; verified offline, without a home.",
+    "--trust", metavar="VKEY", help="The log's verifier key, or a file with it: log.vkey, or a line for each key."
+)
+@click.option(
+    "--since", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+    help="A checkpoint you verified before: read only what came after it.",
 )  # fmt: skip
-@click.option("--trust", metavar="VKEY", help="The verifier key to trust, as text or as the path of a log.vkey file.")
+@click.option(
+    "--state", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+    help="Remember here what was verified, and read only what is new the next time.",
+)  # fmt: skip
+@click.option(
+    "--procs", metavar="N", type=click.IntRange(1, 256),
+    help="Processes that share the work; by default one for each CPU.",
+)  # fmt: skip
 @common
 @pass_session
-def command(session: Session, folder: Path | None, trust: str | None) -> Exit:
+def command(
+    session: Session, log: str | None, trust: str | None, since: Path | None, state: Path | None, procs: int | None
+) -> Exit:
     """Verify a published log offline, or a home's log and database.
 
-    With --log nothing but the folder and the trusted key is read, on any machine. Without it the home's published log
-    and its database are both recomputed from their bytes, and that this was done is recorded. Exit codes: 0 ok,
-    10 tampered, 11 incomplete, 12 untrusted.
+    With --log nothing but the log and the trusted keys is read, on any machine. Without it the home's published log
+    and its database are both recomputed from their bytes, and that this was done is recorded. With --since or --state
+    the log must continue what was verified before. Exit codes: 0 ok, 10 tampered, 11 incomplete, 12 untrusted.
 
     \b
     Example:
       mandamus audit verify --log ./copy-of-the-log --trust log.vkey
+      mandamus audit verify --log https://log.example.com/home --trust log.vkey --state verified.json
     """  # noqa: D301 - \b keeps click from joining the lines
-    if folder is not None:
-        if trust is None:
+    if log is None:
+        if since or state or procs:
             raise MandamusError(
                 Code.USAGE,
-                "a log is verified against a key you trust, and none is given",
-                remedy="add --trust VKEY; take the key from where you trust it, not from beside the log",
+                "--since, --state and --procs are for a published log, and none is given",
+                remedy="add --log DIR or --log URL",
             )
-        return show(session, f"log {folder}", verify_log(folder, read_trust(trust)), "leaves")
+        return _home(session, trust)
+    if trust is None:
+        raise MandamusError(
+            Code.USAGE,
+            "a log is verified against a key you trust, and none is given",
+            remedy="add --trust VKEY; take the key from where you trust it, not from beside the log",
+        )
+    if since and state:
+        raise MandamusError(
+            Code.USAGE, "--since and --state both say where to begin", remedy="give one; --state knows more"
+        )
+    source: Path | Source = Web(log) if "://" in log else Path(log)
+    root, count = read_trust(trust), procs or os.cpu_count() or 1
+    if since:
+        report = verify_since(source, root, since, count)
+    elif state:
+        report = verify_with_state(source, root, state, count)
+    else:
+        report = verify_log(source, root, procs=count)
+    return show(session, f"log {log}", report, "leaves")
+
+
+def _home(session: Session, trust: str | None) -> Exit:
     with session.house() as house:
         report = house.audit.verify(house.who)
         if trust is not None:
