@@ -31,6 +31,15 @@ RUN = "run_01m890j829ef8t0cdbrb4gwr65"
 """Stands where a page leaves the id to the reader."""
 POLICY = 'package mandamus.plan\n\ndeny contains "no" if input.run.inputs.never\n'
 
+STORAGE = """package mandamus.plan
+
+deny contains "public" if {
+	some change in input.change_set.changes
+	change.after.input.public == true
+}
+"""
+"""The rule that the tests on the pages are about."""
+
 
 def _of(blocks, language):
     return [block for block in blocks if block.language == language]
@@ -134,7 +143,7 @@ def test_policies_compile(blocks, apply, tmp_path):
         tests = block.text.startswith("package mandamus.plan_test")
         (tmp_path / name / ("shown_test.rego" if tests else "shown.rego")).write_text(block.text)
         if tests:
-            (tmp_path / name / "tested.rego").write_text(POLICY)
+            (tmp_path / name / "tested.rego").write_text(STORAGE)
     environments = {name: {"policies": [name]} for name in shown}
     (tmp_path / "platform.yaml").write_text(yaml.safe_dump({"environments": environments}))
     fault = apply(tmp_path / "platform.yaml")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import sqlalchemy as sa
 
@@ -38,17 +39,15 @@ def decide(
         run = store.get_run(conn, run_id)
         row = _waiting_step(conn, run, step)
         given = store.approvals_of(conn, run.id, row.name)
+    with _refusals_recorded(rooms, who, run, row):
+        # What the platform itself forbids is said first, in its own words.
+        _check(rooms, who, run, row, given)
     said = _asked_policy(rooms, who, run, row, given, verdict, reason=reason, group=group)
     if gate.refuses(said):
         raise _refused_by_policy(rooms, who, run, row, said)
-    try:
-        with rooms.db.begin("approval") as tx:
-            gate.record(rooms, tx, who, run, row.name, [said])
-            return _record(rooms, tx, who, run, row, verdict, reason=reason, group=group)
-    except MandamusError as error:
-        if error.code is Code.APPROVAL_REFUSED:
-            _record_refusal(rooms, who, run, row, error)
-        raise
+    with _refusals_recorded(rooms, who, run, row), rooms.db.begin("approval") as tx:
+        gate.record(rooms, tx, who, run, row.name, [said])
+        return _record(rooms, tx, who, run, row, verdict, reason=reason, group=group)
 
 
 def _asked_policy(
@@ -300,9 +299,16 @@ def _verify(signer: Signer, run: Run, given: Approval) -> None:
         )
 
 
-def _record_refusal(rooms: Rooms, who: Subject, run: Run, row: StepRow, error: MandamusError) -> None:
-    with rooms.db.begin("approval refused") as tx:
-        _refusal(rooms, tx, who, run, row, error)
+@contextmanager
+def _refusals_recorded(rooms: Rooms, who: Subject, run: Run, row: StepRow) -> Iterator[None]:
+    """Write a yes or no that does not count into the log."""
+    try:
+        yield
+    except MandamusError as error:
+        if error.code is Code.APPROVAL_REFUSED:
+            with rooms.db.begin("approval refused") as tx:
+                _refusal(rooms, tx, who, run, row, error)
+        raise
 
 
 def _refusal(rooms: Rooms, tx: Tx, who: Subject, run: Run, row: StepRow, error: MandamusError) -> None:
