@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -28,6 +28,26 @@ class Settings(BaseModel):
     origin: Annotated[
         str, Field(description="Name of the audit log in its checkpoints; fixed when the home is made.")
     ] = ""
+    log_key: Annotated[
+        str,
+        Field(
+            description="Private key of the log, PEM or a base64 seed, instead of a file in the home; may be several.",
+            repr=False,
+        ),
+    ] = ""
+    log_key_command: Annotated[
+        str, Field(description="Program that signs for the log (a KMS), one command a line; no shell runs it.")
+    ] = ""
+    platform_key: Annotated[
+        str,
+        Field(
+            description="Private key of the platform, PEM or a base64 seed, instead of a file in the home.", repr=False
+        ),
+    ] = ""
+    platform_key_command: Annotated[
+        str, Field(description="Program that signs for the platform; no shell runs it.")
+    ] = ""
+    key_timeout_s: Annotated[int, Field(description="How long a key command may take.", ge=1, le=120)] = 10
     terraform_path: Annotated[
         str, Field(description="The terraform or tofu to use; empty means the first on PATH, then the extra.")
     ] = ""
@@ -52,6 +72,14 @@ class Settings(BaseModel):
     audit_timeout_s: Annotated[
         int, Field(description="How long an effect waits for its intent to be in a checkpoint.", ge=1, le=600)
     ] = 30
+    witness_mode: Annotated[
+        Literal["none", "grace", "require"],
+        Field(description="What an effect needs of the witnesses: nothing, their quorum but for a time, or always."),
+    ] = "none"
+    witness_grace_min: Annotated[
+        int, Field(description="With the mode grace: how long effects go on without a quorum.", ge=1, le=100_000)
+    ] = 60
+    witness_timeout_s: Annotated[int, Field(description="How long one witness may take to answer.", ge=1, le=60)] = 5
     output_bytes_max: Annotated[
         int, Field(description="Output kept per step attempt; the rest is cut with a visible mark.", ge=65_536)
     ] = 100 * 1024 * 1024

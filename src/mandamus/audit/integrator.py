@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from mandamus.audit import note, store, tree
+from mandamus.audit.keyring import Keyring
 from mandamus.audit.model import Checkpoint
-from mandamus.audit.signer import Signer
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.store.database import Tx
@@ -35,8 +35,8 @@ class Integrated:
 class Integrator:
     """Any number may run, in any number of processes: the head row lets one at a time through."""
 
-    def __init__(self, signer: Signer, clock: Clock) -> None:
-        self._signer = signer
+    def __init__(self, keys: Keyring, clock: Clock) -> None:
+        self._keys = keys
         self._clock = clock
         self._frontier = tree.Frontier()
         self._agreed: Checkpoint | None = None
@@ -49,21 +49,25 @@ class Integrator:
         3. Take the queued events. Only commits that happened are visible, so ids may have gaps and come late; the
            order of taking, not the id, is the leaf index, and it is dense.
         4. Append their leaf hashes to the tree.
-        5. Sign the new head and write it with the leaves. The size is the primary key, so even a second integrator
-           that ignored the lock could never give one size two roots.
+        5. Sign the new head, with every key the log names for it, and write it with the leaves. The size is the
+           primary key, so even a second integrator that ignored the lock could never give one size two roots.
         """
-        size, root = store.lock_head(tx.conn)
+        name = self._keys.name
+        size, root, origin = store.lock_head(tx.conn, name)
+        if origin != name:
+            raise _begun_anew(name, origin)
         self._refuse_foreign(tx.conn, size, published)
         taken = store.take_queue(tx.conn, BATCH_MAX)
         if not taken:
-            return Integrated(store.newest_checkpoint(tx.conn, self._signer.name), size, (), (), more=False)
+            return Integrated(store.newest_checkpoint(tx.conn, name), size, (), (), more=False)
         frontier = self._load(tx.conn, size, root)
         done = [entry for _, leaf in taken for entry in frontier.append(tree.leaf_hash(leaf))]
         hashes = [hashed for level, _, hashed in done if level == 0]
         places = enumerate(zip(taken, hashes, strict=True), start=size)
         rows = [(index, event_id, hashed) for index, ((event_id, _), hashed) in places]
-        checkpoint = note.sign_checkpoint(self._signer, frontier.size, frontier.root())
+        checkpoint = note.sign_checkpoint(self._keys.signers(tx.conn), frontier.size, frontier.root())
         store.insert_leaves(tx.conn, rows)
+        self._keys.refresh(tx.conn)
         store.insert_nodes(tx.conn, [entry for entry in done if entry[0] > 0])
         store.move_head(tx.conn, checkpoint, self._clock.now_us())
 
@@ -86,10 +90,10 @@ class Integrator:
                 Code.AUDIT_TAMPERED,
                 f"the database's log has {size} leaves, the published checkpoint has {published.size}: "
                 "the database is older than what was published",
-                remedy="restore the newest database; to go on from this one, start a new log and keep the old one",
+                remedy="restore the newest database; to go on from this one: `mandamus audit new-epoch --reason TEXT`",
                 context={"database_size": size, "published_size": published.size},
             )
-        known = store.checkpoint_at(conn, published.size, self._signer.name)
+        known = store.checkpoint_at(conn, published.size, self._keys.name)
         if known is None or known.root != published.root:
             raise MandamusError(
                 Code.AUDIT_TAMPERED,
@@ -112,6 +116,15 @@ class Integrator:
                 context={"size": size},
             )
         return frontier
+
+
+def _begun_anew(name: str, origin: str) -> MandamusError:
+    return MandamusError(
+        Code.AUDIT_UNTRUSTED,
+        f"the log {name} has ended, and this database goes on with the log {origin}",
+        remedy="end this process and start it again",
+        context={"origin": origin},
+    )
 
 
 def load_frontier(conn: sa.Connection, size: int) -> tree.Frontier:

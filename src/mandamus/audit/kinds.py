@@ -14,9 +14,15 @@ class Kind(Enum):
     HOME_CREATED = ("home.created", frozenset[str](), "A home was made")
     LOG_OPENED = (
         "log.opened",
-        frozenset({"origin", "platform_key"}),
-        "The log was opened; names the platform's verifier key, so that one trust root anchors both",
+        frozenset({"origin", "key", "platform_key", "continues"}),
+        "The log was opened; names its first key, the platform's key, and the log that it goes on from if any",
     )
+    LOG_KEY_ROTATED = (
+        "log.key_rotated",
+        frozenset({"old", "new", "ends_us", "statement"}),
+        "Another key began to sign the log beside the old one; both keys signed the statement",
+    )
+    LOG_KEY_RETIRED = ("log.key_retired", frozenset({"old", "new"}), "The older of two keys signs no more")
     LOG_HEARTBEAT = ("log.heartbeat", frozenset[str](), "Nothing else happened for a while; proves the silence")
     AUDIT_VERIFIED = ("audit.verified", frozenset({"size", "outcome"}), "The log was verified from its bytes")
 

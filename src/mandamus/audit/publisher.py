@@ -10,13 +10,15 @@ from pathlib import Path
 
 from mandamus.audit import note, tiles
 from mandamus.audit.edge import Edge
+from mandamus.audit.keyring import Keyring
 from mandamus.audit.model import Checkpoint
-from mandamus.audit.signer import Verifier
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.store.database import Database
 from mandamus.store.keys import sync_folder
 
 VKEY_FILE = "log.vkey"
 CHECKPOINT_FILE = "checkpoint"
+WITNESSED_FILE = "checkpoint.witnessed"
 PARTIAL_BUNDLES_KEPT = 16
 """Older partial entry bundles are dropped at once: each repeats the one before, and all together would take
 megabytes for a few hundred leaves. Partial hash tiles stay until their tile is full, as tlog-tiles asks."""
@@ -31,17 +33,19 @@ class Publisher:
     them, and the first publication of the next process compares them with the database and writes them again.
     """
 
-    def __init__(self, folder: Path, verifier: Verifier, edge: Edge) -> None:
+    def __init__(self, folder: Path, keys: Keyring, database: Database, edge: Edge) -> None:
         self._folder = folder
-        self._verifier = verifier
+        self._keys = keys
+        self._database = database
         self._edge = edge
         self._last: Checkpoint | None = None
+        self._named = ""
         self._edge_checked = False
 
     def read(self) -> Checkpoint | None:
-        """The published checkpoint, its signature verified; None when nothing is published.
+        """The published checkpoint, its signatures verified; None when nothing is published.
 
-        Raises ``audit_tampered`` or ``audit_untrusted`` when the file is not a checkpoint of our key.
+        Raises ``audit_tampered`` or ``audit_untrusted`` when the file is not a checkpoint of a key of ours.
         """
         path = self._folder / CHECKPOINT_FILE
         with self._disk_trouble():
@@ -50,7 +54,10 @@ class Publisher:
             except FileNotFoundError:
                 return None
         if self._last is None or self._last.note != data:
-            self._last = note.read_checkpoint(data, self._verifier)
+            # Another process wrote it, perhaps with a key that this one has not heard of.
+            with self._database.read() as conn:
+                trust = self._keys.refresh(conn).trust
+            self._last = note.read_checkpoint(data, trust)
         return self._last
 
     def publish(self, target: Checkpoint) -> Checkpoint:
@@ -69,15 +76,46 @@ class Publisher:
         touched = self._touched(found.size if found else 0, target.size)
         for tile in touched:
             self._write_tile(tile)
-        if found is None:
-            self._write(self._folder / VKEY_FILE, (self._verifier.vkey + "\n").encode(), durable=True)
-        if found is None or found.note != target.note:
+        self._name_keys()
+        # The published one may carry cosignatures besides.
+        if found is None or not found.note.startswith(target.note):
             self._write(self._folder / CHECKPOINT_FILE, target.note, durable=True)
-        self._last = target
+            found = target
+        self._last = found
         self._edge_checked = True
         for tile in touched:
             self._drop_partials(tile)
-        return target
+        return found
+
+    def publish_witnessed(self, cosigned: Checkpoint) -> Checkpoint:
+        """Publish a checkpoint that enough witnesses cosigned, beside the newest one or in its place; gives it back."""
+        with self._disk_trouble(), self._locked():
+            found = self.read()
+            if found is not None and (found.size, found.root) == (cosigned.size, cosigned.root):
+                self._replace(CHECKPOINT_FILE, found, cosigned)
+                self._last = cosigned
+            path = self._folder / WITNESSED_FILE
+            self._replace(WITNESSED_FILE, self._read_witnessed(path), cosigned)
+        return cosigned
+
+    def _read_witnessed(self, path: Path) -> Checkpoint | None:
+        try:
+            data = path.read_bytes()
+            return note.head(note.parse(data).text, data)
+        except (FileNotFoundError, MandamusError):
+            return None
+
+    def _replace(self, name: str, found: Checkpoint | None, cosigned: Checkpoint) -> None:
+        if found is None or found.origin != cosigned.origin or (found.size <= cosigned.size and found != cosigned):
+            self._write(self._folder / name, cosigned.note, durable=True)
+
+    def _name_keys(self) -> None:
+        """Write the keys beside the checkpoint that they sign, before it."""
+        named = self._keys.trust.text
+        path = self._folder / VKEY_FILE
+        if named != self._named and not (path.is_file() and path.read_text() == f"{named}\n"):
+            self._write(path, f"{named}\n".encode(), durable=True)
+        self._named = named
 
     def _touched(self, old: int, new: int) -> list[tiles.Tile]:
         found: list[tiles.Tile] = []

@@ -11,6 +11,7 @@ from mandamus.audit.chain import Chains
 from mandamus.audit.leaf import decode
 from mandamus.audit.model import Finding, Report, Verdict
 from mandamus.audit.signer import Verifier
+from mandamus.audit.trust import Trust, trust_in
 from mandamus.kernel.errors import MandamusError
 from mandamus.store.tables.audit import audit_checkpoint, audit_event, audit_leaf, audit_node, audit_queue, audit_stream
 
@@ -36,25 +37,26 @@ _WAITING = (
 )
 
 
-def check_database(conn: sa.Connection, verifier: Verifier) -> Report:
+def check_database(conn: sa.Connection, root: Verifier | Trust) -> Report:
     """Everything the rows must agree on; each finding names the table and, where there is one, the leaf.
 
     1. Leaf indices are dense and every stored hash, subtree and checkpoint root is what the event bytes give.
-    2. Every checkpoint is signed by our key, and the head is the newest one.
+    2. Every checkpoint is signed by a key of ours in its time, and the head is the newest one.
     3. Every stream's chain is whole, up to its head row and including events that wait for their place.
     4. Every event waits in the queue or has its place; the columns by which events are found say what the leaf says.
     """
-    check = _Check(conn, verifier)
+    trust = trust_in(root)
+    check = _Check(conn, trust)
     check.tree()
     check.waiting()
     check.streams()
-    return Report(check.frontier.size, tuple(check.problems[:_PROBLEMS_MAX]), verifier.name)
+    return Report(check.frontier.size, tuple(check.problems[:_PROBLEMS_MAX]), trust.name)
 
 
 class _Check:
-    def __init__(self, conn: sa.Connection, verifier: Verifier) -> None:
+    def __init__(self, conn: sa.Connection, trust: Trust) -> None:
         self.conn = conn
-        self.verifier = verifier
+        self.trust = trust
         self.frontier = tree.Frontier()
         self.problems: list[Finding] = []
         self._chains = Chains()
@@ -136,7 +138,7 @@ class _Check:
         if row.root != self.frontier.root():
             self._add("audit_checkpoint", f"the tree of {row.size} leaves does not have the signed root", row.size - 1)
         try:
-            signed = note.read_checkpoint(row.note, self.verifier)
+            signed = note.read_checkpoint(row.note, self.trust)
         except MandamusError as error:
             self._add("audit_checkpoint", f"checkpoint of size {row.size}: {error.message}")
             return

@@ -7,16 +7,22 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from mandamus.audit import leaf as leaves
 from mandamus.audit import proof, store, tiles, tree
 from mandamus.audit.edge import Edge
 from mandamus.audit.integrator import Integrated, Integrator
+from mandamus.audit.keyring import Keyring, keyring_of, opening_stream
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Checkpoint, Event, IndexedLeaf, Leaf, Outcome, Report, Resource
 from mandamus.audit.publisher import VKEY_FILE, Publisher
+from mandamus.audit.rotation import opening, retirement
 from mandamus.audit.selfcheck import check_database
 from mandamus.audit.signer import Signer
+from mandamus.audit.trust import parse_trust
 from mandamus.audit.verify import verify_log
+from mandamus.audit.witness_client import Witnesses, Witnessing
 from mandamus.kernel.access import Permission, Subject, requires
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
@@ -38,19 +44,22 @@ SYSTEM = Subject(user="system:audit", authn="internal")
 class Audit:
     """The log of one home. Safe to share between threads; several processes may hold one on the same home.
 
-    ``signer`` is the log's key, its name the log's origin; ``folder`` is the published log, ``HOME/log``.
+    ``keys`` are the log's, their name its origin; ``folder`` is the published log, ``HOME/log``.
     """
 
-    def __init__(self, database: Database, folder: Path, signer: Signer, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self, database: Database, folder: Path, keys: Signer | Keyring, clock: Clock, entropy: Entropy
+    ) -> None:
         self._database = database
         self._folder = folder
-        self._signer = signer
+        self._keys = keyring_of(keys)
         self._clock = clock
         self._entropy = entropy
         self._ids = Ids(clock, entropy)
         self._edge = Edge(database)
-        self._publisher = Publisher(folder, signer.verifier, self._edge)
-        self._integrator = Integrator(signer, clock)
+        self._publisher = Publisher(folder, self._keys, database, self._edge)
+        self._integrator = Integrator(self._keys, clock)
+        self._witnesses: Witnesses | None = None
         self._turn = threading.Lock()
         self._rounds_begun = 0
         self._round_done = 0
@@ -63,13 +72,18 @@ class Audit:
 
     @property
     def vkey(self) -> str:
-        """The log's verifier key: the one trust root of everything that can be verified."""
-        return self._signer.vkey
+        """The trust root of everything that can be verified: the log's verifier key, or its keys on a line each."""
+        return self._keys.trust.text
 
     @property
     def folder(self) -> Path:
         """Where the published log is."""
         return self._folder
+
+    def seen_by(self, config: Witnessing) -> None:
+        """Have the log's checkpoints cosigned by witnesses from now on."""
+        publish = self._publisher.publish_witnessed
+        self._witnesses = Witnesses(config, self._database, self._keys.name, publish, self.consistency, self._clock)
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
@@ -114,12 +128,14 @@ class Audit:
         is of another key.
         """
         self._check_vkey()
-        origin = Resource("log", self._signer.name)
-        data = {"origin": self._signer.name, "platform_key": platform_key}
         with self._database.begin("audit.open") as tx:
-            newest, _ = store.lock_stream(tx.conn, f"{origin.type}/{origin.id}")
+            newest, _ = store.lock_stream(tx.conn, opening_stream(self._keys.name))
             if newest < 0:
-                self.record(tx, Event(Kind.LOG_OPENED, who, origin, data=data))
+                self.record(tx, opening(who, self._keys, platform_key))
+            else:
+                self._keys.signers(tx.conn)
+                self._check_platform(tx.conn, platform_key)
+        self._end_rotation()
         return self.flush()
 
     def flush(self) -> Checkpoint:
@@ -145,7 +161,7 @@ class Audit:
                 context={"stream": leaf.stream, "seq": leaf.seq},
                 retryable=True,
             )
-        return checkpoint
+        return checkpoint if self._witnesses is None else self._witnesses.gate(checkpoint)
 
     def _index_of(self, leaf: Leaf) -> int | None:
         """The leaf's place: from memory when this process gave it, else from the rows."""
@@ -193,6 +209,8 @@ class Audit:
             if self._published == done.checkpoint:
                 self._integrator.agree(done.checkpoint)
             if not done.more:
+                if self._witnesses is not None:
+                    self._witnesses.nudge()
                 self._round_done = self._rounds_begun
                 return self._published
 
@@ -207,12 +225,37 @@ class Audit:
 
     def _check_vkey(self) -> None:
         path = self._folder / VKEY_FILE
-        if path.is_file() and path.read_text().strip() != self.vkey:
+        if not path.is_file():
+            return
+        with self._database.read() as conn:
+            trust = self._keys.refresh(conn).trust
+        if not any(trust.knows(key.verifier) for key in parse_trust(path.read_text(errors="replace")).keys):
             raise MandamusError(
                 Code.AUDIT_UNTRUSTED,
                 f"{path} names another key than the one in this home",
-                remedy="restore the home's keys from the backup that belongs to this log",
+                remedy="restore the home's keys from the backup that belongs to this log; "
+                "when they are lost, `mandamus audit new-epoch` is the way on",
             )
+
+    def _check_platform(self, conn: sa.Connection, platform_key: str) -> None:
+        opened = store.leaf_at(conn, opening_stream(self._keys.name), 0)
+        if opened is not None and leaves.decode(opened)["data"].get("platform_key") != platform_key:
+            raise MandamusError(
+                Code.AUDIT_UNTRUSTED,
+                f"the log names another platform key than {platform_key}",
+                remedy="restore the home's keys, or set the platform key's source to where it was; "
+                "when it is lost, `mandamus audit new-epoch` is the way on",
+            )
+
+    def _end_rotation(self) -> None:
+        """Let the newer of two keys sign alone once the time of the overlap is over."""
+        with self._database.read() as conn:
+            keys = self._keys.refresh(conn)
+        if keys.rotating and self._clock.now_us() >= keys.ends_us:
+            with self._database.begin("audit.key_retired") as tx:
+                keys = self._keys.locked(tx.conn)
+                if keys.rotating:
+                    self.record(tx, retirement(SYSTEM, self._keys.name, keys, "the overlap is over"))
 
     # --- the thread of a long-lived process --------------------------------------------------------------------------
 
@@ -222,6 +265,8 @@ class Audit:
             self._stopping = False
             self._thread = threading.Thread(target=self._run, name="audit-integrator", daemon=True)
             self._thread.start()
+            if self._witnesses is not None:
+                self._witnesses.start()
 
     def stop(self) -> None:
         """End the background thread and publish what is left."""
@@ -232,6 +277,8 @@ class Audit:
                 self._wake.notify_all()
             thread.join(STOP_TIMEOUT_S)
         self.flush()
+        if self._witnesses is not None:
+            self._witnesses.stop()
 
     def _count(self, events: int) -> None:
         with self._wake:
@@ -256,7 +303,8 @@ class Audit:
         try:
             if idle:
                 with self._database.begin("audit.heartbeat") as tx:
-                    self.record(tx, Event(Kind.LOG_HEARTBEAT, SYSTEM, Resource("log", self._signer.name)))
+                    self.record(tx, Event(Kind.LOG_HEARTBEAT, SYSTEM, Resource("log", self._keys.name)))
+                self._end_rotation()
             self.flush()
         except MandamusError:
             # Whoever needs a checkpoint gets the same error from wait_checkpointed; here it only means: later again.
@@ -277,7 +325,7 @@ class Audit:
 
     def opened(self) -> IndexedLeaf:
         """The leaf that anchors the platform's key; raises ``audit_incomplete`` before ``open``."""
-        found = self.stream(f"log/{self._signer.name}")
+        found = self.stream(opening_stream(self._keys.name))
         if not found:
             raise MandamusError(Code.AUDIT_INCOMPLETE, "the log was never opened", remedy="run `mandamus init`")
         return found[0]
@@ -305,7 +353,7 @@ class Audit:
     def verify_database(self) -> Report:
         """Recompute the whole tree and every chain from the rows; reads every event."""
         with self._database.read() as conn:
-            return check_database(conn, self._signer.verifier)
+            return check_database(conn, self._keys.refresh(conn).trust)
 
     @requires(Permission.AUDIT_VERIFY)
     def verify(self, who: Subject) -> Report:
@@ -316,7 +364,7 @@ class Audit:
         report = published.merge(stored)
         outcome = Outcome.OK if report.ok else Outcome.FAILED
         data = {"size": report.size, "outcome": report.outcome.value}
-        event = Event(Kind.AUDIT_VERIFIED, who, Resource("log", self._signer.name), outcome, data=data)
+        event = Event(Kind.AUDIT_VERIFIED, who, Resource("log", self._keys.name), outcome, data=data)
         with self._database.begin("audit.verified") as tx:
             self.record(tx, event)
         return report

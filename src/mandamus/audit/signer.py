@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -48,18 +49,43 @@ class Verifier:
         return True
 
 
-class Signer:
-    """A named private key made from a 32-byte seed (RFC 8032)."""
+class PrivateKey(Protocol):
+    """An Ed25519 key that signs, wherever it is kept; ``public`` is 32 bytes, a signature 64 (RFC 8032)."""
 
-    def __init__(self, name: str, seed: bytes) -> None:
+    @property
+    def public(self) -> bytes:
+        """The public key."""
+        ...
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature over the bytes; raises ``audit_unavailable`` when it cannot be had now."""
+        ...
+
+
+class SeedKey:
+    """A key in this process's memory, made from its 32-byte seed."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self.public = self._key.public_key().public_bytes_raw()
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature over the bytes."""
+        return self._key.sign(data)
+
+
+class Signer:
+    """A named private key: a 32-byte seed, or a key that is kept elsewhere."""
+
+    def __init__(self, name: str, key: bytes | PrivateKey) -> None:
         if not _NAME.fullmatch(name):
             raise MandamusError(
                 Code.VALUE_INVALID,
                 f"{name[:80]!r} cannot name a key",
                 remedy="use a name such as example.com/log: up to 255 characters, no white space, no plus sign",
             )
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self.verifier = Verifier(name, self._key.public_key().public_bytes_raw())
+        self._key: PrivateKey = SeedKey(key) if isinstance(key, bytes) else key
+        self.verifier = Verifier(name, self._key.public)
 
     @property
     def name(self) -> str:

@@ -26,7 +26,7 @@ HEAD_ID = 1
 _ROWS_PER_STATEMENT = 500
 
 _NEW_STREAM = {"stream": sa.bindparam("stream"), "seq": -1, "hash": b""}
-_NEW_HEAD = {"id": HEAD_ID, "size": 0, "root": b""}
+_NEW_HEAD = {"id": HEAD_ID, "size": 0, "root": b"", "origin": sa.bindparam("name")}
 _OPEN_STREAM: dict[str, sa.Insert] = {
     "sqlite": sqlite.insert(audit_stream).values(_NEW_STREAM).on_conflict_do_nothing(),
     "postgresql": postgresql.insert(audit_stream).values(_NEW_STREAM).on_conflict_do_nothing(),
@@ -53,7 +53,11 @@ _MOVE_STREAM = (
     .where(audit_stream.c.stream == sa.bindparam("of"))
     .values(seq=sa.bindparam("seq"), hash=sa.bindparam("hash"))
 )
-_LOCK_HEAD = sa.select(audit_head.c.size, audit_head.c.root).where(audit_head.c.id == HEAD_ID).with_for_update()
+_LOCK_HEAD = (
+    sa.select(audit_head.c.size, audit_head.c.root, audit_head.c.origin)
+    .where(audit_head.c.id == HEAD_ID)
+    .with_for_update()
+)
 _READ_HEAD = sa.select(audit_head.c.size, audit_head.c.root).where(audit_head.c.id == HEAD_ID)
 _MOVE_HEAD = (
     sa.update(audit_head)
@@ -98,6 +102,15 @@ _LEAVES = (
     .order_by(audit_leaf.c.leaf_index)
 )
 _STREAM = _INDEXED.where(audit_event.c.stream == sa.bindparam("stream")).order_by(audit_event.c.seq)
+_LEAF_AT = sa.select(audit_event.c.leaf).where(
+    audit_event.c.stream == sa.bindparam("stream"), audit_event.c.seq == sa.bindparam("seq")
+)
+_KEY_LEAVES = (
+    sa.select(audit_leaf.c.leaf_index, audit_event.c.leaf)
+    .select_from(audit_event.outerjoin(audit_leaf, audit_leaf.c.event_id == audit_event.c.event_id))
+    .where(audit_event.c.stream == sa.bindparam("stream"))
+    .order_by(audit_event.c.seq)
+)
 _QUEUED = sa.select(sa.func.count()).select_from(audit_queue)
 
 
@@ -136,13 +149,16 @@ def move_stream(conn: sa.Connection, stream: str, seq: int, hashed: bytes) -> No
     conn.execute(_MOVE_STREAM, {"of": stream, "seq": seq, "hash": hashed})
 
 
-def lock_head(conn: sa.Connection) -> tuple[int, bytes]:
-    """Size and root of the tree, locked to us until the transaction ends."""
+def lock_head(conn: sa.Connection, origin: str) -> tuple[int, bytes, str]:
+    """Size and root of the tree and the origin of its log, locked to us until the transaction ends.
+
+    A database without a tree gets an empty one of the log ``origin``.
+    """
     row = conn.execute(_LOCK_HEAD).one_or_none()
     if row is None:
-        conn.execute(_OPEN_HEAD[conn.dialect.name])
+        conn.execute(_OPEN_HEAD[conn.dialect.name], {"name": origin})
         row = conn.execute(_LOCK_HEAD).one()
-    return row.size, row.root
+    return row.size, row.root, row.origin
 
 
 def read_head(conn: sa.Connection) -> tuple[int, bytes]:
@@ -215,6 +231,16 @@ def index_of(conn: sa.Connection, stream: str, seq: int) -> tuple[int, bytes] | 
     """Leaf index and leaf hash of an event, or None while it waits for its place."""
     row = conn.execute(_INDEX_OF_EVENT, {"stream": stream, "seq": seq}).one_or_none()
     return (row.leaf_index, row.hash) if row else None
+
+
+def leaf_at(conn: sa.Connection, stream: str, seq: int) -> bytes | None:
+    """The leaf of an event, whether or not it has its place in the log; None when there is no such event."""
+    return conn.scalar(_LEAF_AT, {"stream": stream, "seq": seq})
+
+
+def key_leaves(conn: sa.Connection, stream: str) -> list[tuple[int | None, bytes]]:
+    """Every leaf of a stream with its index, or None while it waits for its place."""
+    return [(row.leaf_index, row.leaf) for row in conn.execute(_KEY_LEAVES, {"stream": stream})]
 
 
 def stream_leaves(conn: sa.Connection, stream: str) -> list[IndexedLeaf]:

@@ -10,11 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mandamus.audit.keyring import Keyring
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Outcome, Resource
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
+from mandamus.bootstrap.keys import LOG, held_log_keys, platform_key, without_keys
 from mandamus.bootstrap.tools import SystemClock, load_executors, toolbox
+from mandamus.bootstrap.witnesses import witnessing
 from mandamus.catalog.service import Catalog
 from mandamus.cli.late import late
 from mandamus.engine import dispatch
@@ -33,6 +36,7 @@ from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Ids, RunId
 from mandamus.operations.configure import Configure
 from mandamus.operations.doctor import Doctor
+from mandamus.operations.log_keys import LogKeys
 from mandamus.operations.tools import terraform
 from mandamus.policy.backtest import Backtests
 from mandamus.policy.engine import Evaluator
@@ -69,6 +73,7 @@ class House:
     configure: Configure
     backtests: Backtests
     doctor: Doctor
+    log_keys: LogKeys
     pool: WorkerPool
     evaluator: Evaluator
 
@@ -136,6 +141,7 @@ def open_house(
     what the log's own checks raise.
     """
     owner = _prepare(home)
+    environ = without_keys(environ)
     os_user = _user_name(os.getuid())
     clock, entropy = clock or SystemClock(), os.urandom
     keys = Keys(home / "keys", entropy)
@@ -143,8 +149,12 @@ def open_house(
     dispatch.migrate(db.engine)
     migrate.migrate(db.engine)
     origin = _origin(settings, home)
-    platform = Signer(f"{origin}/platform", keys.key("platform"))
-    audit = Audit(db, home / "log", Signer(origin, keys.key("log")), clock, entropy)
+    platform = platform_key(settings, environ, keys, origin)
+    log_keys = Keyring(origin, partial(held_log_keys, settings, environ, keys, origin))
+    audit = Audit(db, home / "log", log_keys, clock, entropy)
+    witnesses = witnessing(settings, home)
+    if witnesses is not None:
+        audit.seen_by(witnesses)
     audit.open(Subject(os_user, OS_USER), platform.vkey)
     identity = Identity(db, audit, clock)
     if identity.owner() is None:
@@ -152,7 +162,8 @@ def open_house(
             identity.create_home(tx, _user_name(owner))
     who = identity.embedded(os_user, as_user, is_owner=os.getuid() == owner)
     tools = tools or load_executors(settings, environ)
-    return _house(settings, environ, home, who, db, keys, audit, identity, platform, clock, tools)
+    rotations = LogKeys(db, audit, log_keys, clock, partial(keys.follow, LOG))
+    return _house(settings, environ, home, who, db, keys, audit, identity, platform, rotations, clock, tools)
 
 
 def _house(
@@ -165,6 +176,7 @@ def _house(
     audit: Audit,
     identity: Identity,
     platform: Signer,
+    log_keys: LogKeys,
     clock: Clock,
     tools: Executors,
 ) -> House:
@@ -210,7 +222,7 @@ def _house(
     )
     backtests = Backtests(db, blobs, audit, pool, clock, ids, len(os.sched_getaffinity(0)))
     configure = Configure(db, identity, catalog, policy, backtests)
-    return House(home, who, rooms, Runs(rooms), configure, backtests, doctor, pool, evaluator)
+    return House(home, who, rooms, Runs(rooms), configure, backtests, doctor, log_keys, pool, evaluator)
 
 
 def policy_engine(settings: Settings) -> WorkerPool:

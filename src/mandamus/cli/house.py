@@ -15,6 +15,7 @@ from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import RunId
 from mandamus.operations.configure import Configure
 from mandamus.operations.doctor import Doctor
+from mandamus.operations.log_keys import LogKeys
 from mandamus.policy.backtest import Backtests
 from mandamus.policy.service import Policy
 from mandamus.runs.model import Notice, Run
@@ -77,6 +78,11 @@ class House(Protocol):
     @property
     def doctor(self) -> Doctor:
         """Looks at this home and the machine."""
+        ...
+
+    @property
+    def log_keys(self) -> LogKeys:
+        """Lets another key sign the log."""
         ...
 
     def drive(self, run_id: RunId, watcher: Callable[[Notice], None]) -> Run:

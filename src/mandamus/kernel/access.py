@@ -27,6 +27,7 @@ class Permission(Enum):
     POLICY_WRITE = "policy:write"
     POLICY_EXEMPT = "policy:exempt"
     AUDIT_VERIFY = "audit:verify"
+    AUDIT_ADMIN = "audit:admin"
     EVIDENCE_READ = "evidence:read"
     IDENTITY_READ = "identity:read"
     IDENTITY_WRITE = "identity:write"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Entropy
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,5}")
 
 
 class Keys:
@@ -31,9 +34,23 @@ class Keys:
             )
         return data
 
+    def held(self, name: str) -> list[str]:
+        """The names of the keys that followed each other under one name, as they are there: NAME, NAME.2, NAME.3."""
+        found = [1] if (self._folder / name).is_file() else []
+        numbers = [path.suffix[1:] for path in self._folder.glob(f"{name}.*") if path.stem == name]
+        found += sorted(int(number) for number in numbers if _NUMBER.fullmatch(number))
+        return [name if number == 1 else f"{name}.{number}" for number in found]
+
+    def follow(self, name: str) -> str:
+        """Make the key that comes after those of a name; gives its own name."""
+        last = self.held(name)[-1:] or [name]
+        number = int(last[0].removeprefix(name).lstrip(".") or 1) + 1
+        self._make(self._folder / f"{name}.{number}")
+        return f"{name}.{number}"
+
     def _make(self, path: Path) -> bytes:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{self._entropy(8).hex()}")
+        partial = path.with_name(f".{path.name}.{self._entropy(8).hex()}")
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(self._entropy(32))

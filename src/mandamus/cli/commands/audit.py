@@ -11,12 +11,20 @@ from mandamus.cli.session import common
 
 COMMANDS: Mapping[str, str] = {
     "verify": "mandamus.cli.commands.audit_verify:command",
+    "prove": "mandamus.cli.commands.audit_prove:command",
+    "check-proof": "mandamus.cli.commands.audit_check_proof:command",
+    "consistency": "mandamus.cli.commands.audit_consistency:command",
     "witness": "mandamus.cli.commands.audit_witness:command",
+    "rotate-key": "mandamus.cli.commands.audit_rotate_key:command",
 }
 
 SUMMARIES: Mapping[str, str] = {
     "verify": "Verify a published log offline, or a home's log and database.",
+    "prove": "Write the proof that a leaf is in the log.",
+    "check-proof": "Check offline that a leaf is in the log, by its proof.",
+    "consistency": "Prove that one state of the log continues another.",
     "witness": "Be a witness of logs; needs no home.",
+    "rotate-key": "Let another key sign the log; both sign for a while.",
 }
 
 

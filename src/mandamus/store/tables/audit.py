@@ -59,6 +59,7 @@ audit_head = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False, comment="always 1"),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("root", sa.LargeBinary, nullable=False),
+    sa.Column("origin", sa.Text, nullable=False, comment="of the log that these rows are; only an epoch changes it"),
 )
 
 audit_checkpoint = sa.Table(
@@ -79,7 +80,29 @@ audit_private = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 
-APPEND_ONLY = (audit_event, audit_leaf, audit_node, audit_checkpoint)
+audit_cosig = sa.Table(
+    "audit_cosig",
+    metadata,
+    sa.Column("origin", sa.Text, primary_key=True),
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("witness", sa.Text, primary_key=True, comment="the witness's verifier key"),
+    sa.Column("line", sa.Text, nullable=False, comment="the cosignature as it stands in a note"),
+    sa.Column("at_us", MicrosUtc, nullable=False, comment="when we got it; the witness's own time is in the line"),
+)
+
+audit_anchor = sa.Table(
+    "audit_anchor",
+    metadata,
+    sa.Column("origin", sa.Text, primary_key=True),
+    sa.Column("anchor", sa.Text, primary_key=True),
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("ref", sa.Text, nullable=False, comment="where in the anchor: a commit, a file"),
+    sa.Column("token", sa.LargeBinary, nullable=False, comment="what a timestamp server answered; else empty"),
+    sa.Column("at_us", MicrosUtc, nullable=False),
+)
+
+APPEND_ONLY = (audit_event, audit_leaf, audit_node, audit_checkpoint, audit_cosig, audit_anchor)
 
 
 def triggers(dialect: str) -> list[str]:
