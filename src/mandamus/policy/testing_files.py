@@ -100,6 +100,8 @@ def _take(reading: _Reading, folder: tuple[str, ...], file: Path) -> None:
         value = {name: value}
     if not isinstance(value, dict):
         raise ValueError("data at the root must be an object")  # noqa: TRY004 - a finding, like the others
+    # A lone surrogate, or what is too deep, is this file's fault and not that of all.
+    canonical.dumps(value)
     clash = _clash(reading.data, value)
     if clash:
         raise ValueError(f"gives data.{'.'.join(clash)}, which another file gives, too")

@@ -18,7 +18,7 @@ from mandamus.policy.engine import Evaluator
 from mandamus.policy.explain import Lends
 from mandamus.policy.judge import Finding
 from mandamus.policy.model import BuiltinErrors, Fault, Options, Outcome, Point, fault
-from mandamus.policy.service import read, understood
+from mandamus.policy.service import INPUT_BYTES_MAX, INPUT_DEPTH_MAX, read, understood
 
 _STEP = re.compile(r'\.?([A-Za-z_][A-Za-z0-9_]*)|\[(\d+)\]|\[("(?:[^"\\]|\\.)*")\]')
 
@@ -84,14 +84,24 @@ def point_of(attribution: Attribution, document: Mapping[str, Any], wanted: str 
 
 
 def document_for(attribution: Attribution, document: Mapping[str, Any], point: Point) -> bytes:
-    """The canonical input; raises ``value_invalid`` when a rule reads the clock and the input does not say the time."""
+    """The canonical input; raises ``value_invalid``.
+
+    That is when a rule reads the clock and the input does not say the time, and when no decision would take the input.
+    """
     if attribution.bundle.clock and not isinstance(document.get("now"), str):
         raise MandamusError(
             Code.VALUE_INVALID,
             "a rule reads the clock, and the input has no `now`",
             remedy="""add it, for example with --set 'now="2027-01-31T18:00:00Z"'""",
         )
-    return canonical.dumps({**document, "point": point.value})
+    data = canonical.dumps({**document, "point": point.value})
+    if len(data) > INPUT_BYTES_MAX or judge.depth_exceeds(data, INPUT_DEPTH_MAX):
+        raise MandamusError(
+            Code.VALUE_INVALID,
+            f"the input is larger than {INPUT_BYTES_MAX >> 20} MiB, or nested deeper than {INPUT_DEPTH_MAX}",
+            remedy="give a smaller one: a decision about it would be a deny",
+        )
+    return data
 
 
 def edited(document: Any, edits: Sequence[str]) -> Any:

@@ -20,8 +20,11 @@ from mandamus.policy import explain, profiles, trial
 from mandamus.policy.attribution import Attribution
 from mandamus.policy.model import ROOT, Options, Point, RegoVersion
 from mandamus.policy.pool import WorkerPool
+from mandamus.policy.service import INPUT_BYTES_MAX
 
 _SHORT = 12
+_FILE_BYTES_MAX = 2 * INPUT_BYTES_MAX
+"""White space is not counted in a decision's limit."""
 
 
 @click.command("eval")
@@ -104,14 +107,25 @@ class _Asked:
 
 
 def _file(name: str) -> Any:
-    if name == "-":
-        return canonical.loads(sys.stdin.buffer.read())
     try:
-        return canonical.loads(Path(name).read_bytes())
+        with sys.stdin.buffer if name == "-" else Path(name).open("rb") as file:
+            data = file.read(_FILE_BYTES_MAX + 1)
     except OSError as error:
         raise MandamusError(
             Code.USAGE, f"--input {name} cannot be read: {error.strerror}", remedy="name a JSON file, or - for stdin"
         ) from error
+    if len(data) > _FILE_BYTES_MAX:
+        raise MandamusError(
+            Code.VALUE_INVALID,
+            f"--input {name} has more than {_FILE_BYTES_MAX >> 20} MiB",
+            remedy="give a smaller input: a decision about it would be a deny",
+        )
+    try:
+        value = canonical.loads(data)
+        canonical.dumps(value)
+    except MandamusError as error:
+        raise MandamusError(error.code, f"--input {name}: {error.message}", remedy=error.remedy) from error
+    return value
 
 
 def _recorded(session: Session, decision: str) -> Any:
