@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from mandamus.audit import note, tiles, tree
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Leaf, Resource, Where
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
+from mandamus.kernel import canonical
 from mandamus.kernel.access import OWNER, Subject
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.ids import Entropy
@@ -80,3 +82,62 @@ def write(database: Database, who: Subject) -> Callable[..., list[Leaf]]:
         return leaves
 
     return recorded
+
+
+def _leaf(stream: str, seq: int, prev: str | None, **other: object) -> bytes:
+    """A leaf of format 1."""
+    names = {"id": "evt_1", "kind": "step.started", "outcome": "ok", "project": None, "run": None, "step": "build"}
+    what, where = {"type": "step", "id": "build"}, {"address": None, "agent": None, "node": None, "request": None}
+    who = {"subject": "ada", "authn": "os-user", "behalf_of": None, "groups": [], "name": None}
+    authority: dict[str, list[str]] = {"decisions": [], "approvals": []}
+    fields = {"at": 1, "authority": authority, "data": {}, "format": "leaf/1", "why": "", **names}
+    fields |= {"what": what, "where": where, "who": who, "stream": stream, "seq": seq, "prev": prev}
+    return canonical.dumps(fields | other)
+
+
+class TiledLog:
+    """A log in a folder that grows by leaves, written without a database."""
+
+    def __init__(self, folder: Path, signer: Signer) -> None:
+        self.folder, self.signer = folder, signer
+        self.leaves: list[bytes] = []
+        self.heads: dict[str, tuple[int, str | None]] = {}
+
+    def grow(self, count: int, streams: int = 7) -> None:
+        """Add leaves, in turn to each of the streams."""
+        for _ in range(count):
+            stream = f"run/{len(self.leaves) % streams}"
+            seq, prev = self.heads.get(stream, (-1, None))
+            made = _leaf(stream, seq + 1, prev, data={"n": len(self.leaves)})
+            self.leaves.append(made)
+            self.heads[stream] = (seq + 1, tree.leaf_hash(made).hex())
+
+    def write(self) -> Path:
+        """Write tiles and checkpoint; gives the folder."""
+        size, items, level = len(self.leaves), [tree.leaf_hash(leaf) for leaf in self.leaves], 0
+        root = tree.root_of(items)
+        for tile in tiles.all_tiles(tiles.ENTRIES, size):
+            self._write(tile, tiles.bundle(self.leaves[tile.low : tile.low + tile.width]))
+        while items:
+            for tile in tiles.all_tiles(level, size):
+                self._write(tile, b"".join(items[tile.low : tile.low + tile.width]))
+            items = [tree.root_of(items[at : at + 256]) for at in range(0, len(items) - 255, 256)]
+            level += 1
+        (self.folder / "checkpoint").write_bytes(note.sign_checkpoint(self.signer, size, root).note)
+        return self.folder
+
+    def _write(self, tile: tiles.Tile, data: bytes) -> None:
+        (self.folder / tile.path).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / tile.path).write_bytes(data)
+
+
+@pytest.fixture(scope="session")
+def leaf() -> Callable[..., bytes]:
+    """Makes a leaf of format 1 from stream, number and the hash named (hex or None); fields may be replaced."""
+    return _leaf
+
+
+@pytest.fixture
+def tiled(signer: Signer) -> Callable[[Path], TiledLog]:
+    """Begins a log in a folder."""
+    return lambda folder: TiledLog(folder, signer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,67 +9,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mandamus.audit import chain, note, tiles, tree, verify
+from mandamus.audit import chain, note, tree, verify
 from mandamus.audit.chain import Segment
 from mandamus.audit.model import Verdict
 from mandamus.audit.resume import verify_since, verify_with_state
 from mandamus.audit.signer import Signer
 from mandamus.audit.verify import verify_log
-from mandamus.kernel import canonical
 
 SIZE = 1500
 
 
-def leaf(stream: str, seq: int, prev: str | None, **other: object) -> bytes:
-    """A leaf of format 1."""
-    names = {"id": "evt_1", "kind": "step.started", "outcome": "ok", "project": None, "run": None, "step": "build"}
-    what, where = {"type": "step", "id": "build"}, {"address": None, "agent": None, "node": None, "request": None}
-    who = {"subject": "ada", "authn": "os-user", "behalf_of": None, "groups": [], "name": None}
-    authority: dict[str, list[str]] = {"decisions": [], "approvals": []}
-    fields = {"at": 1, "authority": authority, "data": {}, "format": "leaf/1", "why": "", **names}
-    fields |= {"what": what, "where": where, "who": who, "stream": stream, "seq": seq, "prev": prev}
-    return canonical.dumps(fields | other)
-
-
-class Log:
-    """A log in a folder that grows by leaves, written without a database."""
-
-    def __init__(self, folder: Path, signer: Signer) -> None:
-        self.folder, self.signer = folder, signer
-        self.leaves: list[bytes] = []
-        self.heads: dict[str, tuple[int, str | None]] = {}
-
-    def grow(self, count: int, streams: int = 7) -> None:
-        """Add leaves, in turn to each of the streams."""
-        for _ in range(count):
-            stream = f"run/{len(self.leaves) % streams}"
-            seq, prev = self.heads.get(stream, (-1, None))
-            made = leaf(stream, seq + 1, prev, data={"n": len(self.leaves)})
-            self.leaves.append(made)
-            self.heads[stream] = (seq + 1, tree.leaf_hash(made).hex())
-
-    def write(self) -> Path:
-        """Write tiles and checkpoint; gives the folder."""
-        size, items, level = len(self.leaves), [tree.leaf_hash(leaf) for leaf in self.leaves], 0
-        root = tree.root_of(items)
-        for tile in tiles.all_tiles(tiles.ENTRIES, size):
-            self._write(tile, tiles.bundle(self.leaves[tile.low : tile.low + tile.width]))
-        while items:
-            for tile in tiles.all_tiles(level, size):
-                self._write(tile, b"".join(items[tile.low : tile.low + tile.width]))
-            items = [tree.root_of(items[at : at + 256]) for at in range(0, len(items) - 255, 256)]
-            level += 1
-        (self.folder / "checkpoint").write_bytes(note.sign_checkpoint(self.signer, size, root).note)
-        return self.folder
-
-    def _write(self, tile: tiles.Tile, data: bytes) -> None:
-        (self.folder / tile.path).parent.mkdir(parents=True, exist_ok=True)
-        (self.folder / tile.path).write_bytes(data)
-
-
 @pytest.fixture
-def log(tmp_path: Path, signer: Signer) -> Log:
-    made = Log(tmp_path / "log", signer)
+def log(tmp_path: Path, tiled):
+    made = tiled(tmp_path / "log")
     made.grow(SIZE)
     made.write()
     return made
@@ -82,7 +33,7 @@ def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "LEAVES", 512)
 
 
-def test_processes_find_what_one_finds(log: Log, signer: Signer, small_ranges: None) -> None:
+def test_processes_find_what_one_finds(log, signer: Signer, small_ranges: None) -> None:
     """The report of several processes is that of one, for a sound log and for one that is damaged in every range."""
     assert verify_log(log.folder, signer.vkey, procs=2) == verify_log(log.folder, signer.vkey)
     assert verify_log(log.folder, signer.vkey, procs=2).ok
@@ -95,7 +46,7 @@ def test_processes_find_what_one_finds(log: Log, signer: Signer, small_ranges: N
     assert {problem.file for problem in one.problems if problem.leaf == 512} == {"tile/entries/002"}
 
 
-def test_a_chain_is_followed_across_ranges(log: Log, signer: Signer, small_ranges: None) -> None:
+def test_a_chain_is_followed_across_ranges(log, signer: Signer, small_ranges: None) -> None:
     """An event left out of its stream shows also where the stream goes on in another range."""
     del log.leaves[511]
     log.write()
@@ -104,7 +55,7 @@ def test_a_chain_is_followed_across_ranges(log: Log, signer: Signer, small_range
     assert "goes from event 72 to 74" in report.problems[0].message
 
 
-def test_missing_bundles_are_all_named(log: Log, signer: Signer, small_ranges: None) -> None:
+def test_missing_bundles_are_all_named(log, signer: Signer, small_ranges: None) -> None:
     """What is missing is named bundle by bundle, and nothing else is made of it."""
     for number in (1, 4):
         (log.folder / f"tile/entries/{number:03d}").unlink()
@@ -130,9 +81,9 @@ class Counting:
 
 
 @pytest.mark.parametrize(("old", "new"), [(1, 1500), (255, 256), (256, 257), (700, 1500), (1024, 1500), (1500, 1500)])
-def test_only_what_is_new_is_read(tmp_path: Path, signer: Signer, old: int, new: int) -> None:
+def test_only_what_is_new_is_read(tmp_path: Path, tiled, signer: Signer, old: int, new: int) -> None:
     """From a kept checkpoint on, the entries before it are not read, and the log is found to continue it."""
-    log = Log(tmp_path / "log", signer)
+    log = tiled(tmp_path / "log")
     log.grow(old)
     kept = tmp_path / "kept"
     kept.write_bytes((log.write() / "checkpoint").read_bytes())
@@ -144,26 +95,26 @@ def test_only_what_is_new_is_read(tmp_path: Path, signer: Signer, old: int, new:
     assert read == {f"{number:03d}" for number in range(old // 256, (new + 255) // 256) if old < new}
 
 
-def test_another_history_is_found(log: Log, tmp_path: Path, signer: Signer) -> None:
+def test_another_history_is_found(log, tiled, tmp_path: Path, signer: Signer) -> None:
     """A log that was rolled back or rewritten does not continue the checkpoint that somebody kept."""
     kept = tmp_path / "kept"
     kept.write_bytes((log.folder / "checkpoint").read_bytes())
-    fork = Log(tmp_path / "fork", signer)
+    fork = tiled(tmp_path / "fork")
     fork.grow(SIZE + 300, streams=5)
     report = verify_since(fork.write(), signer.vkey, kept)
     assert (report.outcome, report.problems[0].file) == (Verdict.TAMPERED, "checkpoint")
     assert "does not continue" in report.problems[0].message
-    shorter = Log(tmp_path / "shorter", signer)
+    shorter = tiled(tmp_path / "shorter")
     shorter.grow(SIZE - 1)
     report = verify_since(shorter.write(), signer.vkey, kept)
     assert report.outcome is Verdict.TAMPERED
     assert "rolled back" in report.problems[0].message
-    same = Log(tmp_path / "same", signer)
+    same = tiled(tmp_path / "same")
     same.grow(SIZE, streams=5)
     assert verify_since(same.write(), signer.vkey, kept).outcome is Verdict.TAMPERED
 
 
-def test_a_kept_checkpoint_is_believed_only_when_signed(log: Log, tmp_path: Path, signer: Signer) -> None:
+def test_a_kept_checkpoint_is_believed_only_when_signed(log, tmp_path: Path, signer: Signer) -> None:
     """A checkpoint by another key is untrusted, no file is incomplete; nothing of the log is read."""
     kept = tmp_path / "kept"
     assert verify_since(log.folder, signer.vkey, kept).outcome is Verdict.INCOMPLETE
@@ -171,7 +122,7 @@ def test_a_kept_checkpoint_is_believed_only_when_signed(log: Log, tmp_path: Path
     assert verify_since(log.folder, signer.vkey, kept).outcome is Verdict.UNTRUSTED
 
 
-def test_a_state_knows_where_streams_ended(log: Log, tmp_path: Path, signer: Signer) -> None:
+def test_a_state_knows_where_streams_ended(log, tmp_path: Path, signer: Signer) -> None:
     """With a state an event left out between two verifications is found, also when it was the first new one."""
     state = tmp_path / "state.json"
     assert verify_with_state(log.folder, signer.vkey, state).since == 0
@@ -190,7 +141,7 @@ def test_a_state_knows_where_streams_ended(log: Log, tmp_path: Path, signer: Sig
 @pytest.mark.parametrize(
     "text", ["", "{}", '{"format": "verified/2"}', '{"format": "verified/1", "streams": 3}', "[1]"]
 )
-def test_a_state_that_is_none_is_refused(log: Log, tmp_path: Path, signer: Signer, text: str) -> None:
+def test_a_state_that_is_none_is_refused(log, tmp_path: Path, signer: Signer, text: str) -> None:
     """A file of another kind is untrusted, and is left as it is."""
     state = tmp_path / "state.json"
     state.write_text(text)
@@ -204,14 +155,14 @@ values = st.recursive(
     words | st.integers(0, 9) | st.none(),
     lambda each: st.lists(each, max_size=2) | st.dictionaries(keys, each, max_size=3),
 )
-NESTED = json.loads(leaf("run/other", 7, "0" * 64))
+NESTED = {"format": "leaf/1", "outcome": "ok", "prev": "0" * 64, "seq": 7, "stream": "run/other", "what": {"id": "x"}}
 
 
 @given(words, st.integers(0, 10**18), st.none() | st.just("ab" * 32), words, st.dictionaries(words, values, max_size=3))
 @example("run/1", 3, None, '"},"what":{"}', {"x": NESTED})
 @example("run/1", 3, None, "", {"x": {"data": {}, "format": "leaf/1", "id": NESTED}})
 @example('run/"', 3, None, "}{", {"x": [NESTED, {"format": "leaf/1"}]})
-def test_the_end_of_a_leaf_says_what_the_leaf_says(stream, seq, prev, text, data) -> None:
+def test_the_end_of_a_leaf_says_what_the_leaf_says(leaf, stream, seq, prev, text, data) -> None:
     """Whatever stands in the data, the names and the reason: reading the end gives what parsing the whole gives."""
     names = {"why": text, "project": text, "run": text, "step": text, "what": {"id": text, "type": text}}
     for made in (leaf(stream, seq, prev, data=data), leaf(stream, seq, prev, data=data, **names),
@@ -222,7 +173,7 @@ def test_the_end_of_a_leaf_says_what_the_leaf_says(stream, seq, prev, text, data
         assert chain._parse(made) == (stream.encode(), seq, (prev or "").encode())
 
 
-def test_most_leaves_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_most_leaves_are_not_parsed(leaf, monkeypatch: pytest.MonkeyPatch) -> None:
     """An ordinary leaf is read by its end; this is what makes verification fast."""
     refuse: Callable[[bytes], None] = lambda _: pytest.fail("it was parsed")  # noqa: E731 - a stand-in
     monkeypatch.setattr(chain, "_parse", refuse)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from mandamus.audit import note, tiles, tree
 from mandamus.audit.model import Checkpoint
 from mandamus.audit.signer import Verifier
+from mandamus.audit.trust import Trust
 from mandamus.kernel.errors import Code, MandamusError
 
 _FIRST_LINE = "c2sp.org/tlog-proof@v1"
@@ -47,12 +48,12 @@ def parse(data: bytes) -> Proof:
     return proof
 
 
-def verify(proof: Proof, leaf: bytes, verifier: Verifier) -> Checkpoint:
+def verify(proof: Proof, leaf: bytes, root: Verifier | Trust) -> Checkpoint:
     """The checkpoint, once the proof shows the leaf in it.
 
     Raises ``audit_tampered`` when the leaf is not the one at that index, else as ``note.read_checkpoint`` does.
     """
-    checkpoint = note.read_checkpoint(proof.checkpoint, verifier)
+    checkpoint = note.read_checkpoint(proof.checkpoint, root)
     if not includes(checkpoint, proof, leaf):
         raise MandamusError(
             Code.AUDIT_TAMPERED,

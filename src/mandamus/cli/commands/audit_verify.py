@@ -8,20 +8,17 @@ from pathlib import Path
 import click
 
 from mandamus.audit.model import Report
-from mandamus.audit.remote import Web
 from mandamus.audit.resume import verify_since, verify_with_state
-from mandamus.audit.source import Source
 from mandamus.audit.verify import read_trust, verify_log
 from mandamus.cli.findings import show
+from mandamus.cli.published import TRUST_HELP, needed_trust, source_of
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.kernel.errors import Code, Exit, MandamusError
 
 
 @click.command("verify")
 @click.option("--log", metavar="DIR|URL", help="A published log; verified without a home.")
-@click.option(
-    "--trust", metavar="VKEY", help="The log's verifier key, or a file with it: log.vkey, or a line for each key."
-)
+@click.option("--trust", metavar="VKEY", help=TRUST_HELP)
 @click.option(
     "--since", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
     help="A checkpoint you verified before: read only what came after it.",
@@ -58,18 +55,12 @@ def command(
                 remedy="add --log DIR or --log URL",
             )
         return _home(session, trust)
-    if trust is None:
-        raise MandamusError(
-            Code.USAGE,
-            "a log is verified against a key you trust, and none is given",
-            remedy="add --trust VKEY; take the key from where you trust it, not from beside the log",
-        )
     if since and state:
         raise MandamusError(
             Code.USAGE, "--since and --state both say where to begin", remedy="give one; --state knows more"
         )
-    source: Path | Source = Web(log) if "://" in log else Path(log)
-    root, count = read_trust(trust), procs or os.cpu_count() or 1
+    root = needed_trust(trust, "log").text
+    source, count = source_of(log), procs or os.cpu_count() or 1
     if since:
         report = verify_since(source, root, since, count)
     elif state:
