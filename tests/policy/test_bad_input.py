@@ -251,6 +251,17 @@ warn contains {"msg": "deep", "meta": {"x": nested}} if {
     goes_on()
 
 
+def test_a_rule_of_a_kind_that_nobody_knows_denies(decide, publish, blobs, goes_on):
+    """A later release may mean by silence what this one cannot know, such as a no."""
+    document = canonical.loads(blobs.get(publish({"p.rego": CALM})))
+    for entry in document["entries"]:
+        entry["kind"] = "allow_only_when"
+    verdict = decide({}, [blobs.put(canonical.dumps(document))])
+    assert verdict.outcome is Outcome.DENY
+    assert verdict.error.startswith("shape_invalid: ")
+    goes_on()
+
+
 ENDLESS = """package mandamus.plan
 
 deny contains "endless" if {
