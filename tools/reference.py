@@ -26,6 +26,7 @@ import mandamus
 from mandamus.audit.kinds import Kind
 from mandamus.cli.main import COMMANDS, root
 from mandamus.cli.outcome import EXITS
+from mandamus.evidence.controls import CONTROLS, Fact
 from mandamus.kernel.access import MEMBER, OWNER, Permission, permission_of
 from mandamus.kernel.errors import Code, Exit
 from mandamus.policy import schema
@@ -141,7 +142,24 @@ def commands() -> str:
     return "\n\n".join(part for name in COMMANDS for part in _commands(f"mandamus {name}", _load(name)))
 
 
+def controls() -> str:
+    """Every control with what shows it, and what a bundle cannot show."""
+    rows = [
+        (each.framework, each.id, each.requires, ", ".join(fact.word for fact in each.facts), each.beside)
+        for each in CONTROLS
+    ]
+    return _table(("framework", "control", "requires", "shown by", "what a bundle cannot show, and where it is"), rows)
+
+
+def facts() -> str:
+    """Every fact with its files and leaves."""
+    rows = [(fact.word, fact.shows, fact.where, ", ".join(f"`{kind}`" for kind in fact.kinds)) for fact in Fact]
+    return _table(("what", "it shows", "files in the bundle", "leaves"), rows)
+
+
 BLOCKS: Mapping[str, Callable[[], str]] = {
+    "controls": controls,
+    "facts": facts,
     "errors": errors,
     "exit-codes": exit_codes,
     "run-exits": run_exits,

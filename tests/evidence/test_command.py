@@ -69,7 +69,7 @@ def test_trust_is_never_assumed(stranger, proof):
 def test_verification_loads_no_database(proof, room):
     """The verifier and its command import neither database, engine nor network: what is not loaded cannot be asked."""
     program = (
-        "import sys; from mandamus.cli.commands import evidence; from pathlib import Path;"
+        "import sys; from mandamus.cli.commands import evidence_verify as evidence; from pathlib import Path;"
         f"report = evidence.verify_bundle(Path({str(proof)!r}), {room.audit.vkey!r});"
         "loaded = {name.split('.')[0] for name in sys.modules};"
         "print(report.ok, sorted(loaded & {'sqlalchemy', 'sqlite3', 'dbos', 'psycopg', 'httpx2', 'ssl', 'alembic'}))"

@@ -38,8 +38,22 @@ from mandamus.evidence.model import (
 from mandamus.kernel.errors import MandamusError
 
 
+@dataclass(frozen=True)
+class Examined:
+    """A bundle's report and, when all is well, what it holds: proved, so that its form can be relied on."""
+
+    report: BundleReport
+    case: Case | None = None
+    checkpoint: Checkpoint | None = None
+
+
 def verify(bundle: Path, trust: str) -> BundleReport:
-    """Verify the bundle in a file against the log's verifier key ``trust``; findings never raise.
+    """Verify the bundle in a file against the log's trust root; findings never raise. See `examine`."""
+    return examine(bundle, trust).report
+
+
+def examine(bundle: Path, trust: str) -> Examined:
+    """Verify the bundle in a file against the log's trust root, and keep what it holds; findings never raise.
 
     1. The log's key signs the checkpoint, whose leaf 0 names the platform's key, which signs the manifest.
     2. The files are exactly those of the manifest.
@@ -51,27 +65,28 @@ def verify(bundle: Path, trust: str) -> BundleReport:
     try:
         verifier = parse_trust(trust)
     except MandamusError as error:
-        return BundleReport(0, (Finding(verdict_of(error), error.message),))
+        return Examined(BundleReport(0, (Finding(verdict_of(error), error.message),)))
     problems: list[Finding] = []
     archive = archives.read(bundle, problems)
     if archive is None:
-        return BundleReport(0, tuple(problems), verifier.name)
+        return Examined(BundleReport(0, tuple(problems), verifier.name))
     pages = _Pages(archive, problems)
     checkpoint = pages.checkpoint(verifier)
     platform = None if checkpoint is None else pages.platform(checkpoint)
     pages.manifest(platform)
     records = pages.leaves(checkpoint)
-    notes: list[str] = []
+    case: Case | None = None
     if platform is not None and not problems:
         case = Case(pages.run, records, pages.contents, platform, problems, pages.cited)
         judge(case)
         attest.check_attestations(case, verifier.name if checkpoint is None else checkpoint.origin)
-        notes = case.notes
     if platform is not None and not problems:
         pages.seal(platform)
     state = str(records[-1].data.get("state", "")) if records else ""
     found = tuple(problems[:PROBLEMS_MAX])
-    return BundleReport(len(archive.files), found, verifier.name, run=pages.run, state=state, notes=tuple(notes))
+    notes = () if case is None else tuple(case.notes)
+    report = BundleReport(len(archive.files), found, verifier.name, run=pages.run, state=state, notes=notes)
+    return Examined(report, case if report.ok else None, checkpoint)
 
 
 def judge(case: Case) -> None:
