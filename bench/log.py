@@ -28,7 +28,7 @@ def measure() -> Iterator[Figure]:
         stage = Stage(Path(folder))
         with stage.warm() as house:
             run = RunId("run_00000000000000000000000000")
-            event = Event(Kind.STEP_STARTED, house.who, Resource("step", "s"), run=run, step="s", data={"attempt": 1})
+            event = Event(Kind.STEP_PLANNED, house.who, Resource("step", "s"), run=run, step="s", data={"attempt": 1})
 
             def audited() -> None:
                 for _ in range(COMMITS):

@@ -69,7 +69,7 @@ def write(database: Database, who: Subject) -> Callable[..., list[Leaf]]:
         leaves = []
         for number in range(count):
             event = Event(
-                Kind.STEP_STARTED,
+                Kind.STEP_PLANNED,
                 who,
                 Resource("step", "build"),
                 run=run,
@@ -86,7 +86,7 @@ def write(database: Database, who: Subject) -> Callable[..., list[Leaf]]:
 
 def _leaf(stream: str, seq: int, prev: str | None, **other: object) -> bytes:
     """A leaf of format 1."""
-    names = {"id": "evt_1", "kind": "step.started", "outcome": "ok", "project": None, "run": None, "step": "build"}
+    names = {"id": "evt_1", "kind": "step.planned", "outcome": "ok", "project": None, "run": None, "step": "build"}
     what, where = {"type": "step", "id": "build"}, {"address": None, "agent": None, "node": None, "request": None}
     who = {"subject": "ada", "authn": "os-user", "behalf_of": None, "groups": [], "name": None}
     authority: dict[str, list[str]] = {"decisions": [], "approvals": []}

@@ -71,14 +71,11 @@ class Kind(Enum):
 
     RUN_RETRIED = ("run.retried", frozenset({"steps"}), "Someone had the steps that stopped the run tried again")
 
-    STEP_STARTED = ("step.started", frozenset({"attempt"}), "An attempt of a step began")
-    STEP_SKIPPED = ("step.skipped", frozenset[str](), "The step's condition was false, or what it needs was not done")
     STEP_PLANNED = (
         "step.planned",
         frozenset({"attempt", "change_set", "artifact", "binding", "plan"}),
         "The step's plan is saved; these are its digests",
     )
-    STEP_JUDGED = ("step.judged", frozenset({"attempt", "outcome", "decision"}), "Policy judged the plan")
     STEP_WAITING = (
         "step.waiting",
         frozenset({"attempt", "binding", "requires", "expires_us"}),
@@ -94,7 +91,11 @@ class Kind(Enum):
         frozenset({"attempt", "not_before_us"}),
         "The attempt failed; another one follows",
     )
-    STEP_FINISHED = ("step.finished", frozenset({"attempt", "state", "outputs"}), "The step ended")
+    STEP_FINISHED = (
+        "step.finished",
+        frozenset({"attempt", "state", "outputs"}),
+        "The step ended, or was skipped because what it needs did not pass",
+    )
 
     DECISION_RECORDED = (
         "decision.recorded",
