@@ -3,7 +3,7 @@
 export PYTHON
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-slow check docs bench
+.PHONY: help setup demo test test-slow check docs bench verifier
 .DEFAULT_GOAL := help
 
 help:
@@ -45,3 +45,7 @@ docs: setup
 bench:
 	@tools/setup.sh aws
 	@$(BIN)/python bench/run.py $(if $(STRICT),--strict)
+
+## make verifier   the single-file verifier mandamus-verify.pyz, for machines without the product
+verifier: setup
+	@$(BIN)/python tools/verifier.py -o mandamus-verify.pyz
