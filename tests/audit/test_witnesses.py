@@ -14,13 +14,13 @@ import pytest
 
 from mandamus.audit import note
 from mandamus.audit.model import Leaf
+from mandamus.audit.post import Answer, post
 from mandamus.audit.quorum import parse_policy
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.audit.trust import parse_trust
 from mandamus.audit.verify import verify_log
-from mandamus.audit.witness_client import Answer, Mode, Witnessing
-from mandamus.audit.witness_http import send
+from mandamus.audit.witness_client import Mode, Witnessing
 from mandamus.audit.witness_server import Witness, WitnessServer
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
@@ -76,7 +76,7 @@ def party(tmp_path: Path, clock: Clock) -> Iterator[Party]:
 
 
 def _config(policy: str, mode: Mode = Mode.REQUIRE, grace_s: float = 600) -> Witnessing:
-    return Witnessing(parse_policy(policy.encode()), mode, grace_s, 5, send)
+    return Witnessing(parse_policy(policy.encode()), mode, grace_s, 5, post)
 
 
 def test_a_gate_waits_for_a_quorum(party: Party, audit: Audit, write: Write, folder: Path) -> None:
@@ -192,7 +192,7 @@ def test_many_wait_at_once(party: Party, audit: Audit, write: Write) -> None:
 
     def counted(url: str, body: bytes, timeout_s: float) -> Answer:
         asked.append(url)
-        return send(url, body, timeout_s)
+        return post(url, body, timeout_s)
 
     policy = parse_policy((party.start(1, audit.vkey) + "quorum w1\n").encode())
     audit.seen_by(Witnessing(policy, Mode.REQUIRE, 0, 5, counted))

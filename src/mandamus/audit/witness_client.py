@@ -13,6 +13,7 @@ import structlog
 
 from mandamus.audit import note, store, witness, witness_store
 from mandamus.audit.model import Checkpoint
+from mandamus.audit.post import Answer
 from mandamus.audit.quorum import KnownWitness, QuorumPolicy
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
@@ -27,17 +28,8 @@ _ROUNDS = 3
 _STOP_TIMEOUT_S = 10.0
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a witness said: HTTP status, content type without parameters, body."""
-
-    status: int
-    type: str
-    body: bytes
-
-
 Send = Callable[[str, bytes, float], Answer]
-"""``(URL prefix, body, seconds) -> answer``; raises ``audit_unavailable``."""
+"""``(URL, body, seconds) -> answer``; raises ``audit_unavailable``."""
 
 
 class Mode(StrEnum):
@@ -253,7 +245,8 @@ class Witnesses:
     def _post(self, known: KnownWitness, old: int, checkpoint: Checkpoint) -> Answer:
         proof = tuple(self._prove(old, checkpoint.size))
         body = witness.Request(old, proof, checkpoint.note).body
-        return self._config.send(known.url, body, self._config.timeout_s)
+        url = f"{known.url.rstrip('/')}/add-checkpoint"
+        return self._config.send(url, body, self._config.timeout_s)
 
     def _ahead(self, known: KnownWitness, size: int, checkpoint: Checkpoint) -> MandamusError:
         """The witness saw a greater tree: another process's, or one that this home has lost."""

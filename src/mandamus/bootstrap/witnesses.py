@@ -13,7 +13,7 @@ from mandamus.settings import PREFIX, Settings
 WITNESSES_FILE = "witnesses"
 
 # Few homes have witnesses, and HTTP is slow to import.
-_send = late("mandamus.audit.witness_http:send")
+_send = late("mandamus.audit.post:post")
 
 
 def witnessing(settings: Settings, home: Path) -> Witnessing | None:

@@ -1,19 +1,28 @@
-"""Sends a request to a witness over HTTP: one POST, no redirect, no proxy, bounded in time and size."""
+"""One HTTP POST: no redirect, no proxy, bounded in time and size; all that is sent here is signed or public."""
 
 from __future__ import annotations
 
 import http.client
 import ssl
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from mandamus.audit.witness_client import Answer
 from mandamus.kernel.errors import Code, MandamusError
 
 _ANSWER_BYTES_MAX = 64 * 1024
 
 
-def send(url: str, body: bytes, timeout_s: float) -> Answer:
-    """Post the body to ``<url>/add-checkpoint``; raises ``audit_unavailable`` when nothing answers."""
+@dataclass(frozen=True)
+class Answer:
+    """What a server said: HTTP status, content type without parameters, body."""
+
+    status: int
+    type: str
+    body: bytes
+
+
+def post(url: str, body: bytes, timeout_s: float, content_type: str = "text/plain") -> Answer:
+    """The answer to the body; raises ``audit_unavailable`` when nothing answers in time."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -28,7 +37,7 @@ def send(url: str, body: bytes, timeout_s: float) -> Answer:
     else:
         raise _unreachable(url, "it is no http or https URL")
     try:
-        connection.request("POST", f"{parts.path.rstrip('/')}/add-checkpoint", body)
+        connection.request("POST", parts.path or "/", body, {"Content-Type": content_type})
         answer = connection.getresponse()
         data = answer.read(_ANSWER_BYTES_MAX)
     except (OSError, http.client.HTTPException) as error:
@@ -41,7 +50,7 @@ def send(url: str, body: bytes, timeout_s: float) -> Answer:
 def _unreachable(url: str, why: str) -> MandamusError:
     return MandamusError(
         Code.AUDIT_UNAVAILABLE,
-        f"the witness at {url} gives no answer: {why}",
+        f"{url} gives no answer: {why}",
         remedy="see whether it runs and can be reached from here",
         context={"url": url},
         retryable=True,
