@@ -23,6 +23,7 @@ from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
 import mandamus
+from mandamus.audit.catalogue import VERBS
 from mandamus.audit.kinds import Kind
 from mandamus.cli.main import COMMANDS, root
 from mandamus.cli.outcome import EXITS
@@ -98,6 +99,12 @@ def events() -> str:
     return _table(("kind", "what happened", "data fields"), rows)
 
 
+def recorded() -> str:
+    """What each verb leaves in the log, or why it leaves nothing."""
+    rows = [(f"`{verb}`", _promise(promise)) for verb, promise in VERBS.items()]
+    return _table(("verb", "what an allowed call records"), rows)
+
+
 def builtins() -> str:
     """Every Rego builtin that a policy set may not use."""
     return _table(("builtin", "instead"), [(f"`{name}`", instead) for name, instead in FORBIDDEN.items()])
@@ -166,6 +173,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "settings": settings,
     "permissions": permissions,
     "events": events,
+    "recorded": recorded,
     "builtins": builtins,
     "policy-input": policy_input,
     "run-states": run_states,
@@ -245,6 +253,10 @@ def _needed(verb: Callable[..., Any]) -> list[Permission]:
 
 def _first_line(verb: Callable[..., Any]) -> str:
     return (inspect.getdoc(verb) or "").split("\n\n")[0].replace("\n", " ").replace("``", "`")
+
+
+def _promise(promise: Kind | str) -> str:
+    return f"`{promise.text}`" if isinstance(promise, Kind) else f"nothing: {promise}"
 
 
 def _exit(exit_: Exit) -> str:

@@ -104,11 +104,8 @@ class Session:
             )
         house = self.handed.open_house(self.home, self.as_user)
         try:
-            yield house
-        except MandamusError as error:
-            if error.code is Code.FORBIDDEN:
-                house.record_denied(error)
-            raise
+            with denials_recorded(house):
+                yield house
         finally:
             house.close()
 
@@ -123,6 +120,17 @@ class Session:
 
 
 pass_session = click.make_pass_decorator(Session)
+
+@contextmanager
+def denials_recorded(house: House) -> Iterator[None]:
+    """Whatever is refused in here, for want of a permission or by policy, stands in the log as ``access.denied``."""
+    try:
+        yield
+    except MandamusError as error:
+        if error.code is Code.FORBIDDEN:
+            house.record_denied(error)
+        raise
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -1,0 +1,56 @@
+"""What every verb leaves in the log: the kind of event that an allowed call records, or why it records none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mandamus.audit.kinds import Kind
+
+REFUSED = Kind.ACCESS_DENIED
+"""What a call of any verb leaves when the subject may not make it."""
+
+_SAME = "what it shows stands in the log already, in the event of whoever declared it"
+_FOLLOWS = "what it shows of a run stands in the log already, without secrets"
+_DECISION = "what it shows of a decision is redacted, and its digests stand in the log already"
+_DOCUMENT = "policy texts are no secret, and their digests stand in the log already"
+_MACHINE = "it looks at the machine and shows nothing of what runs"
+
+VERBS: Mapping[str, Kind | str] = {
+    "Audit.verify": Kind.AUDIT_VERIFIED,
+    "Backtests.run": Kind.POLICY_BACKTESTED,
+    "Catalog.apply_environment": Kind.ENVIRONMENT_APPLIED,
+    "Catalog.apply_project": Kind.PROJECT_APPLIED,
+    "Catalog.check": "it reads a file of the caller's own",
+    "Catalog.environments": _SAME,
+    "Catalog.projects": _SAME,
+    "Catalog.show_environment": _SAME,
+    "Configure.apply": Kind.ENVIRONMENT_APPLIED,
+    "Doctor.examine": _MACHINE,
+    "Evidence.export": Kind.EVIDENCE_EXPORTED,
+    "Evidence.population": "it names runs that ended; each bundle that is then handed out is an event of its own",
+    "Exemptions.all": _SAME,
+    "Exemptions.end": Kind.EXEMPTION_ENDED,
+    "Exemptions.grant": Kind.EXEMPTION_GRANTED,
+    "Identity.apply": Kind.IDENTITY_APPLIED,
+    "Identity.groups": _SAME,
+    "Identity.users": _SAME,
+    "LogKeys.finish": Kind.LOG_KEY_RETIRED,
+    "LogKeys.rotate": Kind.LOG_KEY_ROTATED,
+    "Policy.bundle": _DOCUMENT,
+    "Policy.decisions": _DECISION,
+    "Policy.get": _DECISION,
+    "Policy.page": _DECISION,
+    "Policy.publish": Kind.POLICY_PUBLISHED,
+    "Policy.versions": _DOCUMENT,
+    "Runs.approve": Kind.APPROVAL_RECORDED,
+    "Runs.cancel": Kind.RUN_CANCELLED,
+    "Runs.change_set": _FOLLOWS,
+    "Runs.list": _FOLLOWS,
+    "Runs.logs": "the output is redacted before it is stored; a policy set may ask about each read, which is an event",
+    "Runs.reject": Kind.APPROVAL_RECORDED,
+    "Runs.request": Kind.RUN_REQUESTED,
+    "Runs.retry": Kind.RUN_RETRIED,
+    "Runs.settle": Kind.EFFECT_SETTLED,
+    "Runs.show": _FOLLOWS,
+}
+"""``Class.verb``, by name. A structure test compares it with the code, and a test calls each of them."""
