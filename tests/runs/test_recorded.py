@@ -1,0 +1,181 @@
+"""Every verb of every service, called in a real house by somebody who may and by somebody who may not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from mandamus.audit.catalogue import REFUSED, VERBS
+from mandamus.audit.kinds import Kind
+from mandamus.audit.leaf import decode
+from mandamus.bootstrap.house import House
+from mandamus.catalog.model import Environment, Project
+from mandamus.cli.session import denials_recorded
+from mandamus.executors.model import Probed, Verdict
+from mandamus.identity.model import User
+from mandamus.kernel.access import Permission, Subject
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.policy.model import Wanted
+from mandamus.runs.model import Request, Run
+from mandamus.store.tables.audit import audit_event
+
+ASK = """package mandamus.plan
+
+require_approval contains {"group": "platform", "count": 1, "msg": "look"} if input.run.inputs.x == "asked"
+"""
+SCRATCH = """
+environments:
+  scratch: {vars: {region: south}}
+"""
+DAY_US = 86_400_000_000
+
+
+@dataclass
+class Scene:
+    """A house in which runs have gone every way; ``out`` is a folder to write to."""
+
+    house: House
+    project: Path
+    out: Path
+    runs: dict[str, Run]
+    until_us: int
+
+    def within(self, call: Callable[[Any], object]) -> object:
+        """Call a verb that works in its caller's transaction."""
+        with self.house.rooms.db.begin("test") as tx:
+            return call(tx)
+
+    def decision(self) -> Any:
+        """The first decision on the run that ended."""
+        return self.house.policy.of_run(self.runs["ended"].id)[0]
+
+    def exemption(self) -> Any:
+        """The exemption that counts, or an id nobody has."""
+        found = self.house.policy.exemptions.all(self.house.who)
+        return found[0].id if found else "exm_00000000000000000000000000"
+
+
+Call = Callable[[Scene, Subject], object]
+
+CALLS: dict[str, Call] = {
+    "Audit.verify": lambda s, who: s.house.audit.verify(who),
+    "Backtests.run": lambda s, who: s.house.backtests.run(who, "policy", s.project / "policy", protected=bool),
+    "Catalog.apply_environment": lambda s, who: s.within(
+        lambda tx: s.house.catalog.apply_environment(tx, who, Environment("other"))
+    ),
+    "Catalog.apply_project": lambda s, who: s.within(
+        lambda tx: s.house.catalog.apply_project(tx, who, Project("other", str(s.out)))
+    ),
+    "Catalog.check": lambda s, who: s.house.catalog.check(who, s.project, s.project / "workflows" / "w.yaml"),
+    "Catalog.environments": lambda s, who: s.house.catalog.environments(who),
+    "Catalog.projects": lambda s, who: s.house.catalog.projects(who),
+    "Catalog.show_environment": lambda s, who: s.house.catalog.show_environment(who, "dev"),
+    "Configure.apply": lambda s, who: s.house.configure.apply(who, s.out / "scratch.yaml"),
+    "Doctor.examine": lambda s, who: s.house.doctor.examine(who),
+    "Evidence.export": lambda s, who: s.house.evidence.export(who, s.runs["ended"].id, s.out / "bundle.zip"),
+    "Evidence.population": lambda s, who: s.house.evidence.population(who, 0, s.until_us),
+    "Exemptions.all": lambda s, who: s.house.policy.exemptions.all(who),
+    "Exemptions.grant": lambda s, who: s.house.policy.exemptions.grant(
+        who, "dev", "policy", "mandamus.plan.deny", why="for a day", until_us=s.until_us
+    ),
+    "Exemptions.end": lambda s, who: s.house.policy.exemptions.end(who, s.exemption(), "over"),
+    "Identity.apply": lambda s, who: s.within(lambda tx: s.house.identity.apply(tx, who, [User("bob")], [])),
+    "Identity.groups": lambda s, who: s.house.identity.groups(who),
+    "Identity.users": lambda s, who: s.house.identity.users(who),
+    "LogKeys.rotate": lambda s, who: s.house.log_keys.rotate(who, "yearly"),
+    "LogKeys.finish": lambda s, who: s.house.log_keys.finish(who, "everybody has the new one"),
+    "Policy.bundle": lambda s, who: s.house.policy.bundle(who, s.house.policy.versions(s.house.who)[0].digest),
+    "Policy.decisions": lambda s, who: s.house.policy.decisions(who, s.runs["ended"].id),
+    "Policy.get": lambda s, who: s.house.policy.get(who, s.decision().id),
+    "Policy.page": lambda s, who: s.house.policy.page(who, Wanted(), before=None, limit=5),
+    "Policy.publish": lambda s, who: s.within(
+        lambda tx: s.house.policy.publish(tx, who, s.house.policy.read(s.project / "policy"), "another")
+    ),
+    "Policy.versions": lambda s, who: s.house.policy.versions(who),
+    "Runs.approve": lambda s, who: s.house.runs.approve(who, s.runs["waits"].id, reason="looked"),
+    "Runs.cancel": lambda s, who: s.house.runs.cancel(who, s.runs["waits too"].id, reason="not now"),
+    "Runs.change_set": lambda s, who: s.house.runs.change_set(who, s.runs["ended"].id, "one"),
+    "Runs.list": lambda s, who: s.house.runs.list(who),
+    "Runs.logs": lambda s, who: s.house.runs.logs(who, s.runs["ended"].id, "one"),
+    "Runs.reject": lambda s, who: s.house.runs.reject(who, s.runs["waits as well"].id, reason="no"),
+    "Runs.request": lambda s, who: s.house.runs.request(who, s.project, Request("workflows/w.yaml", "dev", {})),
+    "Runs.retry": lambda s, who: s.house.runs.retry(who, s.runs["cancelled"].id, reason="again"),
+    "Runs.settle": lambda s, who: s.house.runs.settle(who, s.runs["lost"].id, "one", "failed", reason="looked"),
+    "Runs.show": lambda s, who: s.house.runs.show(who, s.runs["ended"].id),
+}
+"""How each verb is called. Its name is the one in the catalogue, and the order is such that each can be done."""
+
+DECIDERS = {"Runs.approve", "Runs.reject"}
+"""Verbs that a maker of the run may not use: grace does."""
+
+
+@pytest.fixture
+def scene(stage, tmp_path) -> Scene:
+    """A home with a run of each kind, asked for by ada."""
+
+    def crash(_task):
+        raise RuntimeError("a fault of the executor")
+
+    stage.policy(ASK)
+    stage.workflow("one: {act: {value: '${{ inputs.x }}'}}")
+    runs = {"ended": stage.ask()}
+    runs |= {name: stage.ask(x="asked") for name in ("waits", "waits too", "waits as well", "cancelled")}
+    house = stage.house()
+    house.runs.cancel(house.who, runs["cancelled"].id)
+    stage.drive(house, runs["cancelled"].id)
+    stage.act.script["one"] = crash
+    stage.act.probes["one"] = Probed(Verdict.UNKNOWN, "it may have")
+    runs["lost"] = stage.ask()
+    (tmp_path / "scratch.yaml").write_text(SCRATCH)
+    return Scene(stage.house(), stage.project, tmp_path, runs, stage.clock.now_us() + DAY_US)
+
+
+def _events(house: House, who: Subject, after: int = 0) -> list[tuple[int, dict[str, Any]]]:
+    """Number and fields of the events of a subject, in the order in which they were recorded."""
+    columns = audit_event.c
+    query = sa.select(columns.event_id, columns.leaf).where(columns.event_id > after, columns.subject == who.user)
+    with house.rooms.db.read() as conn:
+        return [(row.event_id, dict(decode(row.leaf))) for row in conn.execute(query.order_by(columns.event_id))]
+
+
+def test_every_verb_is_called_here():
+    """A new verb gets a call, so that what the catalogue promises of it is tried."""
+    assert CALLS.keys() == VERBS.keys()
+
+
+@pytest.mark.slow
+def test_an_allowed_call_records_what_the_catalogue_promises(scene, stage):
+    """The promised kind, by whoever called, with the outcome ok; and nothing where nothing is promised."""
+    grace = stage.house("grace").who
+    for verb, call in CALLS.items():
+        who = grace if verb in DECIDERS else scene.house.who
+        before = max((number for number, _ in _events(scene.house, who)), default=0)
+        call(scene, who)
+        found = [fields for _, fields in _events(scene.house, who, before)]
+        promise = VERBS[verb]
+        if isinstance(promise, Kind):
+            assert (promise.text, "ok") in {(each["kind"], each["outcome"]) for each in found}, verb
+        else:
+            assert found == [], f"{verb} records something although {promise}"
+        assert {each["who"]["authn"] for each in found} <= {who.authn}, verb
+
+
+@pytest.mark.slow
+def test_a_refused_call_records_who_asked_for_what(scene):
+    """Without permissions every verb is refused, changes nothing, and leaves one event that says so."""
+    nobody = dataclasses.replace(scene.house.who, permissions=frozenset())
+    for verb, call in CALLS.items():
+        before = max(number for number, _ in _events(scene.house, nobody))
+        with pytest.raises(MandamusError) as refused, denials_recorded(scene.house):
+            call(scene, nobody)
+        assert refused.value.code is Code.FORBIDDEN, verb
+        found = [fields for _, fields in _events(scene.house, nobody, before)]
+        assert [(each["kind"], each["outcome"]) for each in found] == [(REFUSED.text, "denied")], verb
+        assert found[0]["data"]["permission"] in {permission.value for permission in Permission}, verb
+        assert found[0]["why"].startswith(f"{nobody.user} may not "), verb
