@@ -119,8 +119,6 @@ class Session:
         return _QUOTED.sub(lambda _: f"`{self.command()} ", text)
 
 
-pass_session = click.make_pass_decorator(Session)
-
 @contextmanager
 def denials_recorded(house: House) -> Iterator[None]:
     """Whatever is refused in here, for want of a permission or by policy, stands in the log as ``access.denied``."""
@@ -133,6 +131,8 @@ def denials_recorded(house: House) -> Iterator[None]:
 
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+pass_session = click.make_pass_decorator(Session)
 
 
 def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
