@@ -17,6 +17,7 @@ import log
 import network
 import start
 import steps
+import verify
 from figures import Figure, seconds, table
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +31,7 @@ def main() -> int:
     parser.add_argument("--without-tests", action="store_true", help="do not time `make test`")
     options = parser.parse_args()
     figures: list[Figure] = []
-    sources = [start, steps, governed, log, decisions, backtest, faults, network]
+    sources = [start, steps, governed, log, verify, decisions, backtest, faults, network]
     for source in sources:
         print(f"measuring: {source.__doc__.splitlines()[0] if source.__doc__ else source.__name__}", flush=True)
         figures += source.measure()
