@@ -24,6 +24,7 @@ _engine = late("mandamus.bootstrap.house:policy_engine")
 _house = late("mandamus.bootstrap.house:open_house")
 _story = late("mandamus.demo.story:tell")
 _witness = late("mandamus.bootstrap.witness:open_witness")
+_epoch = late("mandamus.bootstrap.epoch:new_epoch")
 
 
 def main() -> None:
@@ -39,6 +40,7 @@ def main() -> None:
         policy_engine=partial(_policy_engine, environ),
         demo=partial(_demo, environ),
         witness=_witness,
+        new_epoch=partial(_new_epoch, environ),
     )
     sys.exit(run(handed))
 
@@ -47,6 +49,10 @@ def _open_house(environ: Mapping[str, str], home: Path, as_user: str | None) -> 
     settings = _settings(environ)
     _talk(debug=settings.debug)
     return _house(settings, environ, home, as_user)
+
+
+def _new_epoch(environ: Mapping[str, str], home: Path, reason: str, distrust: bool) -> Any:  # noqa: FBT001 - as below
+    return _epoch(_settings(environ), environ, home, reason, distrust=distrust)
 
 
 def _validators(environ: Mapping[str, str]) -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from mandamus.bootstrap.epoch import new_epoch
 from mandamus.bootstrap.house import open_house, policy_engine
 from mandamus.bootstrap.tools import load_executors
 from mandamus.bootstrap.witness import open_witness
@@ -155,6 +156,9 @@ class Shell:
             policy_engine=lambda: policy_engine(Settings()),
             demo=_no_demo,
             witness=open_witness,
+            new_epoch=lambda home, reason, distrust: new_epoch(
+                Settings(), self.environ, home, reason, distrust=distrust
+            ),
         )
 
 

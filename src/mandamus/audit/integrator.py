@@ -54,8 +54,7 @@ class Integrator:
         """
         name = self._keys.name
         size, root, origin = store.lock_head(tx.conn, name)
-        if origin != name:
-            raise _begun_anew(name, origin)
+        refuse_other(name, origin)
         self._refuse_foreign(tx.conn, size, published)
         taken = store.take_queue(tx.conn, BATCH_MAX)
         if not taken:
@@ -118,13 +117,16 @@ class Integrator:
         return frontier
 
 
-def _begun_anew(name: str, origin: str) -> MandamusError:
-    return MandamusError(
-        Code.AUDIT_UNTRUSTED,
-        f"the log {name} has ended, and this database goes on with the log {origin}",
-        remedy="end this process and start it again",
-        context={"origin": origin},
-    )
+def refuse_other(name: str, origin: str) -> None:
+    """Raise ``audit_untrusted`` when the database's tree is not of the log with this name."""
+    if origin != name:
+        raise MandamusError(
+            Code.AUDIT_UNTRUSTED,
+            f"this database goes on with the log {origin}, and the home with {name}",
+            remedy="end this process and start it again; when that does not help, restore the database that belongs "
+            "to this home, or call `mandamus audit new-epoch --reason TEXT` again",
+            context={"origin": origin},
+        )
 
 
 def load_frontier(conn: sa.Connection, size: int) -> tree.Frontier:

@@ -10,7 +10,7 @@ from mandamus.audit import store, succession
 from mandamus.audit.leaf import decode
 from mandamus.audit.signer import Signer, Verifier, parse_vkey
 from mandamus.audit.succession import Succession
-from mandamus.audit.trust import Trust
+from mandamus.audit.trust import Trust, parse_trust
 from mandamus.kernel.errors import Code, MandamusError
 
 Find = Callable[[], Sequence[Signer]]
@@ -42,8 +42,12 @@ class Keyring:
         if opened is None:
             self._succession = succession.begin(self._first())
         else:
-            first = parse_vkey(str(decode(opened)["data"].get("key")))
-            self._succession = succession.follow(succession.begin(first), store.key_leaves(conn, key_stream(self.name)))
+            data = decode(opened)["data"]
+            past = (data.get("continues") or {}).get("trust")
+            begun = succession.begin(
+                parse_vkey(str(data.get("key"))), parse_trust("\n".join(past)) if past else succession.NOBODY
+            )
+            self._succession = succession.follow(begun, store.key_leaves(conn, key_stream(self.name)))
         return self._succession
 
     def locked(self, conn: sa.Connection) -> Succession:

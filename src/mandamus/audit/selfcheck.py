@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hmac
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from mandamus.audit import note, store, tree
 from mandamus.audit.chain import Chains
-from mandamus.audit.leaf import decode
+from mandamus.audit.leaf import commitment, decode
 from mandamus.audit.model import Finding, Report, Verdict
 from mandamus.audit.signer import Verifier
 from mandamus.audit.trust import Trust, trust_in
 from mandamus.kernel.errors import MandamusError
-from mandamus.store.tables.audit import audit_checkpoint, audit_event, audit_leaf, audit_node, audit_queue, audit_stream
+from mandamus.store.tables.audit import (
+    audit_checkpoint,
+    audit_event,
+    audit_leaf,
+    audit_node,
+    audit_private,
+    audit_queue,
+    audit_stream,
+)
 
 _ROWS_AT_ONCE = 1_000
 _PROBLEMS_MAX = 100
@@ -35,6 +45,12 @@ _WAITING = (
     .where(audit_leaf.c.event_id.is_(None))
     .order_by(audit_event.c.event_id)
 )
+_PRIVATE = sa.select(audit_private).where(audit_private.c.event_id.in_(sa.bindparam("ids", expanding=True)))
+_PRIVATE_OF_NOBODY = (
+    sa.select(audit_private.c.event_id)
+    .where(~sa.exists().where(audit_event.c.event_id == audit_private.c.event_id))
+    .distinct()
+)
 
 
 def check_database(conn: sa.Connection, root: Verifier | Trust) -> Report:
@@ -44,12 +60,14 @@ def check_database(conn: sa.Connection, root: Verifier | Trust) -> Report:
     2. Every checkpoint is signed by a key of ours in its time, and the head is the newest one.
     3. Every stream's chain is whole, up to its head row and including events that wait for their place.
     4. Every event waits in the queue or has its place; the columns by which events are found say what the leaf says.
+    5. Salt and value of every commitment are there, and give what the leaf says.
     """
     trust = trust_in(root)
     check = _Check(conn, trust)
     check.tree()
     check.waiting()
     check.streams()
+    check.private()
     return Report(check.frontier.size, tuple(check.problems[:_PROBLEMS_MAX]), trust.name)
 
 
@@ -61,10 +79,11 @@ class _Check:
         self.problems: list[Finding] = []
         self._chains = Chains()
         self._nodes: dict[tuple[int, int], bytes] = {}
+        self._private: dict[int, dict[str, tuple[Any, Any]]] = {}
 
     def tree(self) -> None:
         """Leaves, subtrees, checkpoints and head against the event bytes."""
-        checkpoints = {row.size: row for row in self.conn.execute(sa.select(audit_checkpoint))}
+        checkpoints, newest = self._checkpoints()
         for row in self._integrated():
             if row.leaf_index != self.frontier.size or row.leaf is None:
                 self._add("audit_leaf", f"leaf {self.frontier.size} is missing", self.frontier.size)
@@ -79,10 +98,24 @@ class _Check:
         size, root = store.read_head(self.conn)
         if size != self.frontier.size or (size and root != self.frontier.root()):
             self._add("audit_head", f"the head names size {size}, the rows give size {self.frontier.size}")
+        if size != newest or store.tree_of(self.conn) != self.trust.name:
+            self._add("audit_head", f"the head is not of the newest checkpoint of {self.trust.name}, of size {newest}")
+
+    def _checkpoints(self) -> tuple[dict[int, sa.Row[Any]], int]:
+        """Our checkpoints by size, each naming the one before it, and the size of the newest."""
+        ours = sa.select(audit_checkpoint).where(audit_checkpoint.c.origin == self.trust.name)
+        found, newest = {}, 0
+        for row in self.conn.execute(ours.order_by(audit_checkpoint.c.size)):
+            if row.before != newest:
+                self._add("audit_checkpoint", f"between the checkpoints of {newest} and {row.size} one is missing")
+            found[row.size], newest = row, row.size
+        return found, newest
 
     def waiting(self) -> None:
         """Events without a place: each must be queued, and continues its stream's chain."""
-        for row in self.conn.execute(_WAITING):
+        rows = self.conn.execute(_WAITING).all()
+        self._read_private(rows)
+        for row in rows:
             if row.queued is None:
                 self._add("audit_queue", f"event {row.event_id} has no place in the log and does not wait for one")
             self._event(row, tree.leaf_hash(_bytes(row.leaf)), None)
@@ -98,8 +131,30 @@ class _Check:
     def _integrated(self) -> Iterator[sa.Row[tuple[object, ...]]]:
         low = 0
         while rows := self.conn.execute(_INTEGRATED, {"low": low}).all():
+            self._read_private(rows)
             yield from rows
             low = rows[-1].leaf_index + 1
+
+    def private(self) -> None:
+        """What is kept apart from leaves, of events that are not there."""
+        for event_id in self.conn.scalars(_PRIVATE_OF_NOBODY):
+            self._add("audit_private", f"it keeps something of event {event_id}, which is not there")
+
+    def _read_private(self, rows: Sequence[sa.Row[Any]]) -> None:
+        self._private = {}
+        ids = [row.event_id for row in rows if row.event_id is not None]
+        for at in range(0, len(ids), _ROWS_AT_ONCE):
+            for row in self.conn.execute(_PRIVATE, {"ids": ids[at : at + _ROWS_AT_ONCE]}):
+                self._private.setdefault(row.event_id, {})[row.field] = (row.salt, row.value)
+
+    def _commitments(self, event_id: int, leaf: Mapping[str, Any], index: int | None) -> None:
+        kept = self._private.get(event_id, {})
+        said = {"who.name": leaf["who"]["name"], "where.address": leaf["where"]["address"]}
+        for field in sorted(kept.keys() | {field for field, value in said.items() if value is not None}):
+            salt, value = kept.get(field, (b"", ""))
+            made = commitment(_bytes(salt), str(value)) if field in kept else ""
+            if not hmac.compare_digest(made, str(said.get(field))):
+                self._add("audit_private", f"salt and value of {field} of event {event_id} do not give its leaf's", index)
 
     def _leaf(self, row: sa.Row[tuple[object, ...]]) -> None:
         index, hashed = self.frontier.size, tree.leaf_hash(_bytes(row.leaf))
@@ -133,6 +188,7 @@ class _Check:
         )
         if says != tuple(row._mapping[audit_event.c[name]] for name in _COLUMNS):  # noqa: SLF001 - SQLAlchemy's public name
             self._add("audit_event", f"the columns of event {row.event_id} do not say what its leaf says", index)
+        self._commitments(row.event_id, leaf, index)
 
     def _checkpoint(self, row: sa.Row[tuple[object, ...]]) -> None:
         if row.root != self.frontier.root():

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from mandamus.audit import leaf as leaves
 from mandamus.audit import proof, store, tiles, tree
 from mandamus.audit.edge import Edge
-from mandamus.audit.integrator import Integrated, Integrator
+from mandamus.audit.integrator import Integrated, Integrator, refuse_other
 from mandamus.audit.keyring import Keyring, keyring_of, opening_stream
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Checkpoint, Event, IndexedLeaf, Leaf, Outcome, Report, Resource
@@ -129,6 +129,7 @@ class Audit:
         """
         self._check_vkey()
         with self._database.begin("audit.open") as tx:
+            refuse_other(self._keys.name, store.tree_of(tx.conn) or self._keys.name)
             newest, _ = store.lock_stream(tx.conn, opening_stream(self._keys.name))
             if newest < 0:
                 self.record(tx, opening(who, self._keys, platform_key))

@@ -20,6 +20,7 @@ from mandamus.store.tables.audit import (
     audit_private,
     audit_queue,
     audit_stream,
+    lifting,
 )
 
 HEAD_ID = 1
@@ -59,6 +60,7 @@ _LOCK_HEAD = (
     .with_for_update()
 )
 _READ_HEAD = sa.select(audit_head.c.size, audit_head.c.root).where(audit_head.c.id == HEAD_ID)
+_TREE_OF = sa.select(audit_head.c.origin).where(audit_head.c.id == HEAD_ID)
 _MOVE_HEAD = (
     sa.update(audit_head)
     .where(audit_head.c.id == HEAD_ID)
@@ -71,8 +73,9 @@ _TAKE = sa.delete(audit_queue).where(audit_queue.c.event_id.in_(_FIRST_QUEUED)).
 _LEAF_OF_EVENT = sa.select(audit_event.c.event_id, audit_event.c.leaf).where(
     audit_event.c.event_id.in_(sa.bindparam("ids", expanding=True))
 )
-_CHECKPOINT_AT = sa.select(audit_checkpoint).where(audit_checkpoint.c.size == sa.bindparam("at"))
-_NEWEST_CHECKPOINT = sa.select(audit_checkpoint).order_by(audit_checkpoint.c.size.desc()).limit(1)
+_CHECKPOINTS = sa.select(audit_checkpoint).where(audit_checkpoint.c.origin == sa.bindparam("of"))
+_CHECKPOINT_AT = _CHECKPOINTS.where(audit_checkpoint.c.size == sa.bindparam("at"))
+_NEWEST_CHECKPOINT = _CHECKPOINTS.order_by(audit_checkpoint.c.size.desc()).limit(1)
 _LEAF_HASHES = (
     sa.select(audit_leaf.c.hash)
     .where(audit_leaf.c.leaf_index.between(sa.bindparam("low"), sa.bindparam("last")))
@@ -110,6 +113,18 @@ _KEY_LEAVES = (
     .select_from(audit_event.outerjoin(audit_leaf, audit_leaf.c.event_id == audit_event.c.event_id))
     .where(audit_event.c.stream == sa.bindparam("stream"))
     .order_by(audit_event.c.seq)
+)
+_OPENINGS = (
+    sa.select(audit_event.c.leaf).where(audit_event.c.kind == sa.bindparam("kind")).order_by(audit_event.c.event_id)
+)
+_ENQUEUE_UNPLACED = sa.insert(audit_queue).from_select(
+    ["event_id"],
+    sa.select(audit_event.c.event_id)
+    .where(~sa.exists().where(audit_leaf.c.event_id == audit_event.c.event_id))
+    .order_by(audit_event.c.event_id),
+)
+_RESET_HEAD = (
+    sa.update(audit_head).where(audit_head.c.id == HEAD_ID).values(size=0, root=b"", origin=sa.bindparam("name"))
 )
 _QUEUED = sa.select(sa.func.count()).select_from(audit_queue)
 
@@ -161,6 +176,34 @@ def lock_head(conn: sa.Connection, origin: str) -> tuple[int, bytes, str]:
     return row.size, row.root, row.origin
 
 
+def clear_tree(conn: sa.Connection, origin: str) -> None:
+    """Take every event out of the tree and begin an empty one of another log; checkpoints of the old one stay."""
+    for table in (audit_leaf, audit_node):
+        lift, forbid = lifting(table, conn.dialect.name)
+        for statement in lift:
+            conn.exec_driver_sql(statement)
+        conn.execute(sa.delete(table))
+        for statement in forbid:
+            conn.exec_driver_sql(statement)
+    conn.execute(sa.delete(audit_queue))
+    conn.execute(_RESET_HEAD, {"name": origin})
+
+
+def enqueue_unplaced(conn: sa.Connection) -> None:
+    """Let every event that has no place in the tree wait for one; the queue must be empty."""
+    conn.execute(_ENQUEUE_UNPLACED)
+
+
+def openings(conn: sa.Connection, kind: str) -> list[bytes]:
+    """The leaves of a kind, oldest first."""
+    return list(conn.scalars(_OPENINGS, {"kind": kind}))
+
+
+def tree_of(conn: sa.Connection) -> str:
+    """The origin of the log that the tree is of; empty before there is one."""
+    return conn.scalar(_TREE_OF) or ""
+
+
 def read_head(conn: sa.Connection) -> tuple[int, bytes]:
     """Size and root of the tree; 0 and empty before the first integration."""
     row = conn.execute(_READ_HEAD).one_or_none()
@@ -193,20 +236,21 @@ def insert_nodes(conn: sa.Connection, rows: Sequence[tuple[int, int, bytes]]) ->
 
 def move_head(conn: sa.Connection, checkpoint: Checkpoint, at_us: int) -> None:
     """Write the new head and its checkpoint; the primary key refuses a second root for a size."""
+    before, _ = read_head(conn)
     conn.execute(_MOVE_HEAD, {"to": checkpoint.size, "new_root": checkpoint.root})
     values = {"size": checkpoint.size, "root": checkpoint.root, "note": checkpoint.note, "at_us": at_us}
-    conn.execute(sa.insert(audit_checkpoint), values)
+    conn.execute(sa.insert(audit_checkpoint), {**values, "origin": checkpoint.origin, "before": before})
 
 
 def checkpoint_at(conn: sa.Connection, size: int, origin: str) -> Checkpoint | None:
     """The checkpoint signed for that size, if one was."""
-    row = conn.execute(_CHECKPOINT_AT, {"at": size}).one_or_none()
+    row = conn.execute(_CHECKPOINT_AT, {"of": origin, "at": size}).one_or_none()
     return Checkpoint(origin, row.size, row.root, row.note) if row else None
 
 
 def newest_checkpoint(conn: sa.Connection, origin: str) -> Checkpoint | None:
     """The checkpoint of the greatest size, if there is one."""
-    row = conn.execute(_NEWEST_CHECKPOINT).one_or_none()
+    row = conn.execute(_NEWEST_CHECKPOINT, {"of": origin}).one_or_none()
     return Checkpoint(origin, row.size, row.root, row.note) if row else None
 
 

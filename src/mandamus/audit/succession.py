@@ -12,6 +12,7 @@ from mandamus.audit.signer import Signer, Verifier, parse_vkey
 from mandamus.audit.trust import Trust, TrustedKey
 from mandamus.kernel.errors import Code, MandamusError
 
+NOBODY = Trust(())
 _STATEMENT = "mandamus log key rotation/1"
 
 
@@ -34,9 +35,9 @@ class Succession:
         return len(self.signing) > 1
 
 
-def begin(first: Verifier) -> Succession:
-    """A log with its first key."""
-    return Succession(Trust((TrustedKey(first),)), (first,))
+def begin(first: Verifier, past: Trust = NOBODY) -> Succession:
+    """A log with its first key; ``past`` are the keys of the logs that it goes on from."""
+    return Succession(Trust((*past.keys, TrustedKey(first))), (first,))
 
 
 def follow(succession: Succession, leaves: Iterable[tuple[int | None, bytes]]) -> Succession:

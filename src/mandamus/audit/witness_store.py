@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mandamus.audit.model import Checkpoint
-from mandamus.store.tables.audit import audit_checkpoint, audit_cosig
+from mandamus.store.tables.audit import audit_checkpoint, audit_cosig, audit_head
 
 _SIZES_READ = 200
 
@@ -31,6 +31,7 @@ _SIZES = (
 )
 _FIRST_AFTER = (
     sa.select(audit_checkpoint.c.at_us)
+    .where(audit_checkpoint.c.origin == sa.select(audit_head.c.origin).scalar_subquery())
     .where(audit_checkpoint.c.size > sa.bindparam("after"))
     .order_by(audit_checkpoint.c.size)
     .limit(1)

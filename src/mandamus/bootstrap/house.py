@@ -10,11 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mandamus.audit.anchoring import Anchoring
 from mandamus.audit.keyring import Keyring
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Outcome, Resource
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
+from mandamus.bootstrap.anchors import find_anchors
 from mandamus.bootstrap.keys import LOG, held_log_keys, platform_key, without_keys
 from mandamus.bootstrap.tools import SystemClock, load_executors, toolbox
 from mandamus.bootstrap.witnesses import witnessing
@@ -52,7 +54,7 @@ from mandamus.settings import Settings
 from mandamus.store import migrate
 from mandamus.store.blobs import Blobs
 from mandamus.store.database import CommitHook, Database, no_hook, open_postgres, open_sqlite
-from mandamus.store.keys import Keys
+from mandamus.store.keys import Keys, sync_folder
 
 # Few homes ask a server, and the client is slow to import.
 _connect = late("mandamus.policy.server:connect")
@@ -74,6 +76,7 @@ class House:
     backtests: Backtests
     doctor: Doctor
     log_keys: LogKeys
+    anchoring: Anchoring
     pool: WorkerPool
     evaluator: Evaluator
 
@@ -142,14 +145,14 @@ def open_house(
     """
     owner = _prepare(home)
     environ = without_keys(environ)
-    os_user = _user_name(os.getuid())
+    os_user = user_name(os.getuid())
     clock, entropy = clock or SystemClock(), os.urandom
     keys = Keys(home / "keys", entropy)
-    db = Database(_engine(settings, home), hook)
+    db = Database(engine_of(settings, home), hook)
     dispatch.migrate(db.engine)
     migrate.migrate(db.engine)
-    origin = _origin(settings, home)
-    platform = platform_key(settings, environ, keys, origin)
+    origin, base = origins(settings, home)
+    platform = platform_key(settings, environ, keys, base)
     log_keys = Keyring(origin, partial(held_log_keys, settings, environ, keys, origin))
     audit = Audit(db, home / "log", log_keys, clock, entropy)
     witnesses = witnessing(settings, home)
@@ -159,7 +162,7 @@ def open_house(
     identity = Identity(db, audit, clock)
     if identity.owner() is None:
         with db.begin("home.create") as tx:
-            identity.create_home(tx, _user_name(owner))
+            identity.create_home(tx, user_name(owner))
     who = identity.embedded(os_user, as_user, is_owner=os.getuid() == owner)
     tools = tools or load_executors(settings, environ)
     rotations = LogKeys(db, audit, log_keys, clock, partial(keys.follow, LOG))
@@ -222,7 +225,8 @@ def _house(
     )
     backtests = Backtests(db, blobs, audit, pool, clock, ids, len(os.sched_getaffinity(0)))
     configure = Configure(db, identity, catalog, policy, backtests)
-    return House(home, who, rooms, Runs(rooms), configure, backtests, doctor, log_keys, pool, evaluator)
+    anchoring = Anchoring(db, audit, partial(find_anchors, home, environ), clock)
+    return House(home, who, rooms, Runs(rooms), configure, backtests, doctor, log_keys, anchoring, pool, evaluator)
 
 
 def policy_engine(settings: Settings) -> WorkerPool:
@@ -249,7 +253,8 @@ def _limits(settings: Settings) -> Limits:
     return Limits(decide_s=settings.policy_deadline_ms / 1000, workers_per_set=settings.policy_workers)
 
 
-def _engine(settings: Settings, home: Path) -> Any:
+def engine_of(settings: Settings, home: Path) -> Any:
+    """The database of a home: the server the settings name, else the file in it."""
     return open_postgres(settings.database_url) if settings.database_url else open_sqlite(home / "mandamus.db")
 
 
@@ -275,26 +280,40 @@ def _prepare(home: Path) -> int:
     return status.st_uid
 
 
-def _origin(settings: Settings, home: Path) -> str:
-    """The log's name: chosen once, when the home is made."""
+def origins(settings: Settings, home: Path) -> tuple[str, str]:
+    """The log's name, and the name it began with: the same until an epoch; chosen once, when the home is made."""
     path = home / ORIGIN_FILE
     try:
-        return path.read_text(encoding="utf-8").strip()
+        names = path.read_text(encoding="utf-8").split()
     except FileNotFoundError:
         name = settings.origin or f"mandamus.home/{os.urandom(8).hex()}"
+    else:
+        return names[0], names[-1]
     partial = home / f".{ORIGIN_FILE}.{os.urandom(8).hex()}"
     partial.write_text(f"{name}\n", encoding="utf-8")
     try:
         # A link, unlike a rename, fails when another process was first; then its name is the name.
         os.link(partial, path)
     except FileExistsError:
-        return _origin(settings, home)
+        return origins(settings, home)
     finally:
         partial.unlink()
-    return name
+    return name, name
 
 
-def _user_name(uid: int) -> str:
+def name_origin(home: Path, origin: str, base: str) -> None:
+    """Write the name of the log that the home goes on with."""
+    partial = home / f".{ORIGIN_FILE}.{os.urandom(8).hex()}"
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(f"{origin}\n{base}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(home / ORIGIN_FILE)
+    sync_folder(home)
+
+
+def user_name(uid: int) -> str:
+    """The OS user's name, or a number when the machine knows none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -26,6 +26,12 @@ def held_log_keys(settings: Settings, environ: Mapping[str, str], keys: Keys, or
     return [Signer(origin, key) for key in found] + [Signer(origin, keys.key(name)) for name in names]
 
 
+def given_log_key(settings: Settings, environ: Mapping[str, str], origin: str) -> Signer | None:
+    """The key for the log that a command or the environment gives, the first one when there are more."""
+    found = _elsewhere(settings, environ, LOG, settings.log_key, settings.log_key_command)
+    return Signer(origin, found[0]) if found else None
+
+
 def platform_key(settings: Settings, environ: Mapping[str, str], keys: Keys, origin: str) -> Signer:
     """The key that signs approvals and evidence."""
     found = _elsewhere(settings, environ, PLATFORM, settings.platform_key, settings.platform_key_command)

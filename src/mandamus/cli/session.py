@@ -36,7 +36,8 @@ class Handed:
 
     ``validators`` are the executors' checks by name and ``policy_engine`` is OPA; neither needs a home. ``demo`` plays
     the story: it is given where to talk to and whether to keep the home, and gives the story's facts. ``witness``
-    opens one in a folder: its name (empty for one of its own), the logs it knows, and where to listen.
+    opens one in a folder: its name (empty for one of its own), the logs it knows, and where to listen. ``new_epoch``
+    begins a new log in a home that need not open, for a reason, with or without trust in the old keys.
     """
 
     open_house: OpenHouse
@@ -46,6 +47,7 @@ class Handed:
     policy_engine: Callable[[], WorkerPool]
     demo: Callable[[Say, bool], Mapping[str, Any]]
     witness: Callable[[Path, str, Sequence[Trust], tuple[str, int]], WitnessServer]
+    new_epoch: Callable[[Path, str, bool], Mapping[str, Any]]
 
 
 @dataclass
@@ -130,9 +132,9 @@ def denials_recorded(house: House) -> Iterator[None]:
         raise
 
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 pass_session = click.make_pass_decorator(Session)
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:

@@ -41,6 +41,11 @@ class Keys:
         found += sorted(int(number) for number in numbers if _NUMBER.fullmatch(number))
         return [name if number == 1 else f"{name}.{number}" for number in found]
 
+    def set_aside(self, name: str, aside: str) -> None:
+        """Rename a key that is not used again, so that nothing takes it for one of its name."""
+        (self._folder / name).rename(self._folder / f"{aside}.{name}")
+        sync_folder(self._folder)
+
     def follow(self, name: str) -> str:
         """Make the key that comes after those of a name; gives its own name."""
         last = self.held(name)[-1:] or [name]

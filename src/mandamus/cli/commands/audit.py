@@ -15,7 +15,9 @@ COMMANDS: Mapping[str, str] = {
     "check-proof": "mandamus.cli.commands.audit_check_proof:command",
     "consistency": "mandamus.cli.commands.audit_consistency:command",
     "witness": "mandamus.cli.commands.audit_witness:command",
+    "anchor": "mandamus.cli.commands.audit_anchor:command",
     "rotate-key": "mandamus.cli.commands.audit_rotate_key:command",
+    "new-epoch": "mandamus.cli.commands.audit_new_epoch:command",
 }
 
 SUMMARIES: Mapping[str, str] = {
@@ -24,7 +26,9 @@ SUMMARIES: Mapping[str, str] = {
     "check-proof": "Check offline that a leaf is in the log, by its proof.",
     "consistency": "Prove that one state of the log continues another.",
     "witness": "Be a witness of logs; needs no home.",
+    "anchor": "Keep a checkpoint where this home cannot take it back.",
     "rotate-key": "Let another key sign the log; both sign for a while.",
+    "new-epoch": "Begin a new log when the old one cannot go on.",
 }
 
 

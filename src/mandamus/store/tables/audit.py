@@ -65,7 +65,9 @@ audit_head = sa.Table(
 audit_checkpoint = sa.Table(
     "audit_checkpoint",
     metadata,
+    sa.Column("origin", sa.Text, primary_key=True),
     sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False, comment="one root per size, for ever"),
+    sa.Column("before", sa.BigInteger, nullable=False, comment="size of the checkpoint before; 0 for the first"),
     sa.Column("root", sa.LargeBinary, nullable=False),
     sa.Column("note", sa.LargeBinary, nullable=False),
     sa.Column("at_us", MicrosUtc, nullable=False),
@@ -108,6 +110,16 @@ APPEND_ONLY = (audit_event, audit_leaf, audit_node, audit_checkpoint, audit_cosi
 def triggers(dialect: str) -> list[str]:
     """DDL that makes the append-only tables refuse UPDATE and DELETE; ``dialect`` is ``sqlite`` or ``postgresql``."""
     return [statement for table in APPEND_ONLY for statement in _triggers_of(table.name, dialect)]
+
+
+def lifting(table: sa.Table, dialect: str) -> tuple[list[str], list[str]]:
+    """DDL that lets rows of an append-only table be deleted, and DDL that forbids it again; for one transaction."""
+    if dialect == "sqlite":
+        return [f"DROP TRIGGER {table.name}_no_{verb}" for verb in ("update", "delete")], _triggers_of(
+            table.name, dialect
+        )
+    change = f"ALTER TABLE {table.name} {{}} TRIGGER {table.name}_append_only"
+    return [change.format("DISABLE")], [change.format("ENABLE")]
 
 
 def _triggers_of(table: str, dialect: str) -> list[str]:
