@@ -8,7 +8,9 @@ import pytest
 
 from mandamus.evidence.verify import verify
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.policy.attribution import Attribution
 from mandamus.policy.backtest_model import Kind
+from mandamus.policy.golden import golden
 from mandamus.policy.model import Outcome, Point
 from mandamus.runs.lifecycle import RunState
 from mandamus.runs.model import Request
@@ -341,3 +343,19 @@ def test_a_set_whose_tests_fail_judges_nobody(stage, denied):
     assert caught.value.code is Code.POLICY_INVALID
     (stage.project / "policy" / "rules_test.rego").write_text(test % (1, seen))
     denied()
+
+
+def test_a_golden_case_is_held_when_the_set_is_published(stage, denied):
+    """A recorded decision that was kept as a test passes with the rule that made it, and stops another rule."""
+    denied()
+    run = stage.ask()
+    house = stage.houses[-1]
+    (made,) = [each for each in house.policy.decisions(house.who, run.id) if each.verdict.point is Point.PLAN]
+    digest = made.verdict.sets[0]
+    kept = golden(house.pool, made, digest, Attribution(house.policy.bundle(house.who, digest)), "kept")
+    for name, text in kept.files.items():
+        (stage.project / "policy" / name).write_text(text)
+    stage.apply(platform("policy"))
+    (stage.project / "policy" / "rules.rego").write_text(DENY.replace('"one"', '"two"'))
+    with pytest.raises(MandamusError, match="test_failed"):
+        stage.apply(platform("policy"))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mandamus.kernel.errors import Problem
-from mandamus.policy import testing
+from mandamus.policy import testing, testing_files
 from mandamus.policy.bundle import Tree, data_of
 from mandamus.policy.model import BuiltinErrors
 from mandamus.policy.pool import WorkerPool
@@ -26,13 +26,18 @@ class Tester:
     def failures(self, tree: Tree) -> list[Problem]:
         """Every test that fails, of a set that compiles; raises ``policy_unavailable`` when there is no engine."""
         rego = {path: text for path, text in tree.files.items() if path.endswith(".rego")}
-        sources = Sources(rego, data_of(tree.files), ())
+        sources = Sources(rego, _data(tree), ())
         strict = tree.options.builtin_errors is BuiltinErrors.ERROR
         settings = testing.Settings(
             rego=tree.options.rego, builtin_errors=BuiltinErrors.ERROR if strict else BuiltinErrors.UNDEFINED
         )
         report = testing.run(sources, self._pool, settings, self._monotonic_s, lambda _done, _of: None)
         return [_problem(tree, tested) for tested in report.tests if tested.result in BAD]
+
+
+def _data(tree: Tree) -> bytes:
+    """What the tests read: all data beside them, also what is not published, such as the records of golden cases."""
+    return testing_files.read([tree.directory]).data if tree.directory.is_dir() else data_of(tree.files)
 
 
 def _problem(tree: Tree, tested: Tested) -> Problem:
