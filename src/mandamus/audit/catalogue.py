@@ -16,6 +16,8 @@ _DOCUMENT = "policy texts are no secret, and their digests stand in the log alre
 _MACHINE = "it looks at the machine and shows nothing of what runs"
 
 VERBS: Mapping[str, Kind | str] = {
+    "Anchoring.anchor": Kind.LOG_ANCHORED,
+    "Anchoring.verify": Kind.AUDIT_VERIFIED,
     "Audit.verify": Kind.AUDIT_VERIFIED,
     "Backtests.run": Kind.POLICY_BACKTESTED,
     "Catalog.apply_environment": Kind.ENVIRONMENT_APPLIED,

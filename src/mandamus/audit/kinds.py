@@ -23,6 +23,11 @@ class Kind(Enum):
         "Another key began to sign the log beside the old one; both keys signed the statement",
     )
     LOG_KEY_RETIRED = ("log.key_retired", frozenset({"old", "new"}), "The older of two keys signs no more")
+    LOG_ANCHORED = (
+        "log.anchored",
+        frozenset({"anchor", "kind", "size", "ref"}),
+        "A checkpoint was put into an anchor, a place where this home cannot take it back",
+    )
     LOG_HEARTBEAT = ("log.heartbeat", frozenset[str](), "Nothing else happened for a while; proves the silence")
     AUDIT_VERIFIED = ("audit.verified", frozenset({"size", "outcome"}), "The log was verified from its bytes")
 

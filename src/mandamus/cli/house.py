@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from mandamus.audit.anchoring import Anchoring
 from mandamus.audit.service import Audit
 from mandamus.catalog.service import Catalog
 from mandamus.evidence.service import Evidence
@@ -58,6 +59,11 @@ class House(Protocol):
     @property
     def audit(self) -> Audit:
         """The log."""
+        ...
+
+    @property
+    def anchoring(self) -> Anchoring:
+        """Keeps checkpoints where this home cannot take them back."""
         ...
 
     @property

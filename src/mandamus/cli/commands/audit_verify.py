@@ -31,16 +31,24 @@ from mandamus.kernel.errors import Code, Exit, MandamusError
     "--procs", metavar="N", type=click.IntRange(1, 256),
     help="Processes that share the work; by default one for each CPU.",
 )  # fmt: skip
+@click.option("--anchors", is_flag=True, help="Compare the home's log with what its anchors hold, too.")
 @common
 @pass_session
 def command(
-    session: Session, log: str | None, trust: str | None, since: Path | None, state: Path | None, procs: int | None
+    session: Session,
+    log: str | None,
+    trust: str | None,
+    since: Path | None,
+    state: Path | None,
+    procs: int | None,
+    anchors: bool,  # noqa: FBT001 - click calls by name
 ) -> Exit:
     """Verify a published log offline, or a home's log and database.
 
     With --log nothing but the log and the trusted keys is read, on any machine. Without it the home's published log
     and its database are both recomputed from their bytes, and that this was done is recorded. With --since or --state
-    the log must continue what was verified before. Exit codes: 0 ok, 10 tampered, 11 incomplete, 12 untrusted.
+    the log must continue what was verified before, with --anchors every checkpoint that was put into an anchor.
+    Exit codes: 0 ok, 10 tampered, 11 incomplete, 12 untrusted.
 
     \b
     Example:
@@ -54,7 +62,9 @@ def command(
                 "--since, --state and --procs are for a published log, and none is given",
                 remedy="add --log DIR or --log URL",
             )
-        return _home(session, trust)
+        return _home(session, trust, anchors=anchors)
+    if anchors:
+        raise MandamusError(Code.USAGE, "--anchors is for a home's own log", remedy="leave out --log")
     if since and state:
         raise MandamusError(
             Code.USAGE, "--since and --state both say where to begin", remedy="give one; --state knows more"
@@ -70,9 +80,11 @@ def command(
     return show(session, f"log {log}", report, "leaves")
 
 
-def _home(session: Session, trust: str | None) -> Exit:
+def _home(session: Session, trust: str | None, *, anchors: bool) -> Exit:
     with session.house() as house:
         report = house.audit.verify(house.who)
+        if anchors:
+            report = report.merge(house.anchoring.verify(house.who))
         if trust is not None:
             report = Report(report.size, report.problems, report.origin).merge(
                 verify_log(house.audit.folder, read_trust(trust))
