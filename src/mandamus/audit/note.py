@@ -12,7 +12,10 @@ from mandamus.audit.signer import Signer, Verifier
 from mandamus.audit.trust import Trust, trust_in
 from mandamus.kernel.errors import Code, MandamusError
 
-NOTE_BYTES_MAX = 64 * 1024
+NOTE_BYTES_MAX = 256 * 1024
+"""Room for more than the 16 signatures that must be taken (C2SP signed-note), each of them a large one."""
+
+_SIZE_DIGITS_MAX = 18
 _SIGNATURE_MARK = "\N{EM DASH} "
 
 
@@ -125,13 +128,18 @@ def read_checkpoint(data: bytes, root: Verifier | Trust) -> Checkpoint:
 
 def head(text: str, data: bytes) -> Checkpoint:
     """What the text of a note says as a checkpoint, nothing verified; ``data`` is the whole note."""
-    lines = text.split("\n")
-    if len(lines) < 4 or not lines[1].isascii() or not lines[1].isdigit() or str(int(lines[1])) != lines[1]:
+    lines = text.split("\n")[:-1]
+    if len(lines) < 3 or not all(lines) or not _is_number(lines[1]):
         raise _malformed("it is not origin, size and root")
     root = _base64(lines[2])
     if len(root) != 32:
         raise _malformed("its root is not 32 bytes")
     return Checkpoint(lines[0], int(lines[1]), root, data)
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is a size in its one spelling: ASCII digits, no zero before others."""
+    return text.isascii() and text.isdigit() and len(text) <= _SIZE_DIGITS_MAX and str(int(text)) == text
 
 
 def _signature_line(signer: Signer, text: bytes) -> str:
@@ -146,12 +154,16 @@ def line(signature: Signature) -> str:
 
 def _parse_line(line: str) -> Signature:
     name, space, blob = line.removeprefix(_SIGNATURE_MARK).partition(" ")
-    if not line.startswith(_SIGNATURE_MARK) or not space or not name or "+" in name:
+    if not line.startswith(_SIGNATURE_MARK) or not space or not _names_a_key(name):
         raise _malformed("a signature line is malformed")
     raw = _base64(blob)
     if len(raw) < 5:
         raise _malformed("a signature is too short")
     return Signature(name, raw[:4], raw[4:])
+
+
+def _names_a_key(name: str) -> bool:
+    return bool(name) and "+" not in name and not any(c.isspace() for c in name)
 
 
 def _base64(text: str) -> bytes:

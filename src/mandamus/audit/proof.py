@@ -43,7 +43,7 @@ def parse(data: bytes) -> Proof:
         raise _malformed() from error
     proof = Proof(number, path, rest)
     canonical = "\n".join([_FIRST_LINE, f"index {number}", *(base64.b64encode(item).decode() for item in path)])
-    if not blank or word != "index" or canonical.encode() != head:
+    if not blank or word != "index" or number < 0 or canonical.encode() != head or {len(each) for each in path} - {32}:
         raise _malformed()
     return proof
 

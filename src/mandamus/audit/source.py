@@ -9,7 +9,7 @@ from typing import Protocol
 
 from mandamus.audit import tiles
 
-SMALL_BYTES_MAX = 64 * 1024
+SMALL_BYTES_MAX = 256 * 1024
 """Checkpoints and keys."""
 
 
