@@ -29,7 +29,14 @@ package mandamus.plan
 
 require_approval contains {"group": "platform", "count": 1, "msg": "looked at"} if input.step.name == "bucket"
 """
-PLACES = {"STEP": r"[a-z-]+", "N": r"\d+", "DECISION": r"dec_\w+", "APPROVAL": r"apr_\w+", "INDEX": r"\d+"}
+PLACES = {
+    "STEP": r"[a-z-]+",
+    "N": r"\d+",
+    "DECISION": r"dec_\w+",
+    "APPROVAL": r"apr_\w+",
+    "INDEX": r"\d+",
+    "DIGEST": "[0-9a-f]{64}",
+}
 """What stands for the capitals in the table of a bundle's files."""
 
 
@@ -144,7 +151,7 @@ def test_a_binding_has_the_fields_of_its_page(page, bundle):
 def test_a_leaf_has_the_fields_of_its_page(page, bundle):
     """Every leaf holds exactly the documented fields, in the format that is frozen."""
     rows = set(_rows(page("docs/reference/audit-log.md"), "## The leaf"))
-    leaves = [json.loads(text) for name, text in bundle.items() if re.fullmatch(r"log/\d+\.json", name)]
+    leaves = [json.loads(text) for name, text in bundle.items() if re.fullmatch(r"events/\d+\.json", name)]
     nested = {"who", "where", "what", "authority"}
     for leaf in leaves:
         fields = {f"{key}.{inner}" for key in nested for inner in leaf[key]} | (leaf.keys() - nested)

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import decode
 from mandamus.audit.model import Checkpoint, Event, IndexedLeaf, Resource
+from mandamus.audit.population import closed_runs
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.evidence import archive, attest, dsse, manifest, store
@@ -28,6 +29,7 @@ from mandamus.evidence.model import (
     proof_file,
 )
 from mandamus.evidence.readme import readme
+from mandamus.evidence.sampling import Closed
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission, Subject, requires
 from mandamus.kernel.clock import Clock
@@ -88,6 +90,19 @@ class Evidence:
                 self._audit.record(tx, _event(Kind.EVIDENCE_EXPORTED, who, sealed))
             file.write(data)
         return sealed.digest
+
+    @requires(Permission.EVIDENCE_READ)
+    def population(
+        self,
+        who: Subject,
+        since_us: int,
+        until_us: int,
+    ) -> tuple[Checkpoint, list[Closed]]:
+        """The runs that ended from one moment to before another, by id, and the checkpoint whose log tells it."""
+        checkpoint = self._audit.flush()
+        with self._db.read() as conn:
+            found = closed_runs(conn, since_us, until_us)
+        return checkpoint, [Closed(run, index) for run, index in found if index < checkpoint.size]
 
     def _newest(self, run_id: RunId) -> store.Sealed:
         with self._db.read() as conn:

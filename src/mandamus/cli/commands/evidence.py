@@ -13,12 +13,16 @@ COMMANDS: Mapping[str, str] = {
     "export": "mandamus.cli.commands.evidence_export:command",
     "verify": "mandamus.cli.commands.evidence_verify:command",
     "report": "mandamus.cli.commands.evidence_report:command",
+    "sample": "mandamus.cli.commands.evidence_sample:command",
+    "oscal": "mandamus.cli.commands.evidence_oscal:command",
 }
 
 SUMMARIES: Mapping[str, str] = {
     "export": "Write the sealed bundle of a run that has ended to a file, by default RUN.zip in the working folder.",
     "verify": "Verify a bundle offline; needs no home, nothing but the file and the log's verifier key.",
     "report": "Write a page that tells what a bundle proves; needs no home.",
+    "sample": "Draw an auditor's sample of runs, export and verify their bundles, and write one report.",
+    "oscal": "Write bundles as OSCAL assessment results (JSON); needs no home.",
 }
 
 

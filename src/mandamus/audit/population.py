@@ -1,0 +1,28 @@
+"""Which runs ended in a period, as the log tells it: what an auditor draws a sample from."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from mandamus.audit.kinds import Kind
+from mandamus.store.tables.audit import audit_event, audit_leaf
+
+_CLOSED = (
+    sa.select(audit_event.c.run, sa.func.max(audit_leaf.c.leaf_index))
+    .join(audit_leaf, audit_leaf.c.event_id == audit_event.c.event_id)
+    .where(
+        audit_event.c.kind == Kind.RUN_CLOSED.text,
+        audit_event.c.at_us >= sa.bindparam("since"),
+        audit_event.c.at_us < sa.bindparam("until"),
+    )
+    .group_by(audit_event.c.run)
+    .order_by(audit_event.c.run)
+)
+
+
+def closed_runs(conn: sa.Connection, since_us: int, until_us: int) -> list[tuple[str, int]]:
+    """Each run with a ``run.closed`` in the log from one moment to before another, and the newest such leaf's index.
+
+    In the order of the runs' ids.
+    """
+    return [(run, index) for run, index in conn.execute(_CLOSED, {"since": since_us, "until": until_us})]
