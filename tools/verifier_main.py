@@ -14,10 +14,11 @@ from pathlib import Path
 
 from mandamus.audit import proof
 from mandamus.audit.model import Finding, Report
+from mandamus.audit.quorum import parse_policy
 from mandamus.audit.remote import Web
 from mandamus.audit.resume import verify_since, verify_with_state
 from mandamus.audit.trust import parse_trust
-from mandamus.audit.verify import read_trust, verdict_of, verify_log
+from mandamus.audit.verify import read_trust, uncosigned, verdict_of, verify_log
 from mandamus.evidence.verify import verify as verify_bundle
 from mandamus.kernel.errors import MandamusError
 
@@ -46,11 +47,12 @@ _UNITS = {"log": "leaves", "proof": "leaves", "evidence": "files"}
 
 def _log(options: argparse.Namespace, trust: str) -> Report:
     source = Web(options.subject) if "://" in options.subject else Path(options.subject)
+    quorum = parse_policy(options.policy.read_bytes()) if options.policy else None
     if options.since:
-        return verify_since(source, trust, options.since, options.procs)
+        return verify_since(source, trust, options.since, options.procs, quorum)
     if options.state:
-        return verify_with_state(source, trust, options.state, options.procs)
-    return verify_log(source, trust, procs=options.procs)
+        return verify_with_state(source, trust, options.state, options.procs, quorum)
+    return verify_log(source, trust, procs=options.procs, quorum=quorum)
 
 
 def _proof(options: argparse.Namespace, trust: str) -> Report:
@@ -59,7 +61,8 @@ def _proof(options: argparse.Namespace, trust: str) -> Report:
         checkpoint = proof.verify(found, options.leaf.read_bytes(), parse_trust(trust))
     except MandamusError as error:
         return Report(0, (Finding(verdict_of(error), error.message, options.subject),))
-    return Report(checkpoint.size, (), checkpoint.origin)
+    quorum = parse_policy(options.policy.read_bytes()) if options.policy else None
+    return Report(checkpoint.size, tuple(uncosigned(found.checkpoint, quorum)), checkpoint.origin)
 
 
 def _evidence(options: argparse.Namespace, trust: str) -> Report:
@@ -94,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--leaf", metavar="FILE", type=_file, required=True, help="the exact bytes of the leaf")
     evidence = kinds.add_parser("evidence", help="the bundle of a run")
     evidence.add_argument("subject", metavar="FILE", type=lambda value: str(_file(value)))
+    for each in (log, one):
+        each.add_argument("--policy", metavar="FILE", type=_file, help="the witnesses that must have cosigned")
     for each in (log, one, evidence):
         each.add_argument("--trust", metavar="VKEY", required=True, help="the log's verifier key, or a file with it")
         each.add_argument("--json", action="store_true", help="one JSON document")

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from mandamus.audit import chain, note, tree, verify
 from mandamus.audit.chain import Segment
+from mandamus.audit.cosign import Cosigner, cosign
 from mandamus.audit.model import Verdict
+from mandamus.audit.quorum import parse_policy
 from mandamus.audit.resume import verify_since, verify_with_state
 from mandamus.audit.signer import Signer
 from mandamus.audit.verify import verify_log
@@ -147,6 +149,25 @@ def test_a_state_that_is_none_is_refused(log, tmp_path: Path, signer: Signer, te
     state.write_text(text)
     assert verify_with_state(log.folder, signer.vkey, state).outcome is Verdict.UNTRUSTED
     assert state.read_text() == text
+
+
+def test_witnesses_are_asked_for_by_a_policy(log, signer: Signer) -> None:
+    """With a policy the checkpoint must carry the cosignatures of its quorum; more or other lines do not matter."""
+    witnesses = [Signer(f"w{number}.example", bytes([number]) * 32) for number in (1, 2, 3)]
+    text = "".join(f"witness w{n} {Cosigner(w.name, w.verifier.public).vkey}\n" for n, w in enumerate(witnesses, 1))
+    policy = parse_policy(f"{text}group two 2 w1 w2 w3\nquorum two\n".encode())
+    path = log.folder / "checkpoint"
+    bare = path.read_bytes()
+    signed = note.parse(bare).text
+    report = verify_log(log.folder, signer.vkey, quorum=policy)
+    assert (report.outcome, report.problems[0].file) == (Verdict.UNTRUSTED, "checkpoint")
+    path.write_bytes(bare + cosign(witnesses[0], signed, 5).encode())
+    report = verify_log(log.folder, signer.vkey, quorum=policy)
+    assert [each.message for each in report.problems] == ["the quorum two is not met: cosigned by w1"]
+    path.write_bytes(bare + cosign(witnesses[0], signed, 5).encode() + cosign(witnesses[2], "x" + signed, 5).encode())
+    assert verify_log(log.folder, signer.vkey, quorum=policy).outcome is Verdict.UNTRUSTED
+    path.write_bytes(bare + cosign(witnesses[0], signed, 5).encode() + cosign(witnesses[2], signed, 6).encode())
+    assert verify_log(log.folder, signer.vkey, quorum=policy).ok
 
 
 words = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)

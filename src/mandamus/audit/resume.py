@@ -8,6 +8,7 @@ from typing import Any
 
 from mandamus.audit import note
 from mandamus.audit.model import Checkpoint, Finding, Report
+from mandamus.audit.quorum import QuorumPolicy
 from mandamus.audit.source import Source
 from mandamus.audit.trust import parse_trust
 from mandamus.audit.verify import Start, verdict_of, walk
@@ -16,7 +17,9 @@ from mandamus.kernel.errors import Code, MandamusError
 FORMAT = "verified/1"
 
 
-def verify_since(log: Path | Source, trust: str, checkpoint: Path, procs: int = 1) -> Report:
+def verify_since(
+    log: Path | Source, trust: str, checkpoint: Path, procs: int = 1, quorum: QuorumPolicy | None = None
+) -> Report:
     """Verify what came after a checkpoint that was verified before and kept as a file.
 
     The log must continue it. A stream that was begun before is followed from its first new leaf on.
@@ -25,10 +28,12 @@ def verify_since(log: Path | Source, trust: str, checkpoint: Path, procs: int = 
         kept = note.read_checkpoint(_read(checkpoint), parse_trust(trust))
     except MandamusError as error:
         return _refused(error, checkpoint)
-    return walk(log, trust, Start(kept, None), procs).report
+    return walk(log, trust, Start(kept, None), procs, quorum).report
 
 
-def verify_with_state(log: Path | Source, trust: str, state: Path, procs: int = 1) -> Report:
+def verify_with_state(
+    log: Path | Source, trust: str, state: Path, procs: int = 1, quorum: QuorumPolicy | None = None
+) -> Report:
     """The same with a file of our own, which also knows where every stream ended; written when all is well.
 
     Without the file everything is verified. The file is to be trusted like the report it stands for.
@@ -37,7 +42,7 @@ def verify_with_state(log: Path | Source, trust: str, state: Path, procs: int = 
         start = _load(_read(state), trust) if state.exists() else Start()
     except MandamusError as error:
         return _refused(error, state)
-    walked = walk(log, trust, start, procs)
+    walked = walk(log, trust, start, procs, quorum)
     if walked.end is not None and walked.end != start:
         _save(state, walked.end)
     return walked.report

@@ -12,6 +12,7 @@ from pathlib import Path
 from mandamus.audit import note, proof, tiles, tree
 from mandamus.audit.chain import Chains, Newest
 from mandamus.audit.model import Checkpoint, Finding, Report, Verdict
+from mandamus.audit.quorum import QuorumPolicy
 from mandamus.audit.ranges import LEAVES, PROBLEMS_MAX, Range, Verified, compare, verify_range
 from mandamus.audit.source import SMALL_BYTES_MAX, Folder, Source, read_tile
 from mandamus.audit.trust import Trust, parse_trust
@@ -43,16 +44,17 @@ def verdict_of(error: MandamusError) -> Verdict:
     return _VERDICTS.get(error.code, Verdict.TAMPERED)
 
 
-def verify_log(log: Path | Source, trust: str, *, procs: int = 1) -> Report:
+def verify_log(log: Path | Source, trust: str, *, procs: int = 1, quorum: QuorumPolicy | None = None) -> Report:
     """Verify a log (C2SP tlog-tiles) against the trust root ``trust``; findings never raise.
 
     1. The checkpoint is signed by a trusted key, at a size of its time, and is of its log.
     2. The tree computed from the entries has the signed root; every tile holds exactly the hashes it should.
     3. Within every stream the sequence numbers are dense and each leaf names the hash of the one before.
 
-    A damaged entry is named by its leaf index and the bundle it stands in. ``procs`` processes share the work.
+    A damaged entry is named by its leaf index and the bundle it stands in. ``procs`` processes share the work. With a
+    ``quorum`` the checkpoint must be cosigned by enough witnesses, too.
     """
-    return walk(log, trust, procs=procs).report
+    return walk(log, trust, procs=procs, quorum=quorum).report
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ class Walked:
     end: Start | None = None
 
 
-def walk(log: Path | Source, trust: str, start: Start = Start(), procs: int = 1) -> Walked:
+def walk(
+    log: Path | Source, trust: str, start: Start = Start(), procs: int = 1, quorum: QuorumPolicy | None = None
+) -> Walked:
     """Verify what a log has beyond ``start``, once it is shown to continue it; see `verify_log`."""
     source = Folder(log) if isinstance(log, Path) else log
     try:
@@ -85,6 +89,7 @@ def walk(log: Path | Source, trust: str, start: Start = Start(), procs: int = 1)
             return Walked(Report(0, (Finding(Verdict.INCOMPLETE, message, CHECKPOINT_FILE),)))
         checkpoint = note.read_checkpoint(data, root)
         walked = _Walk(source, checkpoint, start)
+        walked.problems += uncosigned(data, quorum)
         walked.vkey(root)
         walked.go(procs)
     except MandamusError as error:
@@ -93,6 +98,15 @@ def walk(log: Path | Source, trust: str, start: Start = Start(), procs: int = 1)
     since = start.checkpoint.size if start.checkpoint else 0
     report = Report(checkpoint.size, problems, checkpoint.origin, since)
     return Walked(report, None if problems else Start(checkpoint, walked.chains.known))
+
+
+def uncosigned(checkpoint: bytes, quorum: QuorumPolicy | None) -> list[Finding]:
+    """What is said of a checkpoint (a signed note) that not enough witnesses cosigned."""
+    names = quorum.cosigners_of(note.parse(checkpoint)) if quorum else frozenset[str]()
+    if quorum is None or quorum.met(names):
+        return []
+    message = f"the quorum {quorum.quorum} is not met: cosigned by {', '.join(sorted(names)) or 'no known witness'}"
+    return [Finding(Verdict.UNTRUSTED, message, CHECKPOINT_FILE)]
 
 
 class _Walk:

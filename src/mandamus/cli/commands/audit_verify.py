@@ -11,7 +11,7 @@ from mandamus.audit.model import Report
 from mandamus.audit.resume import verify_since, verify_with_state
 from mandamus.audit.verify import read_trust, verify_log
 from mandamus.cli.findings import show
-from mandamus.cli.published import TRUST_HELP, needed_trust, source_of
+from mandamus.cli.published import TRUST_HELP, needed_trust, policy_option, quorum_of, source_of
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.kernel.errors import Code, Exit, MandamusError
 
@@ -31,6 +31,7 @@ from mandamus.kernel.errors import Code, Exit, MandamusError
     "--procs", metavar="N", type=click.IntRange(1, 256),
     help="Processes that share the work; by default one for each CPU.",
 )  # fmt: skip
+@policy_option
 @click.option("--anchors", is_flag=True, help="Compare the home's log with what its anchors hold, too.")
 @common
 @pass_session
@@ -41,6 +42,7 @@ def command(
     since: Path | None,
     state: Path | None,
     procs: int | None,
+    policy: Path | None,
     anchors: bool,  # noqa: FBT001 - click calls by name
 ) -> Exit:
     """Verify a published log offline, or a home's log and database.
@@ -56,10 +58,10 @@ def command(
       mandamus audit verify --log https://log.example.com/home --trust log.vkey --state verified.json
     """  # noqa: D301 - \b keeps click from joining the lines
     if log is None:
-        if since or state or procs:
+        if since or state or procs or policy:
             raise MandamusError(
                 Code.USAGE,
-                "--since, --state and --procs are for a published log, and none is given",
+                "--since, --state, --procs and --policy are for a published log, and none is given",
                 remedy="add --log DIR or --log URL",
             )
         return _home(session, trust, anchors=anchors)
@@ -70,13 +72,13 @@ def command(
             Code.USAGE, "--since and --state both say where to begin", remedy="give one; --state knows more"
         )
     root = needed_trust(trust, "log").text
-    source, count = source_of(log), procs or os.cpu_count() or 1
+    source, count, quorum = source_of(log), procs or os.cpu_count() or 1, quorum_of(policy)
     if since:
-        report = verify_since(source, root, since, count)
+        report = verify_since(source, root, since, count, quorum)
     elif state:
-        report = verify_with_state(source, root, state, count)
+        report = verify_with_state(source, root, state, count, quorum)
     else:
-        report = verify_log(source, root, procs=count)
+        report = verify_log(source, root, procs=count, quorum=quorum)
     return show(session, f"log {log}", report, "leaves")
 
 
