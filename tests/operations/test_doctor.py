@@ -26,7 +26,7 @@ def test_a_sound_home_has_nothing_to_tell(lived, examined, wrong):
     assert wrong(findings) == []
     assert {each.check for each in findings} >= {
         "database", "schema", "log in the database", "published log", "log lag", "blobs", "rows", "engine", "runs",
-        "effects", "policy engine", "sandbox",
+        "effects", "policy engine", "sandbox", "decisions",
     }  # fmt: skip
     told = {each.check: each.message for each in findings}
     assert told["rows"] == "4 runs, each what its events add up to"
@@ -88,6 +88,47 @@ ROW_FAULTS = {
         "approval apr_x has no event that says the same",
     ),
 }  # fmt: skip
+
+DECISION_FAULTS = {
+    "an outcome": ("UPDATE decision SET outcome = 'allow' WHERE outcome = 'deny'", "does not say what was recorded"),
+    "an input": (
+        "UPDATE decision SET input = CAST(replace(input, 'plain', 'other') AS BLOB)",
+        "does not have the input that was judged",
+    ),
+    "other bytes": ("UPDATE decision SET sets = CAST(' ' || sets AS BLOB)", "is not written as it was recorded"),
+    "nonsense": ("UPDATE decision SET result = x'00'", "cannot be read"),
+    "one that is gone": ("DELETE FROM decision WHERE outcome = 'deny'", "was recorded and has no row"),
+    "one too many": (
+        """INSERT INTO decision SELECT 'dec_x', run, step, point, 'allow', environment, sets, input, input_digest,
+        engine, duration_us, result, error, at_us FROM decision WHERE outcome = 'deny'""",
+        "decision dec_x has no event that tells of it",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", DECISION_FAULTS)
+def test_a_decision_changed_by_hand_is_found(lived, examined, wrong, fault, monkeypatch):
+    """Each row of a decision is held to the digests that its event names."""
+    monkeypatch.setattr(doctor, "LOOK_AGAIN_S", 0.01)
+    place, _ = lived
+    statement, message = DECISION_FAULTS[fault]
+    place.sql(statement)
+    found = wrong(examined(place))
+    assert {check for check, _ in found} == {"decisions"}, found
+    assert any(message in text for _, text in found), found
+
+
+@pytest.mark.parametrize("column", ["at_us", "expires_us", "attempt", "document"])
+def test_an_approval_is_what_the_platform_signed(lived, examined, wrong, column, monkeypatch):
+    """Also what the log does not tell of an approval cannot be changed: the platform signed it."""
+    monkeypatch.setattr(doctor, "LOOK_AGAIN_S", 0.01)
+    place, runs = lived
+    house = place.house("grace")
+    house.runs.approve(house.who, runs["asked"].id, reason="why not")
+    assert {check for check, _ in wrong(examined(place))} <= {"runs"}
+    other = "CAST(replace(document, 'why not', 'whynot') AS BLOB)" if column == "document" else f"{column} + 1"
+    place.sql(f"UPDATE approval SET {column} = {other}")
+    assert any("is not what the platform signed" in text for _, text in wrong(examined(place)))
 
 
 @pytest.mark.parametrize("fault", ROW_FAULTS)
@@ -257,7 +298,7 @@ def built(place) -> Callable[..., Doctor]:
         whole = {
             "home": place.home, "db": rooms.db, "blobs": rooms.blobs, "audit": rooms.audit, "effects": rooms.effects,
             "catalog": rooms.catalog, "clock": rooms.clock, "evaluator": place.opened[-1].pool,
-            "sandbox": lambda: None, "tools": {}, "named": (),
+            "sandbox": lambda: None, "tools": {}, "named": (), "decisions": lambda _leaves: [],
         }  # fmt: skip
         return Doctor(**{**whole, **parts})
 

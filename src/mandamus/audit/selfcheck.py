@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import sqlalchemy as sa
 from mandamus.audit import note, store, tree
 from mandamus.audit.chain import Chains
 from mandamus.audit.leaf import commitment, decode
-from mandamus.audit.model import Finding, Report, Verdict
+from mandamus.audit.model import Checkpoint, Finding, Report, Verdict
 from mandamus.audit.signer import Verifier
 from mandamus.audit.trust import Trust, trust_in
 from mandamus.kernel.errors import MandamusError
@@ -53,14 +52,15 @@ _PRIVATE_OF_NOBODY = (
 )
 
 
-def check_database(conn: sa.Connection, root: Verifier | Trust) -> Report:
+def check_database(conn: sa.Connection, root: Verifier | Trust, published: Checkpoint | None = None) -> Report:
     """Everything the rows must agree on; each finding names the table and, where there is one, the leaf.
 
     1. Leaf indices are dense and every stored hash, subtree and checkpoint root is what the event bytes give.
     2. Every checkpoint is signed by a key of ours in its time, and the head is the newest one.
     3. Every stream's chain is whole, up to its head row and including events that wait for their place.
     4. Every event waits in the queue or has its place; the columns by which events are found say what the leaf says.
-    5. Salt and value of every commitment are there, and give what the leaf says.
+    5. Salt and value of a commitment give what the leaf says; where they are erased there is nothing to compare.
+    6. The published checkpoint is one of these, when it is given (read it before the rows: they may grow).
     """
     trust = trust_in(root)
     check = _Check(conn, trust)
@@ -68,6 +68,8 @@ def check_database(conn: sa.Connection, root: Verifier | Trust) -> Report:
     check.waiting()
     check.streams()
     check.private()
+    if published is not None:
+        check.published(published)
     return Report(check.frontier.size, tuple(check.problems[:_PROBLEMS_MAX]), trust.name)
 
 
@@ -140,6 +142,13 @@ class _Check:
         for event_id in self.conn.scalars(_PRIVATE_OF_NOBODY):
             self._add("audit_private", f"it keeps something of event {event_id}, which is not there")
 
+    def published(self, published: Checkpoint) -> None:
+        """What others have seen against what is here."""
+        known = store.checkpoint_at(self.conn, published.size, published.origin)
+        if known is None or known.root != published.root:
+            message = f"the published checkpoint of size {published.size} is not here: rolled back, or another history"
+            self._add("audit_checkpoint", message)
+
     def _read_private(self, rows: Sequence[sa.Row[Any]]) -> None:
         self._private = {}
         ids = [row.event_id for row in rows if row.event_id is not None]
@@ -148,13 +157,12 @@ class _Check:
                 self._private.setdefault(row.event_id, {})[row.field] = (row.salt, row.value)
 
     def _commitments(self, event_id: int, leaf: Mapping[str, Any], index: int | None) -> None:
-        kept = self._private.get(event_id, {})
         said = {"who.name": leaf["who"]["name"], "where.address": leaf["where"]["address"]}
-        for field in sorted(kept.keys() | {field for field, value in said.items() if value is not None}):
-            salt, value = kept.get(field, (b"", ""))
-            made = commitment(_bytes(salt), str(value)) if field in kept else ""
-            if not hmac.compare_digest(made, str(said.get(field))):
-                self._add("audit_private", f"salt and value of {field} of event {event_id} do not give its leaf's", index)
+        for field, (salt, value) in self._private.get(event_id, {}).items():
+            if commitment(_bytes(salt), str(value)) != said.get(field):
+                self._add(
+                    "audit_private", f"salt and value of {field} of event {event_id} do not give its leaf's", index
+                )
 
     def _leaf(self, row: sa.Row[tuple[object, ...]]) -> None:
         index, hashed = self.frontier.size, tree.leaf_hash(_bytes(row.leaf))

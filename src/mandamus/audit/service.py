@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -19,7 +20,7 @@ from mandamus.audit.model import Checkpoint, Event, IndexedLeaf, Leaf, Outcome, 
 from mandamus.audit.publisher import VKEY_FILE, Publisher
 from mandamus.audit.rotation import opening, retirement
 from mandamus.audit.selfcheck import check_database
-from mandamus.audit.signer import Signer
+from mandamus.audit.signer import Signer, Verifier, parse_vkey
 from mandamus.audit.trust import parse_trust
 from mandamus.audit.verify import verify_log
 from mandamus.audit.witness_client import Witnesses, Witnessing
@@ -346,15 +347,31 @@ class Audit:
             subtree = proof.subtrees(lambda level, low, high: store.hashes(conn, level, low, high))
             return tree.consistency_proof(old, new, subtree)
 
+    def told(self, kind: Kind) -> list[Mapping[str, Any]]:
+        """The JSON of every leaf of a kind, oldest first."""
+        with self._database.read() as conn:
+            return [leaves.decode(leaf) for leaf in store.openings(conn, kind.text)]
+
+    def platform_keys(self) -> list[Verifier]:
+        """The platform's key, and those it had in earlier epochs."""
+        return [parse_vkey(str(leaf["data"]["platform_key"])) for leaf in self.told(Kind.LOG_OPENED)]
+
     def waiting(self) -> int:
         """How many committed events wait for their place in the log: its lag."""
         with self._database.read() as conn:
             return store.queued(conn)
 
     def verify_database(self) -> Report:
-        """Recompute the whole tree and every chain from the rows; reads every event."""
+        """Recompute the whole tree and every chain from the rows; reads every event.
+
+        What is published must be of the same history: a database that was rolled back to an older copy is sound alone.
+        """
+        try:
+            published = self._publisher.read()
+        except MandamusError:
+            published = None  # `verify_log` says what is wrong with it.
         with self._database.read() as conn:
-            return check_database(conn, self._keys.refresh(conn).trust)
+            return check_database(conn, self._keys.refresh(conn).trust, published)
 
     @requires(Permission.AUDIT_VERIFY)
     def verify(self, who: Subject) -> Report:

@@ -222,6 +222,7 @@ def _house(
         sandbox=Bubblewrap(environ).check,
         tools={"terraform": partial(terraform, toolbox(settings, environ))},
         named=(policy.named_blobs, rooms.states.named_blobs),
+        decisions=policy.differences,
     )
     backtests = Backtests(db, blobs, audit, pool, clock, ids, len(os.sched_getaffinity(0)))
     configure = Configure(db, identity, catalog, policy, backtests)

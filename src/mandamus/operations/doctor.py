@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import decode
 from mandamus.audit.model import Report
 from mandamus.audit.service import Audit
@@ -46,7 +48,7 @@ class Doctor:
 
     ``named`` gives the blobs that rows name, one callable for each domain below runs. ``sandbox`` raises when no
     sandbox can be made. ``tools`` gives, by the name of a tool, a callable that says its path and version or raises
-    ``tool_missing``.
+    ``tool_missing``. ``decisions`` gives how the rows of decisions differ from the leaves that tell of them.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Doctor:
         sandbox: Callable[[], None],
         tools: Mapping[str, Callable[[], str]],
         named: Sequence[Named],
+        decisions: Callable[[Iterable[Mapping[str, Any]]], list[str]],
     ) -> None:
         self._home = home
         self._db = db
@@ -75,6 +78,7 @@ class Doctor:
         self._sandbox_check = sandbox
         self._tools = tools
         self._named = named
+        self._decisions = decisions
 
     @requires(Permission.SYSTEM_READ)
     def examine(self, who: Subject, tell: Tell = silent) -> list[Finding]:
@@ -84,6 +88,7 @@ class Doctor:
             ("audit log", self._log),
             ("blobs", self._blob_store),
             ("rows", self._rows),
+            ("decisions", self._decided),
             ("runs", self._runs),
             ("effects", self._unsettled),
             ("policy engine", self._policy),
@@ -160,8 +165,22 @@ class Doctor:
 
     def _differences(self, run_id: RunId) -> list[str]:
         leaves = [decode(leaf.bytes) for leaf in self._audit.events(run_id)]
+        keys = self._audit.platform_keys()
         with self._db.read() as conn:
-            return run_health.check(conn, run_id, leaves)
+            return run_health.check(conn, run_id, leaves, keys)
+
+    def _decided(self, _tell: Tell) -> Iterator[Finding]:
+        pause = threading.Event()
+        problems: list[str] | None = None
+        for look in range(LOOKS):
+            leaves = self._audit.told(Kind.DECISION_RECORDED)
+            found = self._decisions(leaves)
+            problems = found if problems is None else [each for each in found if each in problems]
+            if not problems:
+                break
+            pause.wait(LOOK_AGAIN_S if look + 1 < LOOKS else 0)
+        remedy = "keep a copy; then `mandamus audit verify` says whether the log or the rows were changed"
+        yield from _listed("decisions", problems or (), remedy, f"{len(leaves)} decisions, each as it was recorded")
 
     def _runs(self, _tell: Tell) -> Iterator[Finding]:
         holder = engine_holder(self._home)

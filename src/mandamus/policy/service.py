@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from mandamus.kernel.clock import Clock, rfc3339
 from mandamus.kernel.errors import Code, MandamusError, Problem, raise_problems
 from mandamus.kernel.ids import DecisionId, Digest, Ids, RunId
 from mandamus.policy import bundle as bundles
-from mandamus.policy import check, judge, profiles, sources, store
+from mandamus.policy import check, health, judge, profiles, sources, store
 from mandamus.policy.attribution import Attribution
 from mandamus.policy.because import Reasons
 from mandamus.policy.engine import Evaluator
@@ -285,6 +285,11 @@ class Policy:
         """The decisions of a run, oldest first."""
         with self._db.read() as conn:
             return store.of_run(conn, self._blobs, run)
+
+    def differences(self, leaves: Iterable[Mapping[str, Any]]) -> list[str]:
+        """How the rows of decisions differ from the leaves of every ``decision.recorded``."""
+        with self._db.read() as conn:
+            return list(health.differences(conn, self._blobs, leaves))
 
     def named_blobs(self) -> list[tuple[Digest, str]]:
         """The blobs that policy's rows name, and by what."""

@@ -139,10 +139,11 @@ def newest_report(conn: sa.Connection, base: Digest, candidate: Digest) -> bytes
 def add_decisions(tx: Tx, made: Sequence[Decision]) -> None:
     """Insert decisions; large inputs must be in the blob store already."""
     if made:
-        tx.conn.execute(_INSERT, [_columns(each) for each in made])
+        tx.conn.execute(_INSERT, [columns(each) for each in made])
 
 
-def _columns(made: Decision) -> dict[str, Any]:
+def columns(made: Decision) -> dict[str, Any]:
+    """The row of a decision."""
     verdict = made.verdict
     inline = len(verdict.input) <= INLINE_BYTES_MAX
     return {
@@ -166,13 +167,13 @@ def _columns(made: Decision) -> dict[str, Any]:
 def find(conn: sa.Connection, blobs: Blobs, id_: DecisionId) -> Decision | None:
     """One decision with its input, or None."""
     row = conn.execute(sa.select(decision).where(decision.c.id == id_)).one_or_none()
-    return _decision(row, blobs) if row else None
+    return read(row, blobs) if row else None
 
 
 def of_run(conn: sa.Connection, blobs: Blobs, run: RunId) -> list[Decision]:
     """The decisions of a run, oldest first."""
     rows = conn.execute(sa.select(decision).where(decision.c.run == run).order_by(decision.c.at_us, decision.c.id))
-    return [_decision(row, blobs) for row in rows]
+    return [read(row, blobs) for row in rows]
 
 
 def page(conn: sa.Connection, wanted: Wanted, before: DecisionId | None, limit: int) -> list[Listed]:
@@ -231,7 +232,8 @@ def _result(verdict: Verdict) -> bytes:
     )
 
 
-def _decision(row: sa.Row[Any], blobs: Blobs) -> Decision:
+def read(row: sa.Row[Any], blobs: Blobs) -> Decision:
+    """The decision in a row, with its input."""
     result = canonical.loads(row.result)
     verdict = Verdict(
         point=Point(row.point),

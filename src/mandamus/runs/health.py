@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from mandamus.audit.signer import Verifier
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import Digest, RunId
@@ -15,6 +17,8 @@ from mandamus.runs.lifecycle import RUN_CLOSED, STEP_CLOSED, Folded, RunState, S
 from mandamus.runs.model import Approval, Run, StepRow
 
 PAGE = 200
+
+_IN_ROW = ("run", "step", "attempt", "binding", "verdict", "by", "group", "reason", "at_us", "expires_us")
 
 Leaf = Mapping[str, Any]
 
@@ -27,11 +31,16 @@ def all_runs(conn: sa.Connection) -> Iterator[Run]:
         before = page[-1].id
 
 
-def check(conn: sa.Connection, run_id: RunId, leaves: Sequence[Leaf]) -> list[str]:
-    """Every way in which the rows of a run differ from its events (the JSON of its leaves, in order)."""
+def check(conn: sa.Connection, run_id: RunId, leaves: Sequence[Leaf], platform: Sequence[Verifier] = ()) -> list[str]:
+    """Every way in which the rows of a run differ from its events (the JSON of its leaves, in order).
+
+    With the keys the platform ever had, what people said must also be signed by one of them.
+    """
     run = store.get_run(conn, run_id)
     steps = store.list_steps(conn, run_id)
-    return differences(run, steps, store.approvals_of(conn, run_id), leaves)
+    approvals = store.approvals_of(conn, run_id)
+    forged = list(signed_wrongly(approvals, leaves, platform)) if platform else []
+    return differences(run, steps, approvals, leaves) + forged
 
 
 def differences(run: Run, steps: Sequence[StepRow], approvals: Sequence[Approval], leaves: Sequence[Leaf]) -> list[str]:
@@ -158,6 +167,28 @@ def _approvals(approvals: Sequence[Approval], leaves: Sequence[Leaf]) -> Iterato
         yield f"approval {made[0]} has no event that says the same"
     for told in sorted(says - holds):
         yield f"approval {told[0]} was recorded and has no row that says the same"
+
+
+def signed_wrongly(
+    approvals: Sequence[Approval], leaves: Sequence[Leaf], platform: Sequence[Verifier]
+) -> Iterator[str]:
+    """Approvals that are not, in every field, the document that the platform signed and the log tells of."""
+    told = {leaf["data"]["approval"]: leaf for leaf in leaves if leaf["kind"] == "approval.recorded"}
+    for made in approvals:
+        leaf = told.get(made.id)
+        try:
+            document = dict(canonical.loads(made.document))
+            signature = document.pop("signature")
+            signed, by = base64.b64decode(signature, validate=True), canonical.dumps(document)
+            sound = any(key.verify(signed, by) for key in platform)
+            sound = sound and leaf is not None and leaf["data"]["signature"] == signature
+            sound = sound and canonical.dumps({**document, "signature": signature}) == made.document
+            sound = sound and all(document[name] == getattr(made, name) for name in _IN_ROW)
+            sound = sound and document["approval"] == made.id
+        except (MandamusError, KeyError, TypeError, ValueError):
+            sound = False
+        if not sound:
+            yield f"approval {made.id} is not what the platform signed"
 
 
 def _counters(run: Run, steps: Sequence[StepRow]) -> Iterator[str]:
