@@ -13,6 +13,7 @@ import backtest
 import decisions
 import faults
 import governed
+import integrate
 import log
 import network
 import start
@@ -31,7 +32,7 @@ def main() -> int:
     parser.add_argument("--without-tests", action="store_true", help="do not time `make test`")
     options = parser.parse_args()
     figures: list[Figure] = []
-    sources = [start, steps, governed, log, verify, decisions, backtest, faults, network]
+    sources = [start, steps, governed, log, integrate, verify, decisions, backtest, faults, network]
     for source in sources:
         print(f"measuring: {source.__doc__.splitlines()[0] if source.__doc__ else source.__name__}", flush=True)
         figures += source.measure()
