@@ -312,6 +312,8 @@ def test_a_proof_has_the_lines_of_tlog_proof(log) -> None:
     assert (first, index) == ("c2sp.org/tlog-proof@v1", "index 600")
     assert base64.b64decode(path[0]) == tree.leaf_hash(log.leaves[601])
     assert all(len(base64.b64decode(each)) == 32 for each in path)
+    with pytest.raises(MandamusError):
+        proof.parse(made.replace(path[0].encode(), b"AAAA", 1))
     assert note.read_checkpoint(made.partition(b"\n\n")[2], verifier).size == 700
 
 

@@ -100,6 +100,9 @@ def test_what_is_changed_on_the_way_is_found(audit: Audit, server: Server, folde
     report = verify_log(Web(server.url), audit.vkey)
     assert (report.outcome, report.problems[0].file) == (Verdict.INCOMPLETE, path)
     server.answers[path] = 200, {}, bytes(18_000_000)
+    web = Web(server.url)
+    assert len(web.read(path, 1000) or b"") == 1001
+    assert web.read("log.vkey", 1000) == (folder / "log.vkey").read_bytes()
     assert verify_log(Web(server.url), audit.vkey).outcome is Verdict.TAMPERED
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +56,35 @@ def test_a_chain_is_followed_across_ranges(log, signer: Signer, small_ranges: No
     report = verify_log(log.folder, signer.vkey)
     assert (report.outcome, report.leaf) == (Verdict.TAMPERED, 517)
     assert "goes from event 72 to 74" in report.problems[0].message
+
+
+def test_a_log_rewritten_under_its_old_checkpoint_is_found(log, leaf, signer: Signer) -> None:
+    """Entries and tiles that fit each other and not the signed root: only the root tells, and it does."""
+    signed = (log.folder / "checkpoint").read_bytes()
+    log.leaves[-1] = leaf("run/new", 0, None)
+    log.write()
+    (log.folder / "checkpoint").write_bytes(signed)
+    report = verify_log(log.folder, signer.vkey)
+    assert [(each.verdict, each.file) for each in report.problems] == [(Verdict.TAMPERED, "checkpoint")]
+
+
+@pytest.mark.parametrize("at", [0, 31, 70, 5 * 32 - 1])
+def test_hashes_of_upper_tiles_are_compared(log, signer: Signer, tmp_path: Path, at: int) -> None:
+    """A hash above the leaves that is not that of its subtree is named by its tile, also in what is verified anew."""
+    kept = tmp_path / "kept"
+    kept.write_bytes((log.folder / "checkpoint").read_bytes())
+    log.grow(600)
+    log.write()
+    (path,) = log.folder.glob("tile/1/000.p/8")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    report = verify_log(log.folder, signer.vkey)
+    assert [(each.file, each.leaf) for each in report.problems] == [("tile/1/000.p/8", None)]
+    assert not verify_since(log.folder, signer.vkey, kept).ok
+    path.write_bytes(whole[: 7 * 32] + bytes(32))
+    assert verify_since(log.folder, signer.vkey, kept).problems[0].file == "tile/1/000.p/8"
+    path.write_bytes(whole)
+    assert verify_since(log.folder, signer.vkey, kept).ok
 
 
 def test_missing_bundles_are_all_named(log, signer: Signer, small_ranges: None) -> None:
@@ -186,8 +216,15 @@ NESTED = {"format": "leaf/1", "outcome": "ok", "prev": "0" * 64, "seq": 7, "stre
 def test_the_end_of_a_leaf_says_what_the_leaf_says(leaf, stream, seq, prev, text, data) -> None:
     """Whatever stands in the data, the names and the reason: reading the end gives what parsing the whole gives."""
     names = {"why": text, "project": text, "run": text, "step": text, "what": {"id": text, "type": text}}
-    for made in (leaf(stream, seq, prev, data=data), leaf(stream, seq, prev, data=data, **names),
-                 leaf(stream, seq, prev, who=NESTED), leaf(stream, seq, prev, where=data, data=NESTED)):  # fmt: skip
+    whole = json.loads(leaf("run/other", 7, "0" * 64, data={}))
+    for made in (
+        leaf(stream, seq, prev, data=data),
+        leaf(stream, seq, prev, data=data, **names),
+        leaf(stream, seq, prev, who=NESTED),
+        leaf(stream, seq, prev, where=data, data=NESTED),
+        leaf(stream, seq, prev, data={"a": whole}, who={"a": whole}),
+        leaf(stream, seq, prev, data=whole),
+    ):
         segment = Segment()
         assert segment.follow([made], [b"h"], 0) == []
         assert segment.firsts == {stream.encode(): (0, seq, (prev or "").encode())}

@@ -25,7 +25,7 @@ from mandamus.policy.bundle import Tree
 from mandamus.policy.signature import SigningKey
 from mandamus.settings import Settings
 
-LANGUAGES = {"console", "hcl", "json", "mermaid", "python", "rego", "sh", "text", "yaml"}
+LANGUAGES = {"console", "go", "hcl", "json", "mermaid", "python", "rego", "sh", "text", "yaml"}
 PLATFORM = {"users", "groups", "environments"}
 RUN = "run_01m890j829ef8t0cdbrb4gwr65"
 """Stands where a page leaves the id to the reader."""
@@ -81,6 +81,16 @@ def apply(tmp_path_factory):
 
     with closing(open_house(Settings(), os.environ, home, None)) as house:
         yield applied
+
+
+def test_go_programs_use_nothing_of_ours(blocks):
+    """A program that is to be believed instead of ours imports Go's own packages and nothing else."""
+    programs = [block.text for block in _of(blocks, "go")]
+    imported = {name for text in programs for name in re.findall(r'^\t"([^"]+)"$', text, re.MULTILINE)}
+    assert {name for name in imported if "." in name.partition("/")[0]} == {
+        "golang.org/x/mod/sumdb/note",
+        "golang.org/x/mod/sumdb/tlog",
+    }
 
 
 def test_every_block_says_its_language(blocks):
