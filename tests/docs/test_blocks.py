@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+import re
 import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
