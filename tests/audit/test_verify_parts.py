@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from mandamus.audit.signer import Signer
 from mandamus.audit.verify import verify_log
 
 SIZE = 1500
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -85,6 +88,45 @@ def test_hashes_of_upper_tiles_are_compared(log, signer: Signer, tmp_path: Path,
     assert verify_since(log.folder, signer.vkey, kept).problems[0].file == "tile/1/000.p/8"
     path.write_bytes(whole)
     assert verify_since(log.folder, signer.vkey, kept).ok
+
+
+def test_an_empty_log_has_the_empty_root(tmp_path: Path, tiled, signer: Signer) -> None:
+    """A log without leaves is whole when it is signed with the root of nothing, and with no other."""
+    folder = tmp_path / "log"
+    folder.mkdir()
+    (folder / "checkpoint").write_bytes(note.sign_checkpoint(signer, 0, tree.EMPTY_ROOT).note)
+    assert verify_log(folder, signer.vkey).ok
+    kept = tmp_path / "kept"
+    kept.write_bytes((folder / "checkpoint").read_bytes())
+    (folder / "checkpoint").write_bytes(note.sign_checkpoint(signer, 0, bytes(32)).note)
+    assert verify_log(folder, signer.vkey).outcome is Verdict.TAMPERED
+    assert verify_since(folder, signer.vkey, kept).outcome is Verdict.TAMPERED
+    log = tiled(folder)
+    log.grow(300)
+    log.write()
+    assert verify_since(folder, signer.vkey, kept).ok
+
+
+@pytest.mark.slow
+def test_programs_share_the_work(tmp_path: Path, tiled) -> None:
+    """The command and the single file start further processes from wherever they are, and find the same."""
+    log = tiled(tmp_path / "log")
+    log.grow(66_000)
+    log.write()
+    file = tmp_path / "verify.pyz"
+    subprocess.run([sys.executable, ROOT / "tools/verifier.py", "-o", file], check=True, capture_output=True)
+    tail = ["--trust", log.signer.vkey, "--procs", "2"]
+    programs = ([sys.executable, "-m", "mandamus", "audit", "verify", "--log", log.folder, *tail],
+                [Path(sys.executable).with_name("mandamus"), "audit", "verify", "--log", log.folder, *tail],
+                [sys.executable, "-I", file, "log", log.folder, *tail])  # fmt: skip
+    for damaged in (False, True):
+        if damaged:
+            path = log.folder / "tile/entries/257.p/208"
+            path.write_bytes(path.read_bytes().replace(b'"subject":"ada"', b'"subject":"eve"', 1))
+        for program in programs:
+            done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=tmp_path)
+            assert done.returncode == 10 * damaged, done.stderr
+            assert ("(leaf 65792)" in done.stdout) == damaged
 
 
 def test_missing_bundles_are_all_named(log, signer: Signer, small_ranges: None) -> None:

@@ -22,10 +22,11 @@ _GZIP = 16 + zlib.MAX_WBITS
 def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        reachable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        return reachable and "@" not in parts.netloc and not parts.query
+        port = parts.port
     except ValueError:
         return False
+    reachable = parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0
+    return reachable and "@" not in parts.netloc and not parts.query
 
 
 class Web:

@@ -145,7 +145,7 @@ class _Walk:
     def go(self, procs: int) -> None:
         """Show that the log continues what was verified before; then verify every entry and tile behind it."""
         frontier = self._continued()
-        if frontier is not None and self.begin < self.size:
+        if frontier is not None and (self.old is None or self.begin < self.size):
             self._entries(frontier, procs)
 
     def _continued(self) -> tree.Frontier | None:
