@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,8 @@ class Folder:
         """See `Source.read`."""
         try:
             with (self.path / path).open("rb") as file:
-                return file.read(bytes_max + 1)
+                # Room for the file and not for the longest there can be: asking for that would take as long as hashing.
+                return file.read(min(os.fstat(file.fileno()).st_size, bytes_max) + 1)
         except OSError:
             return None
 
