@@ -69,6 +69,28 @@ def test_a_second_integrator_waits_for_the_first(open_audit: Open, database: Dat
     assert audit.verify_database().problems == ()
 
 
+@ON_POSTGRES
+def test_what_comes_meanwhile_gets_the_next_places(open_audit: Open, database: Database, write: Write) -> None:
+    """Events that commit while one integrates are taken by the next, at the indices behind."""
+    audit, other = open_audit(), open_audit()
+    write(audit, 4)
+    sizes: list[int] = []
+    with database.begin("integrates") as tx:
+        assert Integrator(audit._keys, audit._clock).integrate(tx, None).first == 1
+        threads = [
+            threading.Thread(target=lambda: write(audit, 3, run="run_2")),
+            threading.Thread(target=lambda: sizes.append(other.flush().size)),
+        ]
+        for thread in threads:
+            thread.start()
+            thread.join(1.0)
+    for thread in threads:
+        thread.join(10)
+    assert sizes == [8]
+    assert [leaf.index for leaf in audit.stream("run/run_2")] == [5, 6, 7]
+    assert audit.verify_database().problems == ()
+
+
 def test_what_is_rolled_back_was_never_there(audit: Audit, database: Database, folder: Path, write: Write) -> None:
     """An integration that does not commit shows nobody anything, and the same size may then get another root."""
     write(audit, 3)

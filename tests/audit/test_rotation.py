@@ -15,6 +15,7 @@ from mandamus.audit.model import Event, Leaf, Resource
 from mandamus.audit.rotation import rotation
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
+from mandamus.audit.succession import statement
 from mandamus.audit.trust import parse_trust
 from mandamus.audit.verify import verify_log
 from mandamus.kernel import canonical
@@ -206,21 +207,21 @@ def test_a_retired_key_never_comes_back(home_log: Home, who: Subject) -> None:
     assert caught.value.code is Code.AUDIT_TAMPERED
 
 
-@pytest.mark.parametrize(
-    "forged", ["unsigned by the old", "unsigned by the new", "of other keys", "not from the newest"]
-)
+@pytest.mark.parametrize("forged", ["by the new alone", "by the old alone", "a checkpoint", "not from the newest"])
 def test_a_rotation_that_its_keys_did_not_sign_is_refused(home_log: Home, who: Subject, forged: str) -> None:
     """Whoever can write events but holds no key cannot bring in a key of their own: the home does not start."""
     audit, _ = home_log.open()
     old = home_log.files[0]
     mine, other = (Signer(old.name, bytes([seed]) * 32) for seed in (0x63, 0x64))
-    made = {
-        "unsigned by the old": rotation(who, mine, mine, 1, "x"),
-        "unsigned by the new": rotation(who, old, old, 1, "x"),
-        "of other keys": rotation(who, old, other, 1, "x"),
-        "not from the newest": rotation(who, mine, other, 1, "x"),
+    text = statement(old, mine).partition("\n\n")[0] + "\n"
+    said = {
+        "by the new alone": note.sign(text, mine, other).decode(),
+        "by the old alone": note.sign(text, old, other).decode(),
+        "a checkpoint": note.sign_checkpoint([old, mine], 3, b"\x01" * 32).note.decode(),
+        "not from the newest": statement(other, mine),
     }[forged]
-    data = made.data if forged == "not from the newest" else {**made.data, "old": old.vkey, "new": mine.vkey}
+    replaced = other if forged == "not from the newest" else old
+    data = {"old": replaced.vkey, "new": mine.vkey, "ends_us": 1, "statement": said}
     home_log.files.append(mine)
     with home_log.database.begin("test") as tx:
         audit.record(tx, Event(Kind.LOG_KEY_ROTATED, who, Resource("log-key", old.name), data=data))
