@@ -47,6 +47,9 @@ def test_every_setting_is_read_from_its_variable():
         "policy_token_file": "/run/secrets/opa",
         "policy_roots": "/etc/ssl/opa.pem",
         "audit_timeout_s": "7",
+        "witness_mode": "grace",
+        "witness_grace_min": "90",
+        "witness_timeout_s": "4",
         "output_bytes_max": "100000",
     }
     assert given.keys() == Settings.model_fields.keys()
