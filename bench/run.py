@@ -18,6 +18,7 @@ import log
 import network
 import start
 import steps
+import tamper
 import verify
 from figures import Figure, seconds, table
 
@@ -32,7 +33,7 @@ def main() -> int:
     parser.add_argument("--without-tests", action="store_true", help="do not time `make test`")
     options = parser.parse_args()
     figures: list[Figure] = []
-    sources = [start, steps, governed, log, integrate, verify, decisions, backtest, faults, network]
+    sources = [start, steps, governed, log, integrate, verify, decisions, backtest, faults, network, tamper]
     for source in sources:
         print(f"measuring: {source.__doc__.splitlines()[0] if source.__doc__ else source.__name__}", flush=True)
         figures += source.measure()

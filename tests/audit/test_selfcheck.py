@@ -59,6 +59,16 @@ def damaged(audit: Audit, database: Database, write: Write) -> Callable[[str], l
         ("UPDATE audit_checkpoint SET note = x'00' WHERE size = 1", "audit_checkpoint"),
         ("UPDATE audit_head SET size = 300", "audit_head"),
         ("UPDATE audit_stream SET seq = 1 WHERE stream = 'run/run_1'", "audit_stream"),
+        ("DELETE FROM audit_checkpoint WHERE size = 1", "audit_checkpoint"),
+        ("UPDATE audit_checkpoint SET origin = 'other' WHERE size = 1", "audit_checkpoint"),
+        ("UPDATE audit_checkpoint SET before = 0", "audit_checkpoint"),
+        ("DELETE FROM audit_checkpoint WHERE size = 301", "audit_head"),
+        ("UPDATE audit_head SET origin = 'other'", "audit_head"),
+        ("INSERT INTO audit_head VALUES (2, 0, x'', 'log.example.com/home')", "audit_head"),
+        ("INSERT INTO audit_queue VALUES (7)", "audit_queue"),
+        ("UPDATE audit_private SET value = 'Eve' WHERE event_id = 7 AND field = 'who.name'", "audit_private"),
+        ("UPDATE audit_private SET salt = x'00' WHERE event_id = 303", "audit_private"),
+        ("UPDATE audit_private SET event_id = 900 WHERE event_id = 7", "audit_private"),
     ],
 )
 def test_changed_rows_are_named(damaged: Callable[[str], list[str]], statement: str, table: str) -> None:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from mandamus.audit import note, store, tree
 from mandamus.audit.chain import Chains
+from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import commitment, decode
 from mandamus.audit.model import Checkpoint, Finding, Report, Verdict
 from mandamus.audit.signer import Verifier
@@ -17,6 +18,7 @@ from mandamus.kernel.errors import MandamusError
 from mandamus.store.tables.audit import (
     audit_checkpoint,
     audit_event,
+    audit_head,
     audit_leaf,
     audit_node,
     audit_private,
@@ -43,6 +45,14 @@ _WAITING = (
     )
     .where(audit_leaf.c.event_id.is_(None))
     .order_by(audit_event.c.event_id)
+)
+_QUEUED_FOR_NOTHING = (
+    sa.select(audit_queue.c.event_id)
+    .where(
+        ~sa.exists().where(audit_event.c.event_id == audit_queue.c.event_id)
+        | sa.exists().where(audit_leaf.c.event_id == audit_queue.c.event_id)
+    )
+    .order_by(audit_queue.c.event_id)
 )
 _PRIVATE = sa.select(audit_private).where(audit_private.c.event_id.in_(sa.bindparam("ids", expanding=True)))
 _PRIVATE_OF_NOBODY = (
@@ -100,6 +110,8 @@ class _Check:
         size, root = store.read_head(self.conn)
         if size != self.frontier.size or (size and root != self.frontier.root()):
             self._add("audit_head", f"the head names size {size}, the rows give size {self.frontier.size}")
+        if self.conn.scalar(sa.select(sa.func.count()).select_from(audit_head)) != 1:
+            self._add("audit_head", "it does not have exactly one row")
         if size != newest or store.tree_of(self.conn) != self.trust.name:
             self._add("audit_head", f"the head is not of the newest checkpoint of {self.trust.name}, of size {newest}")
 
@@ -111,6 +123,10 @@ class _Check:
             if row.before != newest:
                 self._add("audit_checkpoint", f"between the checkpoints of {newest} and {row.size} one is missing")
             found[row.size], newest = row, row.size
+        logs = {_origin(leaf) for leaf in store.openings(self.conn, Kind.LOG_OPENED.text)}
+        for origin in self.conn.scalars(sa.select(audit_checkpoint.c.origin).distinct()):
+            if origin != self.trust.name and origin not in logs:
+                self._add("audit_checkpoint", f"there are checkpoints of {origin}, which this database never was")
         return found, newest
 
     def waiting(self) -> None:
@@ -121,6 +137,8 @@ class _Check:
             if row.queued is None:
                 self._add("audit_queue", f"event {row.event_id} has no place in the log and does not wait for one")
             self._event(row, tree.leaf_hash(_bytes(row.leaf)), None)
+        for event_id in self.conn.scalars(_QUEUED_FOR_NOTHING):
+            self._add("audit_queue", f"event {event_id} waits for a place in the log, and has one or is not there")
 
     def streams(self) -> None:
         """The stored stream heads against the chains."""
@@ -223,6 +241,14 @@ class _Check:
 def _bytes(value: object) -> bytes:
     """SQLite keeps whatever type it is given, and a tampered row may hold text where bytes belong."""
     return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _origin(opening: bytes) -> str:
+    """The log that a leaf opens; empty when it was changed, which is a finding elsewhere."""
+    try:
+        return str(decode(_bytes(opening))["data"]["origin"])
+    except (MandamusError, KeyError, TypeError):
+        return ""
 
 
 _COLUMNS = ("at_us", "kind", "subject", "resource_type", "resource_id", "run", "outcome", "stream", "seq")
