@@ -129,6 +129,8 @@ def test_an_approval_is_what_the_platform_signed(lived, examined, wrong, column,
     other = "CAST(replace(document, 'why not', 'whynot') AS BLOB)" if column == "document" else f"{column} + 1"
     place.sql(f"UPDATE approval SET {column} = {other}")
     assert any("is not what the platform signed" in text for _, text in wrong(examined(place)))
+    place.sql("UPDATE approval SET document = CAST(substr(document, 1, 20) AS BLOB)")
+    assert any(f"{runs['asked'].id}: its rows cannot be read" in text for _, text in wrong(examined(place)))
 
 
 @pytest.mark.parametrize("fault", ROW_FAULTS)

@@ -36,9 +36,12 @@ def check(conn: sa.Connection, run_id: RunId, leaves: Sequence[Leaf], platform: 
 
     With the keys the platform ever had, what people said must also be signed by one of them.
     """
-    run = store.get_run(conn, run_id)
-    steps = store.list_steps(conn, run_id)
-    approvals = store.approvals_of(conn, run_id)
+    try:
+        run = store.get_run(conn, run_id)
+        steps = store.list_steps(conn, run_id)
+        approvals = store.approvals_of(conn, run_id)
+    except (MandamusError, KeyError, TypeError, ValueError) as error:
+        return [f"its rows cannot be read: {error}"]
     forged = list(signed_wrongly(approvals, leaves, platform)) if platform else []
     return differences(run, steps, approvals, leaves) + forged
 
