@@ -50,3 +50,26 @@ def test_new_epoch(made, tmp_path):
     assert made("audit", "verify").code == Exit.OK
     again = made("audit", "new-epoch", "--reason", "as a test", "--output", "json")
     assert again.json["origin"].endswith("/3")
+
+
+def test_evidence_outlives_keys_and_logs(shell, tmp_path):
+    """A bundle from before verifies with the trust root of its time and with those after a rotation and an epoch."""
+    run = shell.ask(says="before").run
+    bundle, trusted = tmp_path / "bundle.zip", shell.home / "log" / "log.vkey"
+    assert shell("evidence", "export", run, str(bundle)).code == Exit.OK
+    roots = [trusted.read_text()]
+    assert shell("audit", "rotate-key", "--reason", "yearly").code == Exit.OK
+    assert shell("audit", "rotate-key", "--finish", "--reason", "done").code == Exit.OK
+    roots.append(trusted.read_text())
+    assert shell("audit", "new-epoch", "--reason", "as a test").code == Exit.OK
+    roots.append(trusted.read_text())
+    for root in roots:
+        (tmp_path / "trust").write_text(root)
+        told = shell("evidence", "verify", str(bundle), "--trust", str(tmp_path / "trust"), home=False)
+        assert told.code == Exit.OK, told
+    later = shell.ask(says="after").run
+    for each in (run, later):
+        assert shell("evidence", "export", each, str(tmp_path / f"{each}.zip")).code == Exit.OK
+        told = shell("evidence", "verify", str(tmp_path / f"{each}.zip"), "--trust", str(trusted), home=False)
+        assert told.code == Exit.OK, told
+    assert shell("audit", "verify").code == Exit.OK

@@ -63,7 +63,7 @@ class Evidence:
                 f"the log does not say that {parts.run} has closed, so there is nothing to seal",
                 remedy=f"see where it is with `mandamus runs show {parts.run}`",
             )
-        last = leaves[-1].index
+        last = leaves[-1].seq
         with self._db.read() as conn:
             known = store.find(conn, parts.run, last)
         if known is not None:
@@ -108,7 +108,7 @@ class Evidence:
         with self._db.read() as conn:
             sealed = store.newest(conn, run_id)
         leaves = self._audit.events(run_id)
-        if sealed is None or leaves[-1].index > sealed.leaf:
+        if sealed is None or leaves[-1].seq > sealed.seq:
             raise MandamusError(
                 Code.CONFLICT,
                 f"{run_id} has no sealed evidence" if sealed is None else f"{run_id} goes on, its evidence is outdated",

@@ -13,10 +13,13 @@ from mandamus.store.tables.evidence import evidence_bundle
 
 @dataclass(frozen=True)
 class Sealed:
-    """A sealed bundle: the blob ``digest`` proves the run up to the leaf with which it closed."""
+    """A sealed bundle: the blob ``digest`` proves the run up to the event with which it closed, ``seq`` of its stream.
+
+    Not its index in the log, which changes when another log begins.
+    """
 
     run: RunId
-    leaf: int
+    seq: int
     digest: Digest
     sealed_us: int
 
@@ -27,9 +30,9 @@ def add(conn: sa.Connection, made: Sealed) -> bool:
     return conn.execute(insert(evidence_bundle).values(**vars(made)).on_conflict_do_nothing()).rowcount == 1
 
 
-def find(conn: sa.Connection, run: RunId, leaf: int) -> Sealed | None:
+def find(conn: sa.Connection, run: RunId, seq: int) -> Sealed | None:
     """The bundle of one closing of a run, or None."""
-    return _sealed(conn, sa.and_(evidence_bundle.c.run == run, evidence_bundle.c.leaf == leaf))
+    return _sealed(conn, sa.and_(evidence_bundle.c.run == run, evidence_bundle.c.seq == seq))
 
 
 def newest(conn: sa.Connection, run: RunId) -> Sealed | None:
@@ -38,6 +41,6 @@ def newest(conn: sa.Connection, run: RunId) -> Sealed | None:
 
 
 def _sealed(conn: sa.Connection, where: sa.ColumnElement[bool]) -> Sealed | None:
-    query = evidence_bundle.select().where(where).order_by(evidence_bundle.c.leaf.desc()).limit(1)
+    query = evidence_bundle.select().where(where).order_by(evidence_bundle.c.seq.desc()).limit(1)
     row = conn.execute(query).one_or_none()
-    return None if row is None else Sealed(RunId(row.run), row.leaf, Digest(row.digest), row.sealed_us)
+    return None if row is None else Sealed(RunId(row.run), row.seq, Digest(row.digest), row.sealed_us)

@@ -1,4 +1,4 @@
-"""Sealed bundles: which run, up to which leaf, and the bundle's digest."""
+"""Sealed bundles: which run, up to which event of it, and the bundle's digest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ evidence_bundle = sa.Table(
     "evidence_bundle",
     metadata,
     sa.Column("run", sa.Text, primary_key=True),
-    sa.Column("leaf", sa.BigInteger, primary_key=True, autoincrement=False, comment="of the run.closed it ends with"),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False, comment="of the run.closed it ends with"),
     sa.Column("digest", sa.Text, nullable=False, comment="of the bundle, a blob"),
     sa.Column("sealed_us", MicrosUtc, nullable=False),
 )
