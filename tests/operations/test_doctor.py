@@ -10,6 +10,8 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
+from mandamus.audit.kinds import Kind
+from mandamus.audit.model import Event, Resource
 from mandamus.bootstrap.house import open_house
 from mandamus.kernel.access import Permission, Subject
 from mandamus.kernel.errors import Code, MandamusError
@@ -49,6 +51,19 @@ def test_only_who_may_see_the_system_is_told(place):
         house.doctor.examine(Subject("eve", "os-user"))
     assert caught.value.code is Code.FORBIDDEN
     assert caught.value.context["permission"] == Permission.SYSTEM_READ.value
+
+
+def test_events_that_wait_too_long_are_told(place, wrong, monkeypatch):
+    """A log that nobody brings up to date is a warning; one that waits for a moment is not."""
+    house = place.house()
+    with house.rooms.db.begin("test") as tx:
+        house.audit.record(tx, Event(Kind.LOG_HEARTBEAT, house.who, Resource("log", "x")))
+    assert wrong(house.doctor.examine(house.who)) == []
+    monkeypatch.setattr(doctor, "LAG_WARNED_S", 0.0)
+    ((check, message),) = wrong(house.doctor.examine(house.who))
+    assert (check, message.split(",")[0]) == ("log lag", "1 events wait for their place in the log")
+    house.audit.flush()
+    assert wrong(house.doctor.examine(house.who)) == []
 
 
 def _drop(*tables: str) -> list[str]:

@@ -19,6 +19,7 @@ from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Checkpoint, Event, IndexedLeaf, Leaf, Outcome, Report, Resource
 from mandamus.audit.publisher import VKEY_FILE, Publisher
 from mandamus.audit.rotation import opening, retirement
+from mandamus.audit.search import Search
 from mandamus.audit.selfcheck import check_database
 from mandamus.audit.signer import Signer, Verifier, parse_vkey
 from mandamus.audit.trust import parse_trust
@@ -61,6 +62,7 @@ class Audit:
         self._publisher = Publisher(folder, self._keys, database, self._edge)
         self._integrator = Integrator(self._keys, clock)
         self._witnesses: Witnesses | None = None
+        self.search = Search(database, self, lambda: self._keys.name)
         self._turn = threading.Lock()
         self._rounds_begun = 0
         self._round_done = 0
@@ -360,6 +362,12 @@ class Audit:
         """How many committed events wait for their place in the log: its lag."""
         with self._database.read() as conn:
             return store.queued(conn)
+
+    def lag_s(self) -> float:
+        """For how long the oldest of those has waited, in seconds; 0 when none waits."""
+        with self._database.read() as conn:
+            oldest = store.oldest_queued(conn)
+        return 0.0 if oldest is None else max(0.0, (self._clock.now_us() - oldest) / 1e6)
 
     def verify_database(self) -> Report:
         """Recompute the whole tree and every chain from the rows; reads every event.

@@ -126,6 +126,9 @@ _ENQUEUE_UNPLACED = sa.insert(audit_queue).from_select(
 _RESET_HEAD = (
     sa.update(audit_head).where(audit_head.c.id == HEAD_ID).values(size=0, root=b"", origin=sa.bindparam("name"))
 )
+_OLDEST_QUEUED = sa.select(sa.func.min(audit_event.c.at_us)).where(
+    audit_event.c.event_id.in_(sa.select(audit_queue.c.event_id))
+)
 _QUEUED = sa.select(sa.func.count()).select_from(audit_queue)
 
 
@@ -291,6 +294,11 @@ def stream_leaves(conn: sa.Connection, stream: str) -> list[IndexedLeaf]:
     """The leaves of a stream that have their place in the log, in the order of the stream."""
     rows = conn.execute(_STREAM, {"stream": stream})
     return [IndexedLeaf(row.leaf_index, row.stream, row.seq, row.hash, row.leaf) for row in rows]
+
+
+def oldest_queued(conn: sa.Connection) -> int | None:
+    """When the oldest event that waits for its place was recorded; None when none waits."""
+    return conn.scalar(_OLDEST_QUEUED)
 
 
 def queued(conn: sa.Connection) -> int:

@@ -28,6 +28,9 @@ from mandamus.store.database import Database
 SHOWN_MAX = 20
 """Findings shown of one kind; the rest is counted."""
 
+LAG_WARNED_S = 60.0
+"""Whatever works publishes within a second; events that have waited for so long show that nothing does."""
+
 LOOKS = 5
 LOOK_AGAIN_S = 0.3
 """Rows and events of a run that moves are read one after the other: only a difference that stays is one."""
@@ -115,7 +118,13 @@ class Doctor:
         yield from _report("published log", published)
         yield from _report("log in the database", stored)
         behind = stored.size - published.size
-        if behind > 0:
+        waiting, lag_s = self._audit.waiting(), self._audit.lag_s()
+        if lag_s > LAG_WARNED_S:
+            # No effect starts meanwhile: its intent would have to be published first.
+            message = f"{waiting} events wait for their place in the log, the oldest for {lag_s:.0f} s"
+            remedy = "`mandamus audit verify` gives them theirs, or says why they get none; nothing is applied before"
+            yield Finding("log lag", Level.WARNING, message, remedy)
+        elif behind > 0:
             # Whatever runs publishes as it goes; what is behind without an engine waits for the next command.
             message = f"{behind} leaves are in the database and not published yet"
             yield Finding(
