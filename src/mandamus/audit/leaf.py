@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mandamus.audit.model import FORMAT, LEAF_BYTES_MAX, Event
+from mandamus.audit.secret_forms import holds_secret
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Entropy
@@ -33,7 +34,8 @@ class Place:
 def encode(event: Event, place: Place, entropy: Entropy) -> tuple[bytes, Private]:
     """The canonical leaf, and what has to be kept apart from it.
 
-    Raises ``value_invalid`` for data that is not canonical JSON and for a leaf over 65,535 bytes.
+    Raises ``value_invalid`` for data that is not canonical JSON, for a leaf over 65,535 bytes and for one that holds
+    what looks like a secret.
     """
     private: Private = {}
     leaf = canonical.dumps(
@@ -63,6 +65,14 @@ def encode(event: Event, place: Place, entropy: Entropy) -> tuple[bytes, Private
             f"the event {event.kind.text} would be a leaf of {len(leaf)} bytes, {LEAF_BYTES_MAX} is the most",
             remedy="put the large value into the blob store and its digest into the event",
             context={"kind": event.kind.text, "bytes": len(leaf)},
+        )
+    if holds_secret(leaf):
+        # It is not said where: the value itself must not be written down anywhere.
+        raise MandamusError(
+            Code.VALUE_INVALID,
+            f"the event {event.kind.text} would hold what looks like a secret, and the log keeps it for ever",
+            remedy="leave private keys, tokens and passwords out of reasons and names; name where they are kept",
+            context={"kind": event.kind.text},
         )
     return leaf, private
 

@@ -15,6 +15,7 @@ from mandamus.audit.keyring import Keyring
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Outcome, Resource
 from mandamus.audit.service import Audit
+from mandamus.audit.secret_forms import without_secrets
 from mandamus.audit.signer import Signer
 from mandamus.bootstrap.anchors import find_anchors
 from mandamus.bootstrap.keys import LOG, held_log_keys, platform_key, without_keys
@@ -113,7 +114,8 @@ class House:
         """Write ``access.denied`` for an error that says ``forbidden``."""
         resource = Resource("access", str(error.context.get("permission", "home")))
         data = {"permission": str(error.context.get("permission", ""))}
-        made = Event(Kind.ACCESS_DENIED, self.who, resource, Outcome.DENIED, why=error.message, data=data)
+        why = without_secrets(error.message)
+        made = Event(Kind.ACCESS_DENIED, self.who, resource, Outcome.DENIED, why=why, data=data)
         with self.rooms.db.begin("access denied") as tx:
             self.rooms.audit.record(tx, made)
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Outcome
+from mandamus.audit.secret_forms import without_secrets
 from mandamus.audit.signer import Signer
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Subject
@@ -313,7 +314,7 @@ def _refusals_recorded(rooms: Rooms, who: Subject, run: Run, row: StepRow) -> It
 
 def _refusal(rooms: Rooms, tx: Tx, who: Subject, run: Run, row: StepRow, error: MandamusError) -> None:
     assert row.binding is not None  # noqa: S101 - narrows the type
-    data = {"binding": row.binding.digest, "reason": error.message}
+    data = {"binding": row.binding.digest, "reason": without_secrets(error.message)}
     record(
         rooms,
         tx,
