@@ -298,7 +298,8 @@ def stream_leaves(conn: sa.Connection, stream: str) -> list[IndexedLeaf]:
 
 def oldest_queued(conn: sa.Connection) -> int | None:
     """When the oldest event that waits for its place was recorded; None when none waits."""
-    return conn.scalar(_OLDEST_QUEUED)
+    found: int | None = conn.scalar(_OLDEST_QUEUED)
+    return found
 
 
 def queued(conn: sa.Connection) -> int:
