@@ -14,8 +14,8 @@ from mandamus.audit.anchoring import Anchoring
 from mandamus.audit.keyring import Keyring
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Outcome, Resource
-from mandamus.audit.service import Audit
 from mandamus.audit.secret_forms import without_secrets
+from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.bootstrap.anchors import find_anchors
 from mandamus.bootstrap.keys import LOG, held_log_keys, platform_key, without_keys
