@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from mandamus.audit.catalogue import REFUSED, VERBS
 from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import decode
+from mandamus.audit.search_store import Wanted as Searched
 from mandamus.bootstrap.house import House
 from mandamus.catalog.model import Environment, Project
 from mandamus.cli.session import denials_recorded
@@ -108,6 +109,8 @@ CALLS: dict[str, Call] = {
     "Runs.retry": lambda s, who: s.house.runs.retry(who, s.runs["cancelled"].id, reason="again"),
     "Runs.settle": lambda s, who: s.house.runs.settle(who, s.runs["lost"].id, "one", "failed", reason="looked"),
     "Runs.show": lambda s, who: s.house.runs.show(who, s.runs["ended"].id),
+    "Search.find": lambda s, who: s.house.audit.search.find(who, Searched(kind="run.requested")),
+    "Search.show": lambda s, who: s.house.audit.search.show(who, 0),
 }
 """How each verb is called. Its name is the one in the catalogue, and the order is such that each can be done."""
 

@@ -54,5 +54,7 @@ VERBS: Mapping[str, Kind | str] = {
     "Runs.retry": Kind.RUN_RETRIED,
     "Runs.settle": Kind.EFFECT_SETTLED,
     "Runs.show": _FOLLOWS,
+    "Search.find": Kind.AUDIT_READ,
+    "Search.show": Kind.AUDIT_READ,
 }
 """``Class.verb``, by name. A structure test compares it with the code, and a test calls each of them."""

@@ -29,6 +29,7 @@ class Kind(Enum):
         "A checkpoint was put into an anchor, a place where this home cannot take it back",
     )
     LOG_HEARTBEAT = ("log.heartbeat", frozenset[str](), "Nothing else happened for a while; proves the silence")
+    AUDIT_READ = ("audit.read", frozenset({"filter", "index"}), "Someone searched the log, or looked at a leaf of it")
     AUDIT_VERIFIED = ("audit.verified", frozenset({"size", "outcome"}), "The log was verified from its bytes")
 
     ACCESS_DENIED = ("access.denied", frozenset({"permission"}), "A subject asked for what it may not do")

@@ -26,6 +26,8 @@ class Permission(Enum):
     POLICY_READ = "policy:read"
     POLICY_WRITE = "policy:write"
     POLICY_EXEMPT = "policy:exempt"
+    AUDIT_READ = "audit:read"
+    AUDIT_READ_ALL = "audit:read-all"
     AUDIT_VERIFY = "audit:verify"
     AUDIT_ADMIN = "audit:admin"
     EVIDENCE_READ = "evidence:read"
@@ -47,6 +49,7 @@ MEMBER = frozenset(
         Permission.WORKFLOW_READ,
         Permission.ENVIRONMENT_READ,
         Permission.POLICY_READ,
+        Permission.AUDIT_READ,
         Permission.AUDIT_VERIFY,
         Permission.EVIDENCE_READ,
         Permission.IDENTITY_READ,

@@ -11,6 +11,8 @@ from mandamus.cli.session import common
 
 COMMANDS: Mapping[str, str] = {
     "verify": "mandamus.cli.commands.audit_verify:command",
+    "search": "mandamus.cli.commands.audit_search:command",
+    "show": "mandamus.cli.commands.audit_show:command",
     "prove": "mandamus.cli.commands.audit_prove:command",
     "check-proof": "mandamus.cli.commands.audit_check_proof:command",
     "consistency": "mandamus.cli.commands.audit_consistency:command",
@@ -22,6 +24,8 @@ COMMANDS: Mapping[str, str] = {
 
 SUMMARIES: Mapping[str, str] = {
     "verify": "Verify a published log offline, or a home's log and database.",
+    "search": "Find events, newest first.",
+    "show": "Show a leaf and write its proof.",
     "prove": "Write the proof that a leaf is in the log.",
     "check-proof": "Check offline that a leaf is in the log, by its proof.",
     "consistency": "Prove that one state of the log continues another.",

@@ -22,6 +22,21 @@ audit_event = sa.Table(
     sa.Column("leaf", sa.LargeBinary, nullable=False, comment="the record itself; the other columns only find it"),
     sa.UniqueConstraint("stream", "seq"),
 )
+_found = audit_event.c
+for _name, _columns in {
+    "at": (),
+    "kind": (_found.kind,),
+    "subject": (_found.subject,),
+    "resource": (_found.resource_type, _found.resource_id),
+}.items():
+    sa.Index(f"ix_audit_event_{_name}", *_columns, _found.at_us, _found.event_id)
+for _name, _column, _few in (
+    ("run", _found.run, _found.run.is_not(None)),
+    ("outcome", _found.outcome, _found.outcome != sa.literal_column("'ok'")),
+):
+    sa.Index(
+        f"ix_audit_event_{_name}", _column, _found.at_us, _found.event_id, sqlite_where=_few, postgresql_where=_few
+    )
 
 audit_stream = sa.Table(
     "audit_stream",

@@ -1,0 +1,158 @@
+"""Searching the log: every filter, pages, what each reader may see, and that it is recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import sqlalchemy as sa
+
+from mandamus.audit import proof, search_store
+from mandamus.audit.kinds import Kind
+from mandamus.audit.model import Event, Outcome, Resource
+from mandamus.audit.search_store import Wanted
+from mandamus.audit.trust import parse_trust
+from mandamus.kernel.access import MEMBER, Subject
+from mandamus.kernel.errors import MandamusError
+
+BOB = Subject("bob", "local, unverified", permissions=MEMBER)
+
+
+@pytest.fixture
+def filled(audit, database, who, clock):
+    """Ten events, a second apart, of two users."""
+
+    def put(kind, by, resource, outcome=Outcome.OK, run=None, why=""):
+        with database.begin("test") as tx:
+            audit.record(tx, Event(kind, by, resource, outcome, run=run, why=why))
+        clock.advance(1)
+
+    for number in range(6):
+        put(Kind.RUN_CANCELLED, who, Resource("run", f"run_{number}"), run=f"run_{number}", why=f"100% _odd_ {number}")
+    put(Kind.RUN_CLOSED, BOB, Resource("run", "run_5"), run="run_5", why='he said "Stop"')
+    put(Kind.IDENTITY_APPLIED, who, Resource("identity", "users"))
+    put(Kind.ACCESS_DENIED, BOB, Resource("access", "x"), Outcome.DENIED)
+    put(Kind.ACCESS_DENIED, who, Resource("access", "y"), Outcome.DENIED)
+    audit.flush()
+    return audit
+
+
+def _ids(audit, who, **wanted):
+    return [hit.fields["what"]["id"] for hit in audit.search.find(who, Wanted(**wanted)).hits]
+
+
+def test_each_filter_finds_what_fits_newest_first(filled, who, database):
+    """By actor, kind, resource, run, outcome, time and text, alone and together."""
+    assert _ids(filled, BOB, actor="bob", kind="run.closed") == ["run_5"]
+    assert _ids(filled, who, kind="run.cancelled") == [f"run_{number}" for number in range(5, -1, -1)]
+    assert _ids(filled, who, resource="run/run_3") == ["run_3"]
+    assert len(_ids(filled, who, resource="run")) == 7
+    assert _ids(filled, who, run="run_5") == ["run_5", "run_5"]
+    assert _ids(filled, who, outcome="denied") == ["y", "x"]
+    assert _ids(filled, who, outcome="ok", kind="run.closed") == ["run_5"]
+    with database.read() as conn:
+        at = conn.scalars(sa.text("SELECT at_us FROM audit_event WHERE kind = 'run.cancelled' ORDER BY event_id")).all()
+    assert _ids(filled, who, since=at[1], until=at[3]) == ["run_2", "run_1"]
+
+
+def test_a_text_is_found_as_it_is_written(filled, who):
+    """In either case of a letter, with quotes, and no character of it means anything else; only in words of people."""
+    assert _ids(filled, who, text='said "sTOP"') == ["run_5"]
+    assert _ids(filled, who, text="100% _odd_ 4") == ["run_4"]
+    assert _ids(filled, who, text="1_0%") == []
+    assert _ids(filled, who, text="RUN.CLOSED", kind="run.closed") == ["run_5"]
+    assert _ids(filled, who, text="authority") == [], "the name of a field of the leaf is nobody's word"
+
+
+def test_pages_hold_each_event_once(filled, who):
+    """Page after page gives what one page gives; the last one names no next."""
+    wanted, pages, before = Wanted(kind="run.cancelled"), [], None
+    while True:
+        page = filled.search.find(who, wanted, before=before, limit=2)
+        pages.append([hit.index for hit in page.hits])
+        before = page.before
+        if before is None:
+            break
+    assert [len(each) for each in pages] == [2, 2, 2]
+    assert [each for page in pages for each in page] == [hit.index for hit in filled.search.find(who, wanted).hits]
+
+
+def test_a_text_that_is_nowhere_costs_a_bounded_page(filled, who, monkeypatch):
+    """Events are looked at in stretches, and each page goes on where the one before ended: nothing is passed over."""
+    monkeypatch.setattr(search_store, "SCANNED_MAX", 3)
+    found, before, pages = [], None, 0
+    while before is not None or not pages:
+        page = filled.search.find(who, Wanted(text="_odd_", run=None, actor="ada"), before=before)
+        found += [hit.fields["what"]["id"] for hit in page.hits]
+        before, pages = page.before, pages + 1
+    assert found == [f"run_{number}" for number in range(5, -1, -1)]
+    assert pages > 3
+
+
+def test_a_member_sees_runs_and_their_own_and_no_more(filled, who):
+    """Others' refused requests, users and the log's own affairs are for the owner; a leaf as much as a search."""
+    seen = filled.search.find(BOB, Wanted()).hits
+    assert {hit.fields["kind"] for hit in seen} == {"run.cancelled", "run.closed", "access.denied", "audit.read"}
+    assert {hit.fields["who"]["subject"] for hit in seen if hit.fields["run"] is None} == {"bob"}
+    hidden = filled.search.find(who, Wanted(kind="identity.applied")).hits[0].index
+    assert filled.search.show(who, hidden).fields["kind"] == "identity.applied"
+    with pytest.raises(MandamusError, match=f"no leaf {hidden} that you may read"):
+        filled.search.show(BOB, hidden)
+    with pytest.raises(MandamusError, match="may not audit:read"):
+        filled.search.find(dataclasses.replace(BOB, permissions=frozenset()), Wanted())
+
+
+def test_a_leaf_is_shown_with_a_proof_of_it(filled, who):
+    """The proof holds with nothing but the leaf and the log's key."""
+    index = filled.search.find(who, Wanted(run="run_3")).hits[0].index
+    shown = filled.search.show(who, index)
+    checkpoint = proof.verify(proof.parse(shown.proof), shown.leaf, parse_trust(filled.vkey))
+    assert checkpoint == shown.checkpoint
+    assert shown.fields["run"] == "run_3"
+
+
+def test_every_search_is_recorded_with_what_it_looked_for(filled, who):
+    """Each page and each leaf that is shown, also when nothing is found."""
+    filled.search.find(who, Wanted(actor="nobody", text="x"), before=1)
+    filled.search.show(who, 2)
+    with pytest.raises(MandamusError, match="no leaf 99999"):
+        filled.search.show(who, 99_999)
+    told = [leaf["data"] for leaf in filled.told(Kind.AUDIT_READ)]
+    assert told == [{"filter": "actor=nobody text=x", "index": 1}, {"index": 2}, {"index": 99_999}]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "limit"),
+    [(Wanted(kind="no.such"), 5), (Wanted(outcome="fine"), 5), (Wanted(text=""), 5), (Wanted(), 0), (Wanted(), 1_001)],
+)
+def test_what_cannot_be_found_is_said(filled, who, wanted, limit):
+    """A kind or an outcome that does not exist is a mistake, and never an empty answer."""
+    with pytest.raises(MandamusError, match="cannot be searched for"):
+        filled.search.find(who, wanted, limit=limit)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Wanted(),
+        Wanted(actor="ada"),
+        Wanted(kind="run.closed"),
+        Wanted(resource="run/run_1"),
+        Wanted(run="run_1"),
+        Wanted(outcome="denied"),
+        Wanted(since=1, until=2),
+    ],
+)
+@pytest.mark.parametrize("scope", [None, search_store.Scope("bob", ("policy.published",))])
+def test_each_filter_has_an_index_in_its_order(filled, database, wanted, scope):
+    """No filter reads all events or sorts them, for no reader: the plan says so."""
+    made = search_store.select(wanted, scope, (9, 9)).limit(5)
+    with database.begin("plan") as tx:
+        if not database.is_sqlite:
+            tx.conn.execute(sa.text("SET LOCAL enable_seqscan = off"))  # for few rows it would read them all
+            tx.conn.execute(sa.text("SET LOCAL enable_sort = off"))
+        text = str(made.compile(tx.conn.engine, compile_kwargs={"literal_binds": True})).replace("%%", "%")
+        explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+        plan = "\n".join(str(row) for row in tx.conn.exec_driver_sql(f"{explain} {text}"))
+    assert "ix_audit_event_" in plan
+    assert not [bad for bad in ("SCAN audit", "B-TREE", "Seq Scan", "Sort") if bad in plan], plan
