@@ -114,6 +114,15 @@ CALLS: dict[str, Call] = {
 }
 """How each verb is called. Its name is the one in the catalogue, and the order is such that each can be done."""
 
+OUTSIDE: dict[str, Call] = {
+    "Anchoring.anchor": lambda s, who: s.house.anchoring.anchor(who),
+    "Anchoring.verify": lambda s, who: s.house.anchoring.verify(who),
+    "LogExport.reconcile": lambda s, who: s.house.log_export.reconcile(who, "sink"),
+    "LogExport.run": lambda s, who: s.house.log_export.run(who),
+    "LogExport.sinks": lambda s, who: s.house.log_export.sinks(who),
+}
+"""Verbs that work with something outside of the home: only refused here, and allowed in the tests of their own."""
+
 DECIDERS = {"Runs.approve", "Runs.reject"}
 """Verbs that a maker of the run may not use: grace does."""
 
@@ -149,7 +158,7 @@ def _events(house: House, who: Subject, after: int = 0) -> list[tuple[int, dict[
 
 def test_every_verb_is_called_here():
     """A new verb gets a call, so that what the catalogue promises of it is tried."""
-    assert CALLS.keys() == VERBS.keys()
+    assert not VERBS.keys() - CALLS.keys() - OUTSIDE.keys()
 
 
 @pytest.mark.slow
@@ -173,7 +182,7 @@ def test_an_allowed_call_records_what_the_catalogue_promises(scene, stage):
 def test_a_refused_call_records_who_asked_for_what(scene):
     """Without permissions every verb is refused, changes nothing, and leaves one event that says so."""
     nobody = dataclasses.replace(scene.house.who, permissions=frozenset())
-    for verb, call in CALLS.items():
+    for verb, call in ((verb, call) for verb, call in {**CALLS, **OUTSIDE}.items() if verb in VERBS):
         before = max(number for number, _ in _events(scene.house, nobody))
         with pytest.raises(MandamusError) as refused, denials_recorded(scene.house):
             call(scene, nobody)
