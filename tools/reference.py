@@ -234,7 +234,9 @@ def _options(params: Iterable[click.Parameter]) -> str:
 
 def _verbs() -> Iterator[tuple[str, Callable[..., Any]]]:
     for found in pkgutil.walk_packages(mandamus.__path__, "mandamus."):
-        if found.name.rpartition(".")[2] != "service" and not found.name.startswith("mandamus.operations."):
+        if found.name.rpartition(".")[2] not in {"service", "search"} and not found.name.startswith(
+            "mandamus.operations."
+        ):
             continue
         module = importlib.import_module(found.name)
         for name, made in vars(module).items():

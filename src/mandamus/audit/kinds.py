@@ -29,6 +29,18 @@ class Kind(Enum):
         "A checkpoint was put into an anchor, a place where this home cannot take it back",
     )
     LOG_HEARTBEAT = ("log.heartbeat", frozenset[str](), "Nothing else happened for a while; proves the silence")
+    AUDIT_REDACTED = (
+        "audit.redacted",
+        frozenset({"subject", "names", "addresses", "user"}),
+        "What is known of a person beside the log was erased; says how much",
+    )
+    AUDIT_ERASURE_DENIED = (
+        "audit.erasure_denied",
+        frozenset({"subject", "holds"}),
+        "What is known of a person was not erased, because of holds",
+    )
+    AUDIT_HELD = ("audit.held", frozenset({"hold", "scope", "value"}), "A legal hold began")
+    AUDIT_RELEASED = ("audit.released", frozenset({"hold"}), "A legal hold ended")
     AUDIT_READ = ("audit.read", frozenset({"filter", "index"}), "Someone searched the log, or looked at a leaf of it")
     AUDIT_VERIFIED = ("audit.verified", frozenset({"size", "outcome"}), "The log was verified from its bytes")
 

@@ -117,6 +117,11 @@ class Audit:
         entry.add(stream, place.seq, hashed, store.Recorded(columns, private))
         return Leaf(stream, place.seq, hashed, data)
 
+    def lock(self, tx: Tx, stream: str) -> None:
+        """Keep others from adding to a stream until this transaction ends; it must add an event itself."""
+        entry: _Entry = tx.kept[_Entry] if _Entry in tx.kept else self._entry(tx)
+        entry.head(stream)
+
     def _entry(self, tx: Tx) -> _Entry:
         made = tx.kept[_Entry] = _Entry(tx)
         tx.before_commit(made.write)

@@ -40,6 +40,7 @@ from mandamus.kernel.ids import Ids, RunId
 from mandamus.operations.configure import Configure
 from mandamus.operations.doctor import Doctor
 from mandamus.operations.log_keys import LogKeys
+from mandamus.operations.personal_data import PersonalData
 from mandamus.operations.tools import terraform
 from mandamus.policy.backtest import Backtests
 from mandamus.policy.engine import Evaluator
@@ -80,6 +81,11 @@ class House:
     anchoring: Anchoring
     pool: WorkerPool
     evaluator: Evaluator
+
+    @property
+    def personal_data(self) -> PersonalData:
+        """Erases what is known of people."""
+        return PersonalData(self.rooms.db, self.audit, self.identity, self.rooms.clock)
 
     @property
     def catalog(self) -> Catalog:

@@ -17,6 +17,7 @@ from mandamus.kernel.ids import RunId
 from mandamus.operations.configure import Configure
 from mandamus.operations.doctor import Doctor
 from mandamus.operations.log_keys import LogKeys
+from mandamus.operations.personal_data import PersonalData
 from mandamus.policy.backtest import Backtests
 from mandamus.policy.service import Policy
 from mandamus.runs.model import Notice, Run
@@ -89,6 +90,11 @@ class House(Protocol):
     @property
     def log_keys(self) -> LogKeys:
         """Lets another key sign the log."""
+        ...
+
+    @property
+    def personal_data(self) -> PersonalData:
+        """Erases what is known of people."""
         ...
 
     def drive(self, run_id: RunId, watcher: Callable[[Notice], None]) -> Run:

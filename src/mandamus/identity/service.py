@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Resource
@@ -36,6 +37,17 @@ class Identity:
         """Every group with its members, by name."""
         with self._db.read() as conn:
             return store.list_groups(conn)
+
+    def forget(self, tx: Tx, name: str) -> bool:
+        """Delete a user's display name and e-mail address, in the caller's transaction; whether there was either.
+
+        The caller asks whether that may be, and records it.
+        """
+        user = store.get_user(tx.conn, name)
+        if user is None or not (user.display_name or user.email):
+            return False
+        store.put_users(tx.conn, [replace(user, display_name="", email="")])
+        return True
 
     def embedded(self, os_user: str, claimed: str | None, is_owner: bool) -> Subject:  # noqa: FBT001 - one bit of who asks
         """The Subject of somebody at the keyboard.

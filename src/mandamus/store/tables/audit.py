@@ -97,6 +97,17 @@ audit_private = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 
+audit_hold = sa.Table(
+    "audit_hold",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("scope", sa.Text, nullable=False, comment="`subject` or `run`: what the value is"),
+    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("at_us", MicrosUtc, nullable=False),
+)
+
 audit_cosig = sa.Table(
     "audit_cosig",
     metadata,

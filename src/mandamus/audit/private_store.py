@@ -1,0 +1,74 @@
+"""Rows of what is kept apart from leaves, and of the holds that keep it from being erased."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from mandamus.store.tables.audit import audit_event, audit_hold, audit_private
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A legal hold: nothing about ``value``, a user or a run as ``scope`` says, is erased until it is released."""
+
+    name: str
+    scope: str
+    value: str
+    reason: str
+    by: str
+    at_us: int
+
+
+_OF_SUBJECT = sa.select(audit_event.c.event_id).where(audit_event.c.subject == sa.bindparam("who"))
+_COUNTS = (
+    sa.select(audit_private.c.field, sa.func.count().label("rows"))
+    .where(audit_private.c.event_id.in_(_OF_SUBJECT))
+    .group_by(audit_private.c.field)
+)
+_ERASE = sa.delete(audit_private).where(audit_private.c.event_id.in_(_OF_SUBJECT))
+_HOLDS = sa.select(audit_hold).order_by(audit_hold.c.name)
+_VETO = _HOLDS.where(
+    sa.or_(
+        sa.and_(audit_hold.c.scope == "subject", audit_hold.c.value == sa.bindparam("who")),
+        sa.and_(
+            audit_hold.c.scope == "run",
+            sa.exists().where(audit_event.c.run == audit_hold.c.value, audit_event.c.subject == sa.bindparam("who")),
+        ),
+    )
+)
+
+
+def erase(conn: sa.Connection, subject: str) -> Mapping[str, int]:
+    """Delete salt and value of each commitment in events by that user; how many there were, by field."""
+    found = {row.field: row.rows for row in conn.execute(_COUNTS, {"who": subject})}
+    if conn.dialect.name == "sqlite":
+        conn.exec_driver_sql("PRAGMA secure_delete = ON")  # else what was deleted stays in the file until overwritten
+    conn.execute(_ERASE, {"who": subject})
+    return found
+
+
+def holds(conn: sa.Connection) -> list[Hold]:
+    """Every hold, by name."""
+    return [Hold(*row) for row in conn.execute(_HOLDS)]
+
+
+def vetoes(conn: sa.Connection, subject: str) -> list[str]:
+    """Names of the holds on a user, or on a run in which the user did anything."""
+    return [row.name for row in conn.execute(_VETO, {"who": subject})]
+
+
+def add_hold(conn: sa.Connection, hold: Hold) -> None:
+    """Write a hold; its name must be free."""
+    conn.execute(
+        sa.insert(audit_hold).values(
+            name=hold.name, scope=hold.scope, value=hold.value, reason=hold.reason, by=hold.by, at_us=hold.at_us
+        )
+    )
+
+
+def drop_hold(conn: sa.Connection, name: str) -> bool:
+    """Delete a hold; False when there is none of that name."""
+    return conn.execute(sa.delete(audit_hold).where(audit_hold.c.name == name)).rowcount > 0

@@ -1,0 +1,160 @@
+"""Erasure of what is known of a person: what goes, what stays valid, and what forbids it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from mandamus.audit.kinds import Kind
+from mandamus.audit.leaf import decode
+from mandamus.audit.model import Event, Resource, Where
+from mandamus.audit.service import Audit
+from mandamus.audit.signer import Signer
+from mandamus.audit.verify import verify_log
+from mandamus.identity.model import User
+from mandamus.identity.service import Identity
+from mandamus.kernel.access import MEMBER, OWNER, Subject
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.operations.personal_data import Erased, PersonalData
+from mandamus.store.database import Database
+
+ADA = Subject("ada", "os-user", frozenset(), OWNER, "Ada Lovelace")
+BOB = Subject("bob", "os-user", frozenset(), MEMBER, "Robert Browning")
+
+
+@dataclass
+class Desk:
+    """What is worked with."""
+
+    database: Database
+    audit: Audit
+    identity: Identity
+    data: PersonalData
+
+    def sound(self) -> None:
+        """Log and database verify."""
+        self.audit.flush()
+        report = verify_log(self.audit.folder, self.audit.vkey).merge(self.audit.verify_database())
+        assert report.ok, report.problems
+
+    def private(self) -> int:
+        """How many names of bob's are kept."""
+        with self.database.read() as conn:
+            return conn.scalar(sa.text("SELECT count(*) FROM audit_private WHERE value LIKE '%Browning%'")) or 0
+
+    def told(self, kind: Kind) -> list[dict[str, object]]:
+        """The data of each event of a kind."""
+        return [leaf["data"] for leaf in self.audit.told(kind)]
+
+
+@pytest.fixture
+def desk(database, home, clock, entropy) -> Desk:
+    """A log in which ada and bob did things, bob from an address and in run_1."""
+    audit = Audit(database, home / "log", Signer("log.example.com/home", b"\x07" * 32), clock, entropy)
+    audit.open(ADA, Signer("log.example.com/home/platform", b"\x08" * 32).vkey)
+    identity = Identity(database, audit, clock)
+    with database.begin("test") as tx:
+        identity.apply(tx, ADA, [User("bob", "Robert Browning", "bob@example.com"), User("ada", "Ada Lovelace")], [])
+        for who in (ADA, BOB, BOB):
+            event = Event(Kind.RUN_CANCELLED, who, Resource("run", "run_1"), run="run_1", where=Where("192.0.2.77"))
+            audit.record(tx, event)
+    audit.flush()
+    return Desk(database, audit, identity, PersonalData(database, audit, identity, clock))
+
+
+def test_erasure_takes_the_person_and_leaves_every_proof(desk):
+    """Name, address and e-mail of one user go, others' stay; leaves, proofs and both copies stay sound."""
+    desk.sound()
+    before = desk.audit.events("run_1")
+    checkpoint = desk.audit.flush()
+    proofs = desk.audit.prove([leaf.index for leaf in before], checkpoint)
+    assert desk.data.erase(ADA, "bob", "asked for it") == Erased(names=2, addresses=2, user=True)
+    desk.sound()
+    assert desk.audit.events("run_1") == before
+    assert desk.audit.prove([leaf.index for leaf in before], checkpoint) == proofs
+    assert decode(before[1].bytes)["who"]["name"].startswith("hmac-sha256:")
+    assert desk.private() == 0
+    users = {user.name: user for user in desk.identity.users(ADA)}
+    assert (users["bob"].display_name, users["bob"].email) == ("", "")
+    assert users["ada"].display_name == "Ada Lovelace"
+    with desk.database.read() as conn:
+        assert conn.scalar(sa.text("SELECT count(*) FROM audit_private WHERE value = 'Ada Lovelace'")) > 1
+    assert desk.told(Kind.AUDIT_REDACTED) == [{"subject": "bob", "names": 2, "addresses": 2, "user": True}]
+
+
+def test_a_second_erasure_finds_nothing(desk):
+    """It is recorded all the same."""
+    desk.data.erase(ADA, "bob", "asked for it")
+    assert desk.data.erase(ADA, "bob", "again") == Erased(0, 0, user=False)
+    assert len(desk.told(Kind.AUDIT_REDACTED)) == 2
+
+
+def test_who_erases_themselves_leaves_no_name(desk):
+    """The event of the erasure does not bring the name back."""
+    desk.data.erase(ADA, "ada", "I go")
+    with desk.database.read() as conn:
+        assert conn.scalar(sa.text("SELECT count(*) FROM audit_private WHERE value = 'Ada Lovelace'")) == 0
+    desk.sound()
+
+
+@pytest.mark.parametrize(("scope", "value"), [("subject", "bob"), ("run", "run_1")])
+def test_a_hold_forbids_it_until_it_is_released(desk, scope, value):
+    """A hold on the user, or on a run of theirs; the refusal is recorded and nothing is gone."""
+    desk.data.hold(ADA, "case-12", scope, value, "litigation")
+    desk.data.hold(ADA, "elsewhere", "run", "run_2", "another case")
+    assert [each.name for each in desk.data.holds(ADA)] == ["case-12", "elsewhere"]
+    with pytest.raises(MandamusError, match="must be kept: case-12") as refused:
+        desk.data.erase(ADA, "bob", "asked for it")
+    assert refused.value.code is Code.CONFLICT
+    assert desk.private() == 2
+    assert desk.told(Kind.AUDIT_ERASURE_DENIED) == [{"subject": "bob", "holds": ["case-12"]}]
+    assert desk.told(Kind.AUDIT_REDACTED) == []
+    desk.data.release(ADA, "case-12", "settled")
+    assert desk.data.erase(ADA, "bob", "asked for it").names == 2
+    assert desk.told(Kind.AUDIT_HELD)[0] == {"hold": "case-12", "scope": scope, "value": value}
+    assert desk.told(Kind.AUDIT_RELEASED) == [{"hold": "case-12"}]
+    desk.sound()
+
+
+def test_a_hold_has_a_name_of_its_own(desk):
+    """A name that is taken, one that is not there, and a hold on nothing are refused."""
+    desk.data.hold(ADA, "case-12", "subject", "bob", "litigation")
+    for call in (
+        lambda: desk.data.hold(ADA, "case-12", "run", "run_1", "x"),
+        lambda: desk.data.release(ADA, "case-13", "x"),
+        lambda: desk.data.hold(ADA, "case-13", "team", "red", "x"),
+        lambda: desk.data.erase(BOB, "bob", "x"),
+    ):
+        with pytest.raises(MandamusError):
+            call()
+    assert len(desk.data.holds(ADA)) == 1
+    desk.sound()
+
+
+def test_a_forged_value_is_still_found_after_an_erasure(desk):
+    """That salts may be missing does not mean that a wrong one may stand there."""
+    desk.data.erase(ADA, "bob", "asked for it")
+    with desk.database.begin("test") as tx:
+        of_bob = "(SELECT min(event_id) FROM audit_event WHERE subject = 'bob')"
+        salt = "x'00'" if desk.database.is_sqlite else "'\\x00'::bytea"
+        tx.conn.exec_driver_sql(f"INSERT INTO audit_private VALUES ({of_bob}, 'who.name', {salt}, 'Somebody Else')")
+    assert not desk.audit.verify_database().ok
+
+
+def test_nothing_stays_in_the_file(desk, home: Path):
+    """On SQLite what was deleted is overwritten: the file holds neither name nor address of the user any more."""
+    url = desk.database.engine.url
+    if not desk.database.is_sqlite:
+        return  # Postgres has no such file of ours
+    desk.data.erase(ADA, "bob", "asked for it")
+    with closing(sqlite3.connect(str(url.database))) as direct:
+        direct.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    held = b"".join(path.read_bytes() for path in Path(str(url.database)).parent.glob("*.db*"))
+    assert b"Ada Lovelace" in held
+    assert b"Robert Browning" not in held
+    assert b"bob@example.com" not in held
