@@ -26,13 +26,19 @@ _FORMS = (
 )
 """Private keys (PEM, signed notes, age), tokens of well-known services, and passwords in addresses."""
 
+_HINTS = (
+    *(b"PRIVATE", b"AGE-SECRET-KEY-1", b"AKIA", b"ASIA", b"AIza", b"gho_", b"ghp_", b"ghs_", b"ghu_", b"ghr_"),
+    *(b"github_pat_", b"glpat-", b"xox", b"hvs.", b"hvb.", b".atlasv1.", b"sk-", b"eyJ", b"earer ", b"://"),
+)
+"""Each form has one of these in it. To look for them first is a hundred times faster, and every event is looked at."""
+
 _KNOWN = re.compile("|".join(_FORMS))
 _KNOWN_BYTES = re.compile("|".join(_FORMS).encode())
 
 
 def holds_secret(data: bytes) -> bool:
     """Whether a JSON text holds something of one of the forms, in whichever field."""
-    return _KNOWN_BYTES.search(data) is not None
+    return any(hint in data for hint in _HINTS) and _KNOWN_BYTES.search(data) is not None
 
 
 def without_secrets(text: str) -> str:
