@@ -316,10 +316,11 @@ class Scribe:
 
     def parts(self) -> Parts:
         """What a run hands over, as it gathers it."""
-        leaves = [(leaf.index, decode(leaf.bytes)) for leaf in self.room.leaves(self.run)]
-        files = {document.file: self.held[document.digest] for document in documents(leaves)}
+        leaves = self.room.leaves(self.run)
+        told = documents((leaf.index, decode(leaf.bytes)) for leaf in leaves)
+        files = {document.file: self.held[document.digest] for document in told}
         files |= {approval_file(name): document for name, document in self.approvals.items()}
-        return Parts(self.run, self.summary(), {**files, "workflow.yaml": WORKFLOW})
+        return Parts(self.run, leaves, self.summary(), {**files, "workflow.yaml": WORKFLOW})
 
     def summary(self) -> dict[str, Any]:
         """The run as its rows would tell it."""

@@ -8,6 +8,7 @@ import pytest
 
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Authority, Verdict
+from mandamus.evidence.model import Parts
 from mandamus.kernel import canonical
 
 # --- policy -----------------------------------------------------------------------------------------------------------
@@ -349,4 +350,5 @@ def _parts(scribe):
         return scribe.parts()
     except KeyError:
         made = scribe.room.begin().asked().admitted().closed().parts()
-        return type(made)(scribe.run, scribe.summary(), {"workflow.yaml": made.files["workflow.yaml"]})
+        files = {"workflow.yaml": made.files["workflow.yaml"]}
+        return Parts(scribe.run, scribe.room.leaves(scribe.run), scribe.summary(), files)

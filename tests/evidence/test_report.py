@@ -86,7 +86,7 @@ def test_the_page_tells_the_whole_story(governed, told):
 
 def test_hostile_text_stays_text(room, told, person):
     """Names, reasons, messages, addresses, errors: whatever a field holds is shown, not obeyed."""
-    scribe = room.begin(requester=person(HOSTILE), makers=(HOSTILE, "ops"), inputs={HOSTILE: [HOSTILE, None]})
+    scribe = room.begin(makers=("ada", HOSTILE), inputs={HOSTILE: [HOSTILE, None]})
     scribe.asked(environment="dev").admitted()
     violation = policy.Violation(HOSTILE, HOSTILE, HOSTILE, 1, remedy=HOSTILE, address=HOSTILE)
     decisions = scribe.planned(asks=(("platform", 1),))

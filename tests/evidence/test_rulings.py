@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mandamus.audit.kinds import Kind
@@ -11,6 +13,7 @@ from mandamus.kernel.attachment import Attached, Level
 from mandamus.policy import model as policy
 
 SET = canonical.digest(b"set")
+EXEMPTION = "exm_01m89j73mbese84kd2w6h3ygrf"
 RULE = "mandamus.plan.deny"
 DAY_US = 86_400_000_000
 
@@ -26,11 +29,11 @@ def exempt(room, person):
 
     def event(kind=Kind.EXEMPTION_GRANTED, who="gil", why="until the migration", **changed):
         told = {
-            "exemption": "exm_1", "environment": "dev", "set": "base", "rule": RULE, "address": "",
+            "exemption": EXEMPTION, "environment": "dev", "set": "base", "rule": RULE, "address": "",
             "until_us": room.clock.now_us() + DAY_US, **changed,
         }  # fmt: skip
         with room.db.begin("test") as tx:
-            room.audit.record(tx, Event(kind, person(who), Resource("exemption", "exm_1"), why=why, data=told))
+            room.audit.record(tx, Event(kind, person(who), Resource("exemption", EXEMPTION), why=why, data=told))
 
     return event
 
@@ -61,7 +64,7 @@ def _ruled(report, why, verdict=Verdict.TAMPERED):
 
 def test_an_exempted_violation_needs_the_leaf_that_granted_it(judged, exempt):
     """The leaves of the exemption are in the bundle, and a note names who granted it and why."""
-    spared = (_violation(exemption="exm_1"),)
+    spared = (_violation(exemption=EXEMPTION),)
     _ruled(judged(spared=spared), "no leaf tells that it was granted", Verdict.INCOMPLETE)
     exempt()
     report = judged(spared=spared)
@@ -75,12 +78,12 @@ def test_an_exempted_violation_needs_the_leaf_that_granted_it(judged, exempt):
 def test_an_exemption_of_something_else_spares_nothing(judged, exempt, other):
     """Environment, set, rule and address have to be those of the violation."""
     exempt(**other)
-    _ruled(judged(spared=(_violation(exemption="exm_1"),)), "about something else")
+    _ruled(judged(spared=(_violation(exemption=EXEMPTION),)), "about something else")
 
 
 def test_an_exemption_counts_while_it_lasts(judged, exempt, room, clock):
     """Not once it has expired or was taken back; what happens to it after the decision changes nothing."""
-    spared = (_violation(exemption="exm_1"),)
+    spared = (_violation(exemption=EXEMPTION),)
     exempt(until_us=room.clock.now_us() + DAY_US)
     report = judged(spared=spared, then=lambda: exempt(Kind.EXEMPTION_ENDED))
     assert report.ok, report.problems
@@ -91,7 +94,7 @@ def test_an_exemption_counts_while_it_lasts(judged, exempt, room, clock):
 def test_an_exemption_that_had_expired_spares_nothing(judged, exempt, room):
     """Its end is a moment in its leaf."""
     exempt(until_us=room.clock.now_us() - 1)
-    _ruled(judged(spared=(_violation(exemption="exm_1"),)), "did not count then")
+    _ruled(judged(spared=(_violation(exemption=EXEMPTION),)), "did not count then")
 
 
 def test_what_binds_is_not_spared(judged):
@@ -136,7 +139,7 @@ def test_who_exempts_does_not_approve(room, exempt, sealed, bench, person):
     exempt(who="grace")
     scribe = room.begin().asked().admitted()
     decisions = scribe.planned(asks=(("platform", 1),))
-    spared = {"spared": (_violation(exemption="exm_1"),), "environment": "dev"}
+    spared = {"spared": (_violation(exemption=EXEMPTION),), "environment": "dev"}
     scribe.decided("plan", "needs_approval", "bucket", requires=(("platform", 1),), said=spared)
     scribe.waiting(asks=(("platform", 1),))
     yes = scribe.voted(person("grace"))
@@ -157,7 +160,7 @@ def test_a_policy_set_that_was_lost_is_missed_where_it_let_something_pass(room, 
         def parts(parts_of=parts_of):
             made = parts_of()
             files = {name: data for name, data in made.files.items() if lost.set[7:] not in name}
-            return type(made)(made.run, made.summary, files)
+            return replace(made, files=files)
 
         scribe.parts = parts
         if ok:

@@ -29,11 +29,12 @@ DAY_US = 86_400_000_000
 def proved(stage, tmp_path):
     """The run's evidence holds, for a stranger."""
 
-    def prove(run) -> None:
+    def prove(run) -> str:
         house, path = stage.house(), tmp_path / f"{run.id}.zip"
         house.evidence.export(house.who, run.id, path)
         report = verify(path, house.audit.vkey)
         assert report.ok, [str(problem) for problem in report.problems]
+        return "; ".join(report.notes)
 
     return prove
 
@@ -65,16 +66,17 @@ def test_a_hard_mandatory_set_denies(stage, denied):
     assert stage.ask().state is RunState.DENIED
 
 
-def test_an_advisory_set_warns(stage, denied):
+def test_an_advisory_set_warns(stage, denied, proved):
     """The run goes on, and its decision holds the warning with rule and line."""
     denied("{path: policy, level: advisory}")
     run = stage.ask()
     assert run.state is RunState.SUCCEEDED
     (verdict,) = decisions(stage, run)
     assert [(v.msg, v.line) for v in verdict.warnings] == [("not so", 3)]
+    proved(run)
 
 
-def test_a_shadow_set_is_only_tried(stage, denied):
+def test_a_shadow_set_is_only_tried(stage, denied, proved):
     """The run goes on; what the set would have said is recorded, and its raw values for a later replay."""
     denied("{path: policy, level: shadow}")
     run = stage.ask()
@@ -82,6 +84,7 @@ def test_a_shadow_set_is_only_tried(stage, denied):
     (verdict,) = decisions(stage, run)
     assert (verdict.outcome, [v.msg for v in verdict.spared]) == (Outcome.ALLOW, ["not so"])
     assert b"not so" in verdict.results
+    proved(run)
 
 
 SOFT = "{path: policy, level: soft-mandatory, override: {security: {count: 2}}}"
@@ -97,7 +100,7 @@ def test_owners_override_a_soft_mandatory_set(stage, denied, proved):
     assert stage.decide("grace", run, reason="seen with the team").state is RunState.WAITING
     assert stage.decide("joan", run, reason="as grace says").state is RunState.SUCCEEDED
     assert [v.msg for v in decisions(stage, run)[0].spared] == ["not so"]
-    proved(run)
+    assert "mandamus.plan.deny at one counts as overridden" in proved(run)
 
 
 def test_an_override_needs_a_reason(stage, denied):
@@ -130,7 +133,7 @@ def exempt(stage, user=None, **changes):
     return house.policy.exemptions.grant(house.who, "dev", "policy", "mandamus.plan.deny", **given)
 
 
-def test_an_exempted_rule_does_not_deny(stage, denied):
+def test_an_exempted_rule_does_not_deny(stage, denied, proved):
     """The decision names the exemption; the log says who granted it, and the run goes on."""
     denied()
     one = exempt(stage, address="one")
@@ -141,6 +144,7 @@ def test_an_exempted_rule_does_not_deny(stage, denied):
     audit = stage.houses[-1].audit
     audit.flush()
     assert (one.by, one.why) == (getpass.getuser(), "until the vendor mends it")
+    assert f"{getpass.getuser()} exempted mandamus.plan.deny at one: until the vendor mends it" in proved(run)
 
 
 @pytest.mark.parametrize("changes", [{"address": "other"}, {"until_us": "soon"}])
@@ -178,7 +182,7 @@ def test_an_exemption_needs_the_permission(stage, denied):
     assert caught.value.code is Code.FORBIDDEN
 
 
-def test_an_exemption_that_is_taken_back_is_judged_again(stage, denied):
+def test_an_exemption_that_is_taken_back_is_judged_again(stage, denied, proved):
     """A run that waits with a plan that only the exemption let through is denied once that has ended."""
     ask = 'require_approval contains {"group": "platform"}\n'
     denied()
@@ -190,6 +194,7 @@ def test_an_exemption_that_is_taken_back_is_judged_again(stage, denied):
     house.policy.exemptions.end(house.who, one.id)
     assert stage.decide("grace", run).state is RunState.DENIED
     assert stage.act.applied == []
+    proved(run)
     with pytest.raises(MandamusError, match="has ended already"):
         house.policy.exemptions.end(house.who, one.id)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from mandamus.audit.model import Finding, Report, Verdict
+from mandamus.audit.model import Finding, IndexedLeaf, Report, Verdict
 from mandamus.kernel.ids import Digest, RunId
 
 FORMAT = "evidence/1"
@@ -46,9 +46,10 @@ _NAMED: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run hands over to be sealed: its summary (JSON-ready) and its documents by file name."""
+    """What a run hands over to be sealed: its leaves, its summary (JSON-ready) and its documents by file name."""
 
     run: RunId
+    leaves: Sequence[IndexedLeaf]
     summary: Mapping[str, Any]
     files: Mapping[str, bytes]
 

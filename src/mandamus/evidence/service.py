@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -55,8 +55,7 @@ class Evidence:
         Safe to repeat after a crash at any point: one closing of a run has one bundle. Raises ``evidence_invalid``
         when the log does not say that the run has closed.
         """
-        checkpoint = self._audit.flush()
-        leaves = [leaf for leaf in self._audit.events(parts.run) if leaf.index < checkpoint.size]
+        checkpoint, leaves = self._audit.flush(), parts.leaves
         if not leaves or decode(leaves[-1].bytes)["kind"] != CLOSING:
             raise MandamusError(
                 Code.EVIDENCE_INVALID,
@@ -117,7 +116,7 @@ class Evidence:
             )
         return sealed
 
-    def _bundle(self, parts: Parts, leaves: list[IndexedLeaf], checkpoint: Checkpoint) -> bytes:
+    def _bundle(self, parts: Parts, leaves: Sequence[IndexedLeaf], checkpoint: Checkpoint) -> bytes:
         cited = self._cited(parts, leaves[-1].index)
         all_leaves = sorted([self._audit.opened(), *leaves, *cited], key=lambda leaf: leaf.index)
         proofs = self._audit.prove((leaf.index for leaf in all_leaves), checkpoint)

@@ -17,13 +17,13 @@ from mandamus.runs.rooms import Rooms
 def gather(rooms: Rooms, run: Run) -> Parts:
     """Every document of a closed run: those its leaves name by digest, the approvals, the workflow and the summary."""
     rooms.audit.flush()
-    leaves = [(leaf.index, decode(leaf.bytes)) for leaf in rooms.audit.events(run.id)]
+    leaves = rooms.audit.events(run.id)
     with rooms.db.read() as conn:
         steps = store.list_steps(conn, run.id)
         approvals = store.approvals_of(conn, run.id)
     files = {WORKFLOW: rooms.catalog.workflow_bytes(run.source, run.workflow_file)}
     held = _held(rooms, run, steps)
-    for document in documents(leaves):
+    for document in documents((leaf.index, decode(leaf.bytes)) for leaf in leaves):
         if document.digest not in held:
             try:
                 held[document.digest] = rooms.blobs.get(document.digest)
@@ -35,7 +35,7 @@ def gather(rooms: Rooms, run: Run) -> Parts:
         files[document.file] = held[document.digest]
     for approval in approvals:
         files[approval_file(approval.id)] = approval.document
-    return Parts(run=run.id, summary=_summary(run, steps), files=files)
+    return Parts(run=run.id, leaves=leaves, summary=_summary(run, steps), files=files)
 
 
 def _held(rooms: Rooms, run: Run, steps: list[StepRow]) -> dict[Digest, bytes]:
