@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from mandamus.audit.anchor import Anchor, file_of, folder_of
+from mandamus.audit.anchor_check import Named
 from mandamus.audit.anchor_folder import FolderAnchor
 from mandamus.audit.anchor_git import GitAnchor
-from mandamus.audit.anchoring import Anchoring, Named
 from mandamus.audit.leaf import decode
 from mandamus.audit.model import Leaf, Verdict
 from mandamus.audit.note import sign_checkpoint
@@ -23,6 +23,7 @@ from mandamus.kernel.access import MEMBER, Subject
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Entropy
+from mandamus.operations.anchoring import Anchoring
 from mandamus.store.database import Database
 
 Write = Callable[..., list[Leaf]]

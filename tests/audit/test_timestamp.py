@@ -13,8 +13,8 @@ import pytest
 from cryptography import x509
 
 from mandamus.audit import der, timestamp
+from mandamus.audit.anchor_check import Named
 from mandamus.audit.anchor_rfc3161 import TimestampAnchor
-from mandamus.audit.anchoring import Anchoring, Named
 from mandamus.audit.model import Verdict
 from mandamus.audit.post import post
 from mandamus.audit.service import Audit
@@ -22,6 +22,7 @@ from mandamus.kernel.access import Subject
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Entropy
+from mandamus.operations.anchoring import Anchoring
 from mandamus.store.database import Database
 
 DATA = b"some data\n"

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mandamus.audit.anchor import Anchor
+from mandamus.audit.anchor_check import Named
 from mandamus.audit.anchor_file import Declared, read
 from mandamus.audit.anchor_folder import FolderAnchor
 from mandamus.audit.anchor_git import GitAnchor
-from mandamus.audit.anchoring import Named
 from mandamus.audit.post import post
 from mandamus.cli.late import late
 

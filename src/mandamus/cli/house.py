@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from mandamus.audit.anchoring import Anchoring
 from mandamus.audit.service import Audit
 from mandamus.catalog.service import Catalog
 from mandamus.evidence.service import Evidence
@@ -14,6 +13,7 @@ from mandamus.identity.service import Identity
 from mandamus.kernel.access import Subject
 from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import RunId
+from mandamus.operations.anchoring import Anchoring
 from mandamus.operations.configure import Configure
 from mandamus.operations.doctor import Doctor
 from mandamus.operations.log_keys import LogKeys

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from mandamus.audit.anchoring import Result
 from mandamus.cli.render import Cell, Painted
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.kernel.errors import Exit
+from mandamus.operations.anchoring import Result
 
 _COLOURS = {"anchored": "green", "failed": "red"}
 

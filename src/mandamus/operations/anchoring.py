@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
-from mandamus.audit import anchor_store, note, proof, store, tree
-from mandamus.audit.anchor import Anchor, Kept
+from mandamus.audit import anchor_store
+from mandamus.audit.anchor_check import Named, compare
 from mandamus.audit.kinds import Kind
-from mandamus.audit.model import Checkpoint, Event, Finding, Outcome, Report, Resource, Verdict
+from mandamus.audit.model import Checkpoint, Event, Outcome, Report, Resource
 from mandamus.audit.service import Audit
-from mandamus.audit.trust import Trust, parse_trust
-from mandamus.audit.verify import verdict_of
+from mandamus.audit.trust import parse_trust
 from mandamus.kernel.access import Permission, Subject, requires
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.store.database import Database
-
-
-@dataclass(frozen=True)
-class Named:
-    """An anchor of a home, by its name in ``anchors.yaml``; due again after ``every_s``."""
-
-    name: str
-    every_s: float
-    anchor: Anchor
 
 
 @dataclass(frozen=True)
@@ -102,15 +90,10 @@ class Anchoring:
         anchors = self._declared()
         self._audit.flush()
         trust = parse_trust(self._audit.vkey)
-        problems: list[Finding] = []
         with self._db.read() as conn:
-            size, _ = store.read_head(conn)
-            check = _Check(conn, trust, size)
-            for named in anchors:
-                problems += check.anchor(named)
-        report = Report(size, tuple(problems), trust.name)
+            report = compare(conn, trust, anchors)
         outcome = Outcome.OK if report.ok else Outcome.FAILED
-        data = {"size": size, "outcome": report.outcome.value}
+        data = {"size": report.size, "outcome": report.outcome.value}
         with self._db.begin("audit.anchors_verified") as tx:
             event = Event(Kind.AUDIT_VERIFIED, who, Resource("log", trust.name), outcome, data=data)
             self._audit.record(tx, event)
@@ -125,54 +108,3 @@ class Anchoring:
                 remedy="declare them in HOME/anchors.yaml, as docs/how-to/anchor-the-log.md shows",
             )
         return found
-
-
-class _Check:
-    """Compares what anchors hold with the tree in the database."""
-
-    def __init__(self, conn: sa.Connection, trust: Trust, size: int) -> None:
-        self._conn = conn
-        self._trust = trust
-        self._size = size
-        self._subtree = proof.subtrees(lambda level, low, high: store.hashes(conn, level, low, high))
-
-    def anchor(self, named: Named) -> Iterable[Finding]:
-        """Everything that is wrong with one anchor, or with the log as it knows it."""
-        found: set[int] = set()
-        try:
-            for kept in named.anchor.kept(self._trust.name):
-                size, problem = self._kept(kept)
-                found.add(size)
-                if problem is not None:
-                    yield problem
-        except MandamusError as error:
-            verdict = Verdict.INCOMPLETE if error.code is Code.AUDIT_UNAVAILABLE else verdict_of(error)
-            yield Finding(verdict, error.message, f"anchor {named.name}")
-            return
-        for size in anchor_store.sizes_of(self._conn, self._trust.name, named.name):
-            if size not in found:
-                message = f"the checkpoint of {size} leaves was put there, and is not there any more"
-                yield Finding(Verdict.INCOMPLETE, message, f"anchor {named.name}")
-
-    def _kept(self, kept: Kept) -> tuple[int, Finding | None]:
-        try:
-            checkpoint = note.read_checkpoint(kept.note, self._trust)
-        except MandamusError as error:
-            return -1, Finding(verdict_of(error), error.message, kept.place)
-        size = checkpoint.size
-        if kept.problem:
-            return size, Finding(Verdict.TAMPERED, kept.problem, kept.place)
-        if size > self._size:
-            message = f"it has {size} leaves, and the log has {self._size}: the log was taken back"
-            return size, Finding(Verdict.TAMPERED, message, kept.place)
-        if self._root(size) != checkpoint.root:
-            message = f"the log does not continue it: another history of the first {size} leaves"
-            return size, Finding(Verdict.TAMPERED, message, kept.place)
-        return size, None
-
-    def _root(self, size: int) -> bytes | None:
-        try:
-            return tree.frontier(size, self._subtree).root()
-        except (LookupError, ValueError):
-            # Rows are missing, which the verification of the database tells, row by row.
-            return None
