@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -94,6 +95,10 @@ class Tsa:
         self.openssl("ts", "-reply", "-config", "tsa.cnf", "-queryfile", "q.tsq", "-out", "a.tsr")
         return (self.folder / "a.tsr").read_bytes()
 
+    def certificate(self) -> x509.Certificate:
+        """The newest one that was issued."""
+        return x509.load_pem_x509_certificate((self.folder / "tsa.pem").read_bytes())
+
     @property
     def roots(self) -> list[x509.Certificate]:
         """What whoever trusts it trusts."""
@@ -147,6 +152,32 @@ def test_no_root_no_trust(tsa: Tsa, answer: bytes, tmp_path: Path) -> None:
     with pytest.raises(MandamusError) as error:
         timestamp.verify(answer, DATA, [])
     assert error.value.code is Code.AUDIT_UNTRUSTED
+
+
+def test_a_certificate_counts_in_its_time_and_for_timestamps_alone(tsa: Tsa, answer: bytes, tmp_path: Path) -> None:
+    """One that was not valid then, or that is for web servers as well, has no say (RFC 3161, section 2.3)."""
+    at = timestamp.verify(answer, DATA, tsa.roots).at
+    good = tsa.certificate()
+    timestamp._trusted(good, [], tsa.roots, at)
+    other = Tsa(tmp_path / "other")
+    other.issue("web")
+    for certificate, roots, moment in (
+        (good, tsa.roots, at - timedelta(days=1)),
+        (good, tsa.roots, at + timedelta(days=20)),
+        (other.certificate(), other.roots, at + timedelta(minutes=1)),
+    ):
+        with pytest.raises(MandamusError) as error:
+            timestamp._trusted(certificate, [], roots, moment)
+        assert error.value.code is Code.AUDIT_UNTRUSTED
+
+
+def test_no_other_certificate_of_the_same_key(tsa: Tsa, answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server signs which certificate it means, so that nobody can put another one in its place (RFC 5816)."""
+    tsa.issue("stamps")
+    again = tsa.certificate()
+    monkeypatch.setattr(timestamp._Signed, "_certificate", lambda _self, _sid: again)
+    with pytest.raises(MandamusError, match="another certificate"):
+        timestamp.verify(answer, DATA, tsa.roots)
 
 
 def test_every_changed_byte_is_noticed(tsa: Tsa, answer: bytes) -> None:
