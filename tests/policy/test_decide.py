@@ -218,7 +218,7 @@ def test_data_files_are_read(decide, publish):
 
 
 def test_the_clock_is_the_recorded_one(decide, publish):
-    """`time.now_ns` is the moment that stands in the input, in every rule that the set asks, so a replay is the same."""
+    """`time.now_ns` is the moment that stands in the input, in every rule of the set, so a replay is the same."""
     digest = publish(
         {
             "p.rego": 'package mandamus.plan\n\nimport data.lib\n\ndeny contains sprintf("%d", [lib.now]) if lib.now\n',
