@@ -142,8 +142,6 @@ def decide(policy: Policy) -> Callable[..., Verdict]:
 
     def decided(document, sets, point=Point.PLAN, *, protected=True) -> Verdict:
         attached = [each if isinstance(each, Attached) else Attached(each) for each in sets]
-        return policy.decide(
-            point, document, attached, protected=protected, now_us=SYSTEM_NOW_US, environment="prod"
-        )
+        return policy.decide(point, document, attached, protected=protected, now_us=SYSTEM_NOW_US, environment="prod")
 
     return decided

@@ -183,7 +183,7 @@ REPLIES = {
     "two results": ("send(seq, op, OK.replace(b']}]}', b']},{}]}'))", "reply_invalid"),
     "value true": ("send(seq, op, rows('true'))", "reply_invalid"),
     "value empty": ("send(seq, op, rows('{}'))", "shape_invalid"),
-    "value without a rule": ('send(seq, op, rows(\'{"mandamus.plan.warn":[]}\'))', "shape_invalid"),
+    "value without a rule": ("send(seq, op, rows('{\"mandamus.plan.warn\":[]}'))", "shape_invalid"),
     "deny not there": ('send(seq, op, OK.replace(b\'[["set",[]]]\', b"[]"))', "undefined"),
     "deny null": ('send(seq, op, OK.replace(b\'[["set",[]]]\', b"null"))', "shape_invalid"),
     "deny an array": ("send(seq, op, OK.replace(b'\"set\"', b'\"array\"'))", "shape_invalid"),
