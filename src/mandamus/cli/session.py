@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -110,6 +110,12 @@ class Session:
                 yield house
         finally:
             house.close()
+
+    @contextmanager
+    def policy_engine(self) -> Iterator[WorkerPool]:
+        """OPA, without a home; its processes end with the block."""
+        with closing(self.handed.policy_engine()) as pool:
+            yield pool
 
     def command(self, *words: str) -> str:
         """A command line to suggest, with the home it needs when that was given as an option."""

@@ -161,8 +161,7 @@ _TITLES = {
 
 def _show(session: Session, report: Report) -> None:
     screen = session.screen
-    if screen.live:
-        screen.err.write("\r\x1b[K")
+    screen.passing("")
     for kind, title in _TITLES.items():
         count = report.counts[kind]
         if count:

@@ -89,13 +89,10 @@ def write(
     """  # noqa: D301 - \b keeps click from joining the lines
     key = _signing_key(sign, key_id, algorithm or "", scope)
     tree = sources.read(directory, Options(profile=profile))
-    pool = session.handed.policy_engine()
-    try:
+    with session.policy_engine() as pool:
         found = check.check(tree, pool)
         raise_problems(Code.POLICY_INVALID, list(found.problems), remedy="mend every line above; nothing was written")
         older = found.older | _older(tree, pool)
-    finally:
-        pool.close()
     digest = canonical.digest(bundle.pack(tree.files, found.entries, tree.options, found.modules, found.older))
     size = tarball.write(tree, file, revision=digest, sign=key, older=older)
     if session.wants_json:

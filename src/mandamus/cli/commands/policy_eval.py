@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,23 +88,20 @@ def command(
     given = trial.edited(_file(file) if file is not None else _recorded(session, str(decision)), edits)
     if not isinstance(given, dict):
         raise MandamusError(Code.VALUE_INVALID, "the input is not a JSON object", remedy="give one, such as {}")
-    pool = session.handed.policy_engine()
-    try:
+    with session.policy_engine() as pool:
         options = Options(profile=profile, rego=RegoVersion(rego))
         attribution = _attribution(session, pool, source, options)
         if query is not None:
             return _show_values(session, trial.value_of(pool, attribution, query, canonical.dumps(given)))
         return _judge(session, pool, attribution, _Asked(Path(source).name, given, point, trace))
-    finally:
-        pool.close()
 
 
+@dataclass(frozen=True)
 class _Asked:
-    def __init__(self, name: str, document: Mapping[str, Any], point: str | None, trace: bool) -> None:  # noqa: FBT001
-        self.name = name
-        self.document = document
-        self.point = point
-        self.trace = trace
+    name: str
+    document: Mapping[str, Any]
+    point: str | None
+    trace: bool
 
 
 def _file(name: str) -> Any:

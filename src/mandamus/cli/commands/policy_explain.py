@@ -36,11 +36,8 @@ def command(session: Session, decision: str, rule: str, *, full: bool) -> Exit:
     with session.house() as house:
         found = house.policy.get(house.who, id_)
         sets = {each: Attribution(house.policy.bundle(house.who, each)) for each in found.verdict.sets}
-    pool = session.handed.policy_engine()
-    try:
+    with session.policy_engine() as pool:
         explained = explain.explain(pool, found, sets, rule=rule, full=full)
-    finally:
-        pool.close()
     kept = not any(each.differs for each in explained)
     if session.wants_json:
         session.screen.json({**found.to_json(), "explained": [each.to_json() for each in explained], "kept": kept})

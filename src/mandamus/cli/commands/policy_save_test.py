@@ -47,11 +47,8 @@ def command(session: Session, decision: str, folder: Path, set_name: str | None,
         found = house.policy.get(house.who, id_)
         attached = _chosen(found, set_name)
         attribution = Attribution(house.policy.bundle(house.who, attached.set))
-    pool = session.handed.policy_engine()
-    try:
+    with session.policy_engine() as pool:
         made = golden.golden(pool, found, attached.set, attribution, name or f"decision_{id_.removeprefix('dec_')}")
-    finally:
-        pool.close()
     paths = _write(folder, made)
     if session.wants_json:
         session.screen.json({"decision": id_, "set": attached.set, "files": [str(path) for path in paths]})

@@ -86,12 +86,9 @@ def command(
         builtin_errors=BuiltinErrors(builtin_errors),
         coverage=coverage or threshold is not None,
     )
-    pool = session.handed.policy_engine()
-    try:
+    with session.policy_engine() as pool:
         sources = testing_files.read(paths or (Path(),), ignore)
         report = testing.run(sources, pool, settings, session.handed.monotonic_s, _progress(session))
-    finally:
-        pool.close()
     _show(session, report, verbose=verbose)
     return _exit(session, report, threshold)
 
