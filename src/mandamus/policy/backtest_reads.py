@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-_INPUT = "input"
+from mandamus.policy.trees import constants, is_input
+
 _MISSING = ...
 
 Wanted = dict[str, Any]
@@ -77,12 +78,12 @@ def _reads(tree: Any) -> Iterator[tuple[str, ...]]:
         if isinstance(item, list):
             stack.extend(item)
         elif isinstance(item, dict):
-            if _is_input(item):
+            if is_input(item):
                 # A bare mention, as in `f(input)`.
                 yield ()
             parts = item.get("value") if item.get("type") == "ref" else None
-            if isinstance(parts, list) and parts and _is_input(parts[0]):
-                yield tuple(_constants(parts[1:]))
+            if isinstance(parts, list) and parts and is_input(parts[0]):
+                yield tuple(constants(parts))[1:]
                 stack.extend(parts[1:])
             elif _replaces_input(item):
                 # What stands in its place is read where it is written; the beneath reads no more than that.
@@ -91,21 +92,10 @@ def _reads(tree: Any) -> Iterator[tuple[str, ...]]:
                 stack.extend(item.values())
 
 
-def _is_input(item: Any) -> bool:
-    return isinstance(item, dict) and item.get("type") == "var" and item.get("value") == _INPUT
-
-
 def _replaces_input(item: Mapping[str, Any]) -> bool:
     """Whether this is the ``with input as`` (whole, not a part) of an expression."""
     target = item.get("target")
     if not isinstance(target, dict) or "value" not in item:
         return False
     parts = target.get("value")
-    return _is_input(target) or (isinstance(parts, list) and len(parts) == 1 and _is_input(parts[0]))
-
-
-def _constants(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for part in parts:
-        if part.get("type") != "string":
-            return
-        yield str(part["value"])
+    return is_input(target) or (isinstance(parts, list) and len(parts) == 1 and is_input(parts[0]))

@@ -12,16 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mandamus.policy.trees import constants, package_of
+from mandamus.policy.trees import COMPREHENSIONS, MEMBER_OF_THREE, constants, is_variable, named_rules, package_of
 
 READS_MAX = 64
 VISITS_MAX = 2_000
 _DEPTH_MAX = 12
-_COMPREHENSIONS = frozenset({"arraycomprehension", "setcomprehension", "objectcomprehension"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_MEMBER_OF_THREE = "member_3"
-"""What ``some key, value in domain`` is in a tree."""
-
 _GET = ("object", "get")
 _BINDS = frozenset({"assign", "eq"})
 
@@ -116,9 +112,8 @@ class Reader:
             package = package_of(tree)
             imports = dict(_imports(tree))
             own = self.of_file[path] = []
-            for item in tree.get("rules", ()):
+            for full, item in named_rules(tree):
                 rule = _Rule(item, package, imports)
-                full = (*package, *constants(item["head"].get("ref", [])))
                 self._rules.setdefault(full, []).append(rule)
                 self._known[id(item)] = rule
                 own.append((".".join(full), item))
@@ -160,7 +155,7 @@ def _variables(term: Any) -> Iterator[str]:
         kind = term.get("type")
         if kind == "var":
             yield str(term["value"])
-        elif kind not in _COMPREHENSIONS and "domain" not in term:
+        elif kind not in COMPREHENSIONS and "domain" not in term:
             yield from _variables(term.get("symbols", term.get("value")))
 
 
@@ -216,7 +211,7 @@ class _Walk:
                 self._declare(symbol["value"], env, outer=outer)
             elif symbol.get("type") == "call":
                 operator, *operands = symbol["value"]
-                key = operands[0] if operator["value"][-1]["value"] == _MEMBER_OF_THREE else None
+                key = operands[0] if operator["value"][-1]["value"] == MEMBER_OF_THREE else None
                 self._iterate(rule, key, operands[-2], operands[-1], env, outer=outer)
 
     def _iterate(self, rule: _Rule, key: Any, value: Any, domain: Any, env: Env, *, outer: bool) -> None:
@@ -225,20 +220,20 @@ class _Walk:
         seeded = [] if within else list(self._seeded(rule, value, domain, env))
         for other, seeds in seeded:
             self.rule(other, seeds)
-        named = _is_variable(value) and _NAME.fullmatch(value["value"])
+        named = is_variable(value) and _NAME.fullmatch(value["value"])
         before = len(self.reads)
         if not seeded and (within is None or not named or self.origin(rule, domain, env) is None):
             self.term(rule, domain, env)
-        if _is_variable(key):
+        if is_variable(key):
             name = key["value"]
             if within and outer and name in self.scope and _NAME.fullmatch(name) and within.parts[-1] == Hole():
                 within = replace(within, parts=(*within.parts[:-1], Local(name)))
             self._declare(name, env, outer=outer)
-        if _is_variable(value):
+        if is_variable(value):
             self._alias(value["value"], within, env, outer=outer)
             self._at_the_same(within, env[value["value"]], before)
         for part in value["value"] if value.get("type") == "array" else ():
-            if _is_variable(part):
+            if is_variable(part):
                 self._declare(part["value"], env, outer=outer)
 
     def _declare(self, name: str, env: Env, *, outer: bool) -> None:
@@ -260,7 +255,7 @@ class _Walk:
 
     def _local(self, term: Any, env: Env) -> Local | None:
         """The variable of the rule's own that a variable is, when it is no value from the input."""
-        if not _is_variable(term):
+        if not is_variable(term):
             return None
         name, bound = term["value"], env.get(term["value"])
         if isinstance(bound, Local):
@@ -278,7 +273,7 @@ class _Walk:
 
     def _bind(self, rule: _Rule, left: Any, right: Any, env: Env, *, outer: bool) -> None:
         for name, other in ((left, right), (right, left)):
-            if _is_variable(name) and env.get(name["value"]) in (None, _INNER):
+            if is_variable(name) and env.get(name["value"]) in (None, _INNER):
                 origin = self.origin(rule, other, env)
                 self.indices(rule, other, env) if origin else self.term(rule, other, env)
                 self._alias(name["value"], origin, env, outer=outer)
@@ -332,7 +327,7 @@ class _Walk:
                 self._read(rule, term, env)
             case "call":
                 self.call(rule, term["value"], env)
-            case kind if kind in _COMPREHENSIONS:
+            case kind if kind in COMPREHENSIONS:
                 inner = dict(env)
                 self.body(rule, term["value"]["body"], inner, outer=False)
                 for key in ("key", "value", "term"):
@@ -382,7 +377,7 @@ class _Walk:
                 return self._root(rule, term["value"], env)
             case "ref":
                 root, *rest = term["value"]
-                start = self._root(rule, root["value"], env) if _is_variable(root) else None
+                start = self._root(rule, root["value"], env) if is_variable(root) else None
                 return start and start.below([self._part(part, env) for part in rest])
             case "call":
                 return self._got(rule, term["value"], env)
@@ -430,12 +425,12 @@ class _Walk:
         origin = self.origin(rule, domain, env)
         if origin:
             return origin.below([Hole()])
-        if domain.get("type") in _COMPREHENSIONS:
+        if domain.get("type") in COMPREHENSIONS:
             return self._inside(rule, domain["value"].get("term"), domain["value"]["body"], dict(env))
         for other in self._behind(rule, domain, env) if domain.get("type") in ("var", "ref") else ():
             head = other.tree["head"]
             value = head.get("key") if "value" not in head else head["value"]
-            if isinstance(value, dict) and value.get("type") in _COMPREHENSIONS:
+            if isinstance(value, dict) and value.get("type") in COMPREHENSIONS:
                 found = self._elements(other, value, {})
             else:
                 found = self._inside(other, value) if "value" not in head else None
@@ -457,15 +452,11 @@ class _Walk:
 
 def _pairs(theirs: Any, ours: Any) -> Iterator[tuple[Any, Any]]:
     """The variables of one term with what stands for them in another of the same form."""
-    if _is_variable(theirs):
+    if is_variable(theirs):
         yield theirs, ours
     elif theirs.get("type") == ours.get("type") == "array" and len(theirs["value"]) == len(ours["value"]):
         for left, right in zip(theirs["value"], ours["value"], strict=True):
             yield from _pairs(left, right)
-
-
-def _is_variable(term: Any) -> bool:
-    return isinstance(term, dict) and term.get("type") == "var"
 
 
 def _operator(terms: Sequence[Any]) -> str:

@@ -15,13 +15,17 @@ from mandamus.policy import schema
 from mandamus.policy.lint_places import Mention, Places
 from mandamus.policy.model import ROOT, Point
 from mandamus.policy.profile_foreign import ADAPTER
-from mandamus.policy.trees import constants, package_of
+from mandamus.policy.trees import (
+    COMPREHENSIONS,
+    MEMBER_OF_THREE,
+    constants,
+    is_input,
+    is_variable,
+    package_of,
+    rule_names,
+)
 
 INPUT = "input"
-_COMPREHENSIONS = frozenset({"arraycomprehension", "setcomprehension", "objectcomprehension"})
-_MEMBER_OF_THREE = "member_3"
-"""What ``some key, value in domain`` is in a tree."""
-
 _DOCUMENT = ("mandamus", "adapter", "document")
 _NEAR = 0.6
 
@@ -100,7 +104,7 @@ def unknown_paths(trees: Trees, texts: Mapping[str, str]) -> list[Unknown]:
 def unknown_to_adapter(trees: Trees, texts: Mapping[str, str]) -> list[Unknown]:
     """As `unknown_paths`, for a set whose input an adapter makes: of that only the top is known, if that."""
     adapter = trees.get(ADAPTER)
-    names = [] if adapter is None else [(*package_of(adapter), *_name(rule)) for rule in adapter.get("rules", ())]
+    names = [] if adapter is None else list(rule_names(adapter))
     top = {name[3] for name in names if name[:3] == _DOCUMENT and name[3:]}
     if not top:
         return []
@@ -133,7 +137,7 @@ class _Module:
         env: Env = {}
         for item in self._tree.get("imports", ()):
             alias = item.get("alias") or str(item["path"]["value"][-1]["value"])
-            env[alias] = imports.term(item["path"], {}) if _is_input(item["path"]["value"][0]) else None
+            env[alias] = imports.term(item["path"], {}) if is_input(item["path"]["value"][0]) else None
         for missing in imports.missing:
             yield from self._told(missing, None)
         for index, rule in enumerate(self._tree.get("rules", ())):
@@ -209,12 +213,12 @@ class _Walk:
             env.update(dict.fromkeys(_variables(symbol)))
             return
         operator, *operands = symbol["value"]
-        key = operands[0] if operator["value"][-1]["value"] == _MEMBER_OF_THREE else None
+        key = operands[0] if operator["value"][-1]["value"] == MEMBER_OF_THREE else None
         self._iterated(key, operands[-2], self.term(operands[-1], env), env)
 
     def _iterated(self, key: Any, value: Any, domain: Known | None, env: Env) -> None:
         env.update(dict.fromkeys([*_variables(key), *_variables(value)]))
-        if _is_variable(value) and domain is not None:
+        if is_variable(value) and domain is not None:
             env[value["value"]] = _below(domain, None)
 
     def _call(self, terms: Sequence[Any], env: Env) -> Known | None:
@@ -226,7 +230,7 @@ class _Walk:
             env.update(dict.fromkeys(_variables(terms[1])))
         if operator in ("assign", "eq"):
             for name, value in ((terms[1], values[1]), (terms[2], values[0])):
-                if _is_variable(name) and value is not None and env.get(name["value"]) is None:
+                if is_variable(name) and value is not None and env.get(name["value"]) is None:
                     env[name["value"]] = value
         return None
 
@@ -248,12 +252,12 @@ class _Walk:
         if kind == "var":
             return self._variable(value, env)
         if kind == "ref":
-            for part in value[1:] if _is_variable(value[0]) else value:
+            for part in value[1:] if is_variable(value[0]) else value:
                 self.term(part, env)
             return self._reference(value, env)
         if kind == "call":
             return self._call(term["value"], env)
-        if kind in _COMPREHENSIONS:
+        if kind in COMPREHENSIONS:
             inner = dict(env)
             self._body(term["value"]["body"], inner)
             for name in ("term", "key", "value"):
@@ -271,7 +275,7 @@ class _Walk:
 
     def _reference(self, parts: Sequence[Any], env: Env, further: Sequence[Any] = ()) -> Known | None:
         """Go down a path; ``further`` parts do not stand in the text as parts of it."""
-        known = self._variable(parts[0].get("value"), env) if _is_variable(parts[0]) else None
+        known = self._variable(parts[0].get("value"), env) if is_variable(parts[0]) else None
         written: list[str | None] = []
         for index, part in enumerate([*parts[1:], *further]):
             if known is None:
@@ -348,7 +352,7 @@ def _expressions(item: Any) -> Iterator[Mapping[str, Any]]:
 def _replaces_input(expression: Mapping[str, Any]) -> bool:
     given = expression.get("with")
     targets = [each.get("target", {}).get("value") for each in given] if isinstance(given, list) else []
-    return any(target == INPUT or (isinstance(target, list) and _is_input(target[0])) for target in targets)
+    return any(target == INPUT or (isinstance(target, list) and is_input(target[0])) for target in targets)
 
 
 def _words(item: Any) -> Iterator[str]:
@@ -377,11 +381,3 @@ def _variables(term: Any) -> Iterator[str]:
             yield str(term["value"])
         elif term.get("type") in ("array", "object"):
             yield from _variables(term["value"])
-
-
-def _is_variable(term: Any) -> bool:
-    return isinstance(term, dict) and term.get("type") == "var"
-
-
-def _is_input(term: Any) -> bool:
-    return _is_variable(term) and term["value"] == INPUT

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mandamus.policy.model import RULES, Entry
-from mandamus.policy.trees import constants, package_of
+from mandamus.policy.trees import constants, named_rules
 
 _SCALARS = frozenset({"string", "number", "boolean", "null"})
 _COLLECTIONS = frozenset({"array", "set", "object"})
@@ -31,7 +31,7 @@ def never_fires(trees: Mapping[str, Mapping[str, Any]], entries: Sequence[Entry]
     """
     ours = {entry.rule: tuple(entry.rule.split(".")) for entry in entries if _objects(entry)}
     others = {entry.rule for entry in entries if not _objects(entry)}
-    rules = [(name, rule) for tree in trees.values() for name, rule in _named(tree)]
+    rules = [named for tree in trees.values() for named in named_rules(tree)]
     silent = []
     for full, parts in ours.items():
         of_it = [rule for name, rule in rules if name[: len(parts)] == parts]
@@ -43,12 +43,6 @@ def never_fires(trees: Mapping[str, Mapping[str, Any]], entries: Sequence[Entry]
 def _objects(entry: Entry) -> bool:
     """Whether what an entry gives is a no, a warning or a request, which its kind begins with in every profile."""
     return entry.kind.split(" ")[0] in (*RULES, "violation")
-
-
-def _named(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    package = package_of(tree)
-    for rule in tree.get("rules", ()):
-        yield (*package, *constants(rule["head"].get("ref", []))), rule
 
 
 def _silent(rule: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from mandamus.policy.testing_model import Test
 from mandamus.policy.tokens import Text, Token
+from mandamus.policy.trees import package_of
 
 PREFIX = "test_"
 SKIPPED_PREFIX = "todo_test_"
@@ -35,7 +36,7 @@ def find(texts: Mapping[str, str], trees: Mapping[str, Mapping[str, Any]]) -> tu
     renamed: dict[str, str] = {}
     for path, chained in texts.items():
         text = _unchained(chained)
-        package = tuple(str(part["value"]) for part in trees[path]["package"]["path"][1:])
+        package = package_of(trees[path])
         changes: list[tuple[Token, str]] = []
         for head, keys in _in_file(text, trees[path]):
             full = (*package, *head.parts)

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+COMPREHENSIONS = frozenset({"arraycomprehension", "setcomprehension", "objectcomprehension"})
+MEMBER_OF_THREE = "member_3"
+"""What ``some key, value in domain`` is in a tree."""
+
 
 def references(syntax: object) -> Iterator[str]:
     """Every reference with constant parts, dotted.
@@ -34,11 +38,27 @@ def constants(parts: list[Any]) -> Iterator[str]:
 
 def rule_names(tree: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """The full path of every rule in a module, without ``data``."""
+    for full, _ in named_rules(tree):
+        yield full
+
+
+def named_rules(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    """Every rule in a module behind its full path, without ``data``."""
     package = package_of(tree)
     for rule in tree.get("rules", ()):
-        yield (*package, *constants(rule["head"].get("ref", [])))
+        yield (*package, *constants(rule["head"].get("ref", []))), rule
 
 
 def package_of(tree: Mapping[str, Any]) -> tuple[str, ...]:
     """The path of a module's package, without ``data``."""
     return tuple(str(part["value"]) for part in tree["package"]["path"][1:])
+
+
+def is_variable(term: object) -> bool:
+    """Whether a term is a variable."""
+    return isinstance(term, dict) and term.get("type") == "var"
+
+
+def is_input(term: Any) -> bool:
+    """Whether a term is the input."""
+    return is_variable(term) and term.get("value") == "input"
