@@ -27,10 +27,12 @@ def load(target: str) -> Any:
 
 
 class LateGroup(click.Group):
-    """A group with a table of ``name -> module:attribute`` and one of ``name -> summary``; see `late_group`."""
+    """A group with a table of ``name -> module:attribute`` and one of ``name -> summary``."""
 
-    table: Mapping[str, str] = {}
-    summaries: Mapping[str, str] = {}
+    def __init__(self, *args: Any, table: Mapping[str, str], summaries: Mapping[str, str], **attrs: Any) -> None:
+        super().__init__(*args, **attrs)
+        self.table = table
+        self.summaries = summaries
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """In the order of the table, which is the order in which a newcomer needs them."""
@@ -62,8 +64,3 @@ class LateGroup(click.Group):
         names = [name for name in self.table if name.startswith(incomplete)]
         options = click.Command.shell_complete(self, ctx, incomplete)
         return [CompletionItem(name, help=self.summaries[name]) for name in names] + options
-
-
-def late_group(commands: Mapping[str, str], texts: Mapping[str, str]) -> type[LateGroup]:
-    """The class of a group with these commands."""
-    return type("LateGroupOf", (LateGroup,), {"table": commands, "summaries": texts})

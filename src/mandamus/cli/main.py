@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from mandamus.cli.errors import report
-from mandamus.cli.late import late_group, load
+from mandamus.cli.late import LateGroup, load
 from mandamus.cli.session import PROGRAM, Handed, Session, common
 from mandamus.kernel.errors import Exit
 
@@ -56,7 +56,9 @@ def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> No
 
 
 @click.group(
-    cls=late_group(COMMANDS, SUMMARIES),
+    cls=LateGroup,
+    table=COMMANDS,
+    summaries=SUMMARIES,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

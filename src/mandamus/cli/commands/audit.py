@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import click
 
-from mandamus.cli.late import late_group
+from mandamus.cli.late import LateGroup
 from mandamus.cli.session import common
 
 COMMANDS: Mapping[str, str] = {
@@ -40,7 +40,7 @@ SUMMARIES: Mapping[str, str] = {
 }
 
 
-@click.group("audit", cls=late_group(COMMANDS, SUMMARIES))
+@click.group("audit", cls=LateGroup, table=COMMANDS, summaries=SUMMARIES)
 @common
 def command() -> None:
     """Verify the audit log.

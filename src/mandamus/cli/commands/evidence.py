@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import click
 
-from mandamus.cli.late import late_group
+from mandamus.cli.late import LateGroup
 from mandamus.cli.session import common
 
 COMMANDS: Mapping[str, str] = {
@@ -26,7 +26,7 @@ SUMMARIES: Mapping[str, str] = {
 }
 
 
-@click.group("evidence", cls=late_group(COMMANDS, SUMMARIES))
+@click.group("evidence", cls=LateGroup, table=COMMANDS, summaries=SUMMARIES)
 @common
 def command() -> None:
     """Export and verify the proof of a run.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import click
 
-from mandamus.cli.late import late_group
+from mandamus.cli.late import LateGroup
 from mandamus.cli.session import common
 
 COMMANDS: Mapping[str, str] = {
@@ -38,7 +38,7 @@ SUMMARIES: Mapping[str, str] = {
 }
 
 
-@click.group("policy", cls=late_group(COMMANDS, SUMMARIES))
+@click.group("policy", cls=LateGroup, table=COMMANDS, summaries=SUMMARIES)
 @common
 def command() -> None:
     """Write, test, try, publish and explain policy.
