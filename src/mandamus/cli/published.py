@@ -13,6 +13,7 @@ from mandamus.audit.remote import Web
 from mandamus.audit.source import Folder, Source
 from mandamus.audit.trust import Trust, parse_trust
 from mandamus.audit.verify import read_trust
+from mandamus.cli.given import needed_trust
 from mandamus.cli.session import Session
 from mandamus.kernel.errors import Code, MandamusError
 
@@ -48,7 +49,7 @@ def source_of(log: str) -> Source:
 def published(session: Session, log: str | None, trust: str | None) -> tuple[Source, Trust]:
     """The log and what is trusted of it; of the home's own log that is the key beside it."""
     if log is not None:
-        return source_of(log), needed_trust(trust, "log")
+        return source_of(log), needed_root(trust, "log")
     folder = session.home / "log"
     if trust is None and not (folder / "log.vkey").is_file():
         raise MandamusError(
@@ -60,27 +61,6 @@ def published(session: Session, log: str | None, trust: str | None) -> tuple[Sou
     return Folder(folder), parse_trust(read_trust(trust or str(folder / "log.vkey")))
 
 
-def needed_trust(trust: str | None, what: str) -> Trust:
+def needed_root(trust: str | None, what: str) -> Trust:
     """The trust root that was given; raises ``usage`` when none was."""
-    if trust is None:
-        raise MandamusError(
-            Code.USAGE,
-            f"a {what} is verified against a key you trust, and none is given",
-            remedy=f"add --trust VKEY; take the key from where you trust it, not from beside the {what}",
-        )
-    return parse_trust(read_trust(trust))
-
-
-def write_new(path: Path, data: bytes) -> None:
-    """Write a file that is not there yet; raises ``conflict`` when it is."""
-    try:
-        with path.open("xb") as file:
-            file.write(data)
-    except FileExistsError as error:
-        raise MandamusError(
-            Code.CONFLICT, f"{path} is there already", remedy="name another file, or remove that one"
-        ) from error
-    except OSError as error:
-        raise MandamusError(
-            Code.UNAVAILABLE, f"{path} cannot be written: {error.strerror}", remedy="name a file you may write"
-        ) from error
+    return parse_trust(needed_trust(trust, what))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mandamus.policy.attribution import Attribution
-from mandamus.policy.model import Bundle, Modules
+from mandamus.policy.model import BuiltinErrors, Bundle, Modules
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Reply:
     trace: Sequence[Mapping[str, Any]] | None = None
     prints: Sequence[Mapping[str, Any]] = ()
 
+    @property
+    def printed(self) -> tuple[str, ...]:
+        """What rules printed, each behind its place."""
+        return tuple(f"{said.get('location', '')}: {said.get('message', '')}" for said in self.prints)
+
 
 class Session(Protocol):
     """A worker of one's own, for work that is no decision; every method raises ``policy_unavailable`` and ends it."""
@@ -61,6 +67,22 @@ class Session(Protocol):
     ) -> Reply:
         """The slot's query for an input document; without any the input is undefined."""
         ...
+
+
+class Lends(Protocol):
+    """An engine that lends whole workers."""
+
+    def session(self) -> AbstractContextManager[Session]:
+        """A worker of one's own, ended behind the block."""
+        ...
+
+
+def put(session: Session, bundle: Bundle, query: str) -> Refusal | None:
+    """Load a set and a query about it, with the builtin errors that its text was written for; why not, or None."""
+    refused = session.load(query, bundle.data, bundle.modules)
+    if refused is None and bundle.builtin_errors is BuiltinErrors.UNDEFINED:
+        session.be_lenient(query)
+    return refused
 
 
 class Evaluator(Protocol):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from mandamus.kernel import canonical
 from mandamus.kernel.attachment import Attached
@@ -15,21 +14,13 @@ from mandamus.kernel.reader import did_you_mean
 from mandamus.policy import frames
 from mandamus.policy.attribution import Attribution, Head
 from mandamus.policy.because_reads import Reader
-from mandamus.policy.engine import Session
+from mandamus.policy.engine import Lends, Session, put
 from mandamus.policy.explain_trace import Tried, mismatch, tries
-from mandamus.policy.model import BuiltinErrors, Decision, Entry
+from mandamus.policy.model import ROOT, Decision, Entry
 from mandamus.policy.query import decide_query
+from mandamus.policy.trees import PARSE, to_parse
 
 TRACE_S = 20.0
-_PARSE = "rego.parse_module(input.name, input.text)"
-
-
-class Lends(Protocol):
-    """An engine that lends whole workers."""
-
-    def session(self) -> AbstractContextManager[Session]:
-        """A worker of one's own, ended behind the block."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -127,7 +118,7 @@ def _explained(
     given: Mapping[str, Any] = {}
     tried: list[Tried] = []
     untried: list[Untried] = []
-    notes: list[str] = []
+    notes: tuple[str, ...] = ()
     trouble = ""
     try:
         with lends.session() as session:
@@ -136,7 +127,7 @@ def _explained(
             reply = session.ask(data)
             trouble = reply.refusal.message if reply.refusal else ""
             given = reply.value or {}
-            notes = [f"{said.get('location', '')}: {said.get('message', '')}" for said in reply.prints]
+            notes = reply.printed
             heads = [head for head in attribution.heads if head.rule in {entry.rule for entry in entries}]
             traced = session.ask(data, trace=True, deadline_s=TRACE_S).trace
             tried = tries(traced or (), dict(attribution.bundle.sources), full=full)
@@ -147,18 +138,15 @@ def _explained(
     except MandamusError as error:
         trouble = trouble or f"{error.message} (a trace may be too large: name one rule with --rule)"
     differs = () if recorded is None else tuple(sorted(_other(recorded, given, entries)))
-    return Explained(attached, given, tuple(tried), tuple(untried), tuple(notes), differs, trouble)
+    return Explained(attached, given, tuple(tried), tuple(untried), notes, differs, trouble)
 
 
 def _load(session: Session, attribution: Attribution, query: str) -> None:
-    bundle = attribution.bundle
-    refused = session.load(query, bundle.data, bundle.modules)
+    refused = put(session, attribution.bundle, query)
     if refused:
         raise MandamusError(
             Code.POLICY_INVALID, f"the set does not compile here: {refused.message}", remedy="see `mandamus doctor`"
         )
-    if bundle.builtin_errors is BuiltinErrors.UNDEFINED:
-        session.be_lenient(query)
 
 
 def _other(recorded: Mapping[str, Any], given: Mapping[str, Any], entries: Sequence[Entry]) -> set[str]:
@@ -181,12 +169,12 @@ def _missing(heads: Sequence[Head], tried: Sequence[Tried]) -> list[Head]:
 def _untried(session: Session, attribution: Attribution, heads: Sequence[Head], data: bytes) -> list[Untried]:
     if not heads:
         return []
-    bare = attribution.bundle.options.profile == "mandamus"
+    bare = attribution.bundle.options.profile == ROOT
     document = canonical.loads(data) if bare else None
     trees = {}
-    session.load(_PARSE, b"", (), frames.SLOT_PARSE)
+    session.load(PARSE, b"", (), frames.SLOT_PARSE)
     for path, text in attribution.bundle.modules:
-        found = session.ask(canonical.dumps({"name": path, "text": text}), frames.SLOT_PARSE).value
+        found = session.ask(to_parse(path, text), frames.SLOT_PARSE).value
         if isinstance(found, dict):
             trees[path] = found
     reader = Reader(trees)

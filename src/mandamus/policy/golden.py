@@ -16,8 +16,8 @@ from mandamus.kernel import canonical
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Digest
 from mandamus.policy.attribution import Attribution
-from mandamus.policy.explain import Lends
-from mandamus.policy.model import ROOT, RULE, BuiltinErrors, Bundle, Decision, Entry
+from mandamus.policy.engine import Lends, put
+from mandamus.policy.model import ROOT, RULE, Bundle, Decision, Entry
 from mandamus.policy.profile_foreign import DOCUMENT
 from mandamus.policy.query import reference_to
 
@@ -69,9 +69,7 @@ def _foreign(lends: Lends, bundle: Bundle, entries: tuple[Entry, ...], decision:
     asked = ", ".join(f"{json.dumps(rule)}: {_given(rule, 'd', clock=bundle.clock)}" for rule in rules)
     query = f"[[d, {{{asked}}}] | d := {DOCUMENT}]"
     with lends.session() as session:
-        refused = session.load(query, bundle.data, bundle.modules)
-        if refused is None and bundle.builtin_errors is BuiltinErrors.UNDEFINED:
-            session.be_lenient(query)
+        refused = put(session, bundle, query)
         value = None if refused else session.ask(decision.verdict.input).value
     if not value:
         raise MandamusError(

@@ -28,9 +28,9 @@ from mandamus.policy.background import Background
 from mandamus.policy.engine import Inspection, Refusal, Reply
 from mandamus.policy.model import BuiltinErrors, Bundle, Fault, Modules, fault
 from mandamus.policy.process import WorkerProcess
+from mandamus.policy.trees import PARSE, to_parse
 
 _DISTRIBUTION = "opa-golib-python-bindings"
-_PARSE_QUERY = "rego.parse_module(input.name, input.text)"
 _START = "import sys; sys.path.append(sys.argv[1]); from mandamus.policy.worker import main; main()"
 
 
@@ -349,7 +349,7 @@ class WorkerPool:
 
     def _parser(self) -> WorkerProcess:
         process = self._start()
-        self._load(process, frames.SLOT_PARSE, _PARSE_QUERY, b"", ())
+        self._load(process, frames.SLOT_PARSE, PARSE, b"", ())
         return process
 
     def _parsed(self, process: WorkerProcess, path: str, text: str) -> Refusal | Mapping[str, Any]:
@@ -357,8 +357,7 @@ class WorkerPool:
         refused = self._load(process, frames.SLOT_DECIDE, "", b"", ((path, text),))
         if refused:
             return refused
-        question = canonical.dumps({"name": path, "text": text})
-        value = _value(process.ask(frames.EVALUATE, frames.SLOT_PARSE, question, self._limits.start_s))
+        value = _value(process.ask(frames.EVALUATE, frames.SLOT_PARSE, to_parse(path, text), self._limits.start_s))
         if not isinstance(value, dict):
             raise _odd("a syntax tree is no object")
         return value

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import MandamusError
 from mandamus.policy.attribution import Attribution
-from mandamus.policy.engine import Evaluator, Session
+from mandamus.policy.engine import Evaluator, Lends, Session
 from mandamus.policy.model import BuiltinErrors, Bundle, Fault, fault
 
 BATCH = 250
@@ -28,12 +28,8 @@ LATE_MAX = 10
 _OF_ONE_INPUT = frozenset({Fault.EVAL_ERROR, Fault.TIMEOUT, Fault.REPLY_INVALID, Fault.WORKER_LOST})
 
 
-class Engines(Evaluator, Protocol):
+class Engines(Evaluator, Lends, Protocol):
     """An evaluator that lends whole workers."""
-
-    def session(self) -> AbstractContextManager[Session]:
-        """A worker of one's own, ended behind the block."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ from mandamus.policy.model import BuiltinErrors, Bundle, Fault, fault
 from mandamus.policy.pool import Limits
 from mandamus.policy.server_http import Place, Rest
 from mandamus.policy.server_set import DECIDE, Settled
+from mandamus.policy.trees import PARSE, to_parse
 
 _TOOLS = "mandamus_tools"
-_PARSE = f"package {_TOOLS}\n\nparse := rego.parse_module(input.name, input.text)\n"
+_PARSE = f"package {_TOOLS}\n\nparse := {PARSE}\n"
 _STRICT = "strict-builtin-errors=true"
 _PROVENANCE = "provenance=true"
 
@@ -174,7 +175,7 @@ class OpaServer:
         raise _odd(f"status {status}, {server_set.told(answer)}")
 
     def _parsed(self, path: str, text: str) -> Mapping[str, Any] | Refusal:
-        question = canonical.dumps({"name": path, "text": text})
+        question = to_parse(path, text)
         try:
             tree = self._answer(f"{_TOOLS}/parse", question, (_STRICT,))
             if tree is None:

@@ -141,8 +141,7 @@ class _Runner:
         except MandamusError as error:
             took_us = round((self._monotonic_s() - began_s) * 1e6)
             return _tested(test, Result.ERROR, self._trouble(error), duration_us=took_us)
-        prints = tuple(f"{said.get('location', '')}: {said.get('message', '')}" for said in reply.prints)
-        return replace(made, duration_us=took_us, prints=prints)
+        return replace(made, duration_us=took_us, prints=reply.printed)
 
     def _judge(self, test: Test, found: Mapping[int, Any]) -> Tested:
         if test.keys:

@@ -7,17 +7,15 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from mandamus.kernel import canonical
 from mandamus.kernel.errors import MandamusError
 from mandamus.policy import frames
 from mandamus.policy.engine import Refusal, Reply
 from mandamus.policy.model import Modules
 from mandamus.policy.opa import CHOSEN
 from mandamus.policy.pool import OwnWorker, WorkerPool
+from mandamus.policy.trees import PARSE, to_parse
 
 LOAD_S = 20.0
-
-_PARSE = "rego.parse_module(input.name, input.text)"
 
 T = TypeVar("T")
 
@@ -49,7 +47,7 @@ class Bench:
 
     def tree(self, path: str, text: str) -> Any:
         """The syntax tree of a text that parses; None when OPA gives none."""
-        question = canonical.dumps({"name": path, "text": text})
+        question = to_parse(path, text)
         return self._guard(lambda session: session.ask(question, frames.SLOT_PARSE, deadline_s=LOAD_S)).value
 
     def load(self, data: bytes, modules: Modules, depths: Sequence[int]) -> Refusal | None:
@@ -86,7 +84,7 @@ class Bench:
 
     def _new(self) -> OwnWorker:
         session = self._session = self._open.enter_context(self._pool.session())
-        session.load(_PARSE, b"", (), frames.SLOT_PARSE)
+        session.load(PARSE, b"", (), frames.SLOT_PARSE)
         if self._loaded:
             session.load(*self._loaded)
             self._warm(session)

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mandamus.kernel import canonical
+
+PARSE = "rego.parse_module(input.name, input.text)"
+"""The query that gives the tree of `to_parse`."""
+
 COMPREHENSIONS = frozenset({"arraycomprehension", "setcomprehension", "objectcomprehension"})
 MEMBER_OF_THREE = "member_3"
 """What ``some key, value in domain`` is in a tree."""
+
+
+def to_parse(path: str, text: str) -> bytes:
+    """The input of `PARSE`."""
+    return canonical.dumps({"name": path, "text": text})
 
 
 def references(syntax: object) -> Iterator[str]:

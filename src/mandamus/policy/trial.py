@@ -14,10 +14,9 @@ from mandamus.kernel.errors import Code, MandamusError, raise_problems
 from mandamus.policy import bundle, check, judge
 from mandamus.policy.attribution import Attribution
 from mandamus.policy.because import Reasons
-from mandamus.policy.engine import Evaluator
-from mandamus.policy.explain import Lends
+from mandamus.policy.engine import Evaluator, Lends, put
 from mandamus.policy.judge import Finding
-from mandamus.policy.model import BuiltinErrors, Fault, Options, Outcome, Point, fault
+from mandamus.policy.model import Fault, Options, Outcome, Point, fault
 from mandamus.policy.service import INPUT_BYTES_MAX, INPUT_DEPTH_MAX, read, understood
 
 _STEP = re.compile(r'\.?([A-Za-z_][A-Za-z0-9_]*)|\[(\d+)\]|\[("(?:[^"\\]|\\.)*")\]')
@@ -169,11 +168,8 @@ def _no_place(edit: str, step: str | int) -> MandamusError:
 def value_of(lends: Lends, attribution: Attribution, query: str, data: bytes) -> list[Any]:
     """The values of a term such as ``data.lib.names``; empty when it is undefined. Raises ``policy_invalid``."""
     asked = f"[v | v := {query}]"
-    held = attribution.bundle
     with lends.session() as session:
-        refused = session.load(asked, held.data, held.modules)
-        if refused is None and held.builtin_errors is BuiltinErrors.UNDEFINED:
-            session.be_lenient(asked)
+        refused = put(session, attribution.bundle, asked)
         reply = session.ask(data) if refused is None else None
     refusal = refused or (reply.refusal if reply else None)
     if refusal:

@@ -10,7 +10,7 @@ from mandamus.audit import proof
 from mandamus.audit.model import Finding, Report
 from mandamus.audit.verify import uncosigned, verdict_of
 from mandamus.cli.findings import show
-from mandamus.cli.published import TRUST_HELP, needed_trust, policy_option, quorum_of
+from mandamus.cli.published import TRUST_HELP, needed_root, policy_option, quorum_of
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.kernel.errors import Exit, MandamusError
 
@@ -33,7 +33,7 @@ def command(session: Session, file: Path, leaf: Path, trust: str | None, policy:
     Example:
       mandamus audit check-proof 17.tlog-proof --leaf 17.json --trust log.vkey
     """  # noqa: D301 - \b keeps click from joining the lines
-    root, quorum = needed_trust(trust, "proof"), quorum_of(policy)
+    root, quorum = needed_root(trust, "proof"), quorum_of(policy)
     try:
         found = proof.parse(file.read_bytes())
         checkpoint = proof.verify(found, leaf.read_bytes(), root)

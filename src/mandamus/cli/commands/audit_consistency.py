@@ -11,7 +11,8 @@ from mandamus.audit import note
 from mandamus.audit.model import Checkpoint
 from mandamus.audit.proofs import consistency
 from mandamus.audit.trust import Trust
-from mandamus.cli.published import log_options, published, write_new
+from mandamus.cli.given import write_new
+from mandamus.cli.published import log_options, published
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.kernel.errors import Code, Exit, MandamusError
 

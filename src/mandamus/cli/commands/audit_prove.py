@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from mandamus.audit.proofs import prove
-from mandamus.cli.published import log_options, published, write_new
+from mandamus.cli.given import write_new
+from mandamus.cli.published import log_options, published
 from mandamus.cli.render import Painted
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.kernel.errors import Exit

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mandamus.cli.published import write_new
+from mandamus.cli.given import write_new
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.kernel.errors import Exit
 

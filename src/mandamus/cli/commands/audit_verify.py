@@ -11,7 +11,7 @@ from mandamus.audit.model import Report
 from mandamus.audit.resume import verify_since, verify_with_state
 from mandamus.audit.verify import read_trust, verify_log
 from mandamus.cli.findings import show
-from mandamus.cli.published import TRUST_HELP, needed_trust, policy_option, quorum_of, source_of
+from mandamus.cli.published import TRUST_HELP, needed_root, policy_option, quorum_of, source_of
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.kernel.errors import Code, Exit, MandamusError
 
@@ -71,7 +71,7 @@ def command(
         raise MandamusError(
             Code.USAGE, "--since and --state both say where to begin", remedy="give one; --state knows more"
         )
-    root = needed_trust(trust, "log").text
+    root = needed_root(trust, "log").text
     source, count, quorum = source_of(log), procs or os.cpu_count() or 1, quorum_of(policy)
     if since:
         report = verify_since(source, root, since, count, quorum)

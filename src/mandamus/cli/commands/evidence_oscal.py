@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mandamus.cli.bundles import needed_trust, trust_option, write_new
+from mandamus.cli.given import needed_trust, trust_option, write_new
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.evidence import oscal
 from mandamus.evidence.brief import brief
@@ -32,7 +32,7 @@ def command(session: Session, paths: tuple[Path, ...], trust: str | None, out: P
     Example:
       mandamus evidence oscal audit-2026 --trust log.vkey -o assessment-results.json
     """  # noqa: D301 - \b keeps click from joining the lines
-    root = needed_trust(trust)
+    root = needed_trust(trust, "bundle", "a log's key")
     files = [file for path in paths for file in (sorted(path.glob("*.zip")) if path.is_dir() else [path])]
     if not files:
         raise MandamusError(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from mandamus.cli.bundles import needed_trust, trust_option, write_new
 from mandamus.cli.findings import show
+from mandamus.cli.given import needed_trust, trust_option, write_new
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.evidence import page
 from mandamus.evidence.brief import brief
@@ -35,7 +35,7 @@ def command(session: Session, file: Path, trust: str | None, out: Path | None) -
     Example:
       mandamus evidence report proof.zip --trust log.vkey -o proof.html
     """  # noqa: D301 - \b keeps click from joining the lines
-    report, told = brief(file, needed_trust(trust))
+    report, told = brief(file, needed_trust(trust, "bundle", "a log's key"))
     if told is None:
         return show(session, f"bundle {file}", report, "files")
     if session.wants_json:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mandamus.audit.verify import read_trust
-from mandamus.cli.bundles import write_new
+from mandamus.cli.given import write_new
 from mandamus.cli.house import House
 from mandamus.cli.moment import moment_us
 from mandamus.cli.session import Session, common, pass_session

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from mandamus.cli.bundles import needed_trust, trust_option
 from mandamus.cli.findings import show
+from mandamus.cli.given import needed_trust, trust_option
 from mandamus.cli.render import Painted
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.evidence.verify import verify as verify_bundle
@@ -29,7 +29,7 @@ def command(session: Session, file: Path, trust: str | None) -> Exit:
     Example:
       mandamus evidence verify proof.zip --trust log.vkey
     """  # noqa: D301 - \b keeps click from joining the lines
-    report = verify_bundle(file, needed_trust(trust))
+    report = verify_bundle(file, needed_trust(trust, "bundle", "a log's key"))
     if not session.wants_json:
         for note in report.notes:
             session.screen.say(Painted("note", "bold"), f": {note}")

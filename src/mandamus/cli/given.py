@@ -1,4 +1,4 @@
-"""What the commands that read bundles share: the key to trust, and files that are never written over."""
+"""What people give to a command that verifies: the key to trust, and the name of a file that is not there yet."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ trust_option = click.option(
 )
 
 
-def needed_trust(trust: str | None) -> str:
+def needed_trust(trust: str | None, what: str, key: str = "a key") -> str:
     """The trust root in the option's text or file; raises ``usage`` when none is given."""
     if trust is None:
         raise MandamusError(
             Code.USAGE,
-            "a bundle is verified against a log's key you trust, and none is given",
-            remedy="add --trust VKEY; take the key from where you trust it, not from beside the bundle",
+            f"a {what} is verified against {key} you trust, and none is given",
+            remedy=f"add --trust VKEY; take the key from where you trust it, not from beside the {what}",
         )
     return read_trust(trust)
 
@@ -32,7 +32,7 @@ def write_new(path: Path, data: bytes) -> None:
             file.write(data)
     except FileExistsError as error:
         raise MandamusError(
-            Code.CONFLICT, f"{path} exists already", remedy="name another file, or move this one away"
+            Code.CONFLICT, f"{path} is there already", remedy="name another file, or move this one away"
         ) from error
     except OSError as error:
         raise MandamusError(
