@@ -43,6 +43,16 @@ class Kind(Enum):
     AUDIT_RELEASED = ("audit.released", frozenset({"hold"}), "A legal hold ended")
     AUDIT_READ = ("audit.read", frozenset({"filter", "index"}), "Someone searched the log, or looked at a leaf of it")
     AUDIT_VERIFIED = ("audit.verified", frozenset({"size", "outcome"}), "The log was verified from its bytes")
+    AUDIT_EXPORTED = (
+        "audit.exported",
+        frozenset({"sink", "form", "next", "declared"}),
+        "Someone began to send the log to a sink, from a leaf on; the event is sent with it",
+    )
+    AUDIT_RECONCILED = (
+        "audit.reconciled",
+        frozenset({"sink", "size", "outcome"}),
+        "What a sink has was compared with the log",
+    )
 
     ACCESS_DENIED = ("access.denied", frozenset({"permission"}), "A subject asked for what it may not do")
     ENVIRONMENT_APPLIED = (

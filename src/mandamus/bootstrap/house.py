@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +40,7 @@ from mandamus.kernel.ids import Ids, RunId
 from mandamus.operations.anchoring import Anchoring
 from mandamus.operations.configure import Configure
 from mandamus.operations.doctor import Doctor
+from mandamus.operations.log_export import LogExport
 from mandamus.operations.log_keys import LogKeys
 from mandamus.operations.personal_data import PersonalData
 from mandamus.operations.tools import terraform
@@ -58,8 +60,9 @@ from mandamus.store.blobs import Blobs
 from mandamus.store.database import CommitHook, Database, no_hook, open_postgres, open_sqlite
 from mandamus.store.keys import Keys, sync_folder
 
-# Few homes ask a server, and the client is slow to import.
+# Few commands need these, and HTTP is slow to import.
 _connect = late("mandamus.policy.server:connect")
+_open_taker = late("mandamus.operations.sink_taker:open_taker")
 
 ORIGIN_FILE = "origin"
 NODE = "embedded"
@@ -78,6 +81,7 @@ class House:
     backtests: Backtests
     doctor: Doctor
     log_keys: LogKeys
+    log_export: LogExport
     anchoring: Anchoring
     pool: WorkerPool
     evaluator: Evaluator
@@ -235,7 +239,10 @@ def _house(
     backtests = Backtests(db, blobs, audit, pool, clock, ids, len(os.sched_getaffinity(0)))
     configure = Configure(db, identity, catalog, policy, backtests)
     anchoring = Anchoring(db, audit, partial(find_anchors, home, environ), clock)
-    return House(home, who, rooms, Runs(rooms), configure, backtests, doctor, log_keys, anchoring, pool, evaluator)
+    export = LogExport(home, db, audit, clock, partial(_open_taker, rooms.secrets, clock, time.sleep))
+    return House(
+        home, who, rooms, Runs(rooms), configure, backtests, doctor, log_keys, export, anchoring, pool, evaluator
+    )
 
 
 def policy_engine(settings: Settings) -> WorkerPool:

@@ -16,6 +16,7 @@ from mandamus.kernel.ids import RunId
 from mandamus.operations.anchoring import Anchoring
 from mandamus.operations.configure import Configure
 from mandamus.operations.doctor import Doctor
+from mandamus.operations.log_export import LogExport
 from mandamus.operations.log_keys import LogKeys
 from mandamus.operations.personal_data import PersonalData
 from mandamus.policy.backtest import Backtests
@@ -85,6 +86,11 @@ class House(Protocol):
     @property
     def doctor(self) -> Doctor:
         """Looks at this home and the machine."""
+        ...
+
+    @property
+    def log_export(self) -> LogExport:
+        """Sends the log to sinks."""
         ...
 
     @property

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "consistency": "mandamus.cli.commands.audit_consistency:command",
     "witness": "mandamus.cli.commands.audit_witness:command",
     "anchor": "mandamus.cli.commands.audit_anchor:command",
+    "export": "mandamus.cli.commands.audit_export:command",
     "rotate-key": "mandamus.cli.commands.audit_rotate_key:command",
     "new-epoch": "mandamus.cli.commands.audit_new_epoch:command",
 }
@@ -35,6 +36,7 @@ SUMMARIES: Mapping[str, str] = {
     "consistency": "Prove that one state of the log continues another.",
     "witness": "Be a witness of logs; needs no home.",
     "anchor": "Keep a checkpoint where this home cannot take it back.",
+    "export": "Send the log to sinks, and prove that they have it.",
     "rotate-key": "Let another key sign the log; both sign for a while.",
     "new-epoch": "Begin a new log when the old one cannot go on.",
 }

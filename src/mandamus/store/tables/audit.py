@@ -130,6 +130,17 @@ audit_anchor = sa.Table(
     sa.Column("at_us", MicrosUtc, nullable=False),
 )
 
+export_cursor = sa.Table(
+    "export_cursor",
+    metadata,
+    sa.Column("origin", sa.Text, primary_key=True),
+    sa.Column("sink", sa.Text, primary_key=True),
+    sa.Column("next_index", sa.BigInteger, nullable=False, comment="the sink has every leaf before this one"),
+    sa.Column("taken_us", MicrosUtc, nullable=False, comment="when it last took something, or 0"),
+    sa.Column("error", sa.Text, nullable=False, comment="of the last attempt; empty when that went well"),
+    sa.Column("error_us", MicrosUtc, nullable=False),
+)
+
 APPEND_ONLY = (audit_event, audit_leaf, audit_node, audit_checkpoint, audit_cosig, audit_anchor)
 
 

@@ -1,0 +1,100 @@
+"""The sink that is a webhook: one CloudEvent per POST in structured mode, signed as Standard Webhooks says."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mandamus.audit import export_ocsf
+from mandamus.audit.export_http import Poster
+from mandamus.audit.export_model import Record, line, trouble
+from mandamus.kernel.clock import Clock, rfc3339
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 - how a secret begins, none itself
+TOLERANCE_S = 300
+"""How old, or ahead, a receiver lets a signature be: within it a replay is told by ``webhook-id``."""
+
+CONTENT_TYPE = "application/cloudevents+json"
+TYPE_PREFIX = "mandamus."
+_KEY_BYTES = (24, 64)
+
+
+def cloud_event(record: Record) -> dict[str, Any]:
+    """The CloudEvents 1.0 envelope; its ``data`` is the event in OCSF, with the exact leaf in it."""
+    leaf = record.fields
+    return {
+        "specversion": "1.0",
+        "id": f"{record.origin}/{record.index}",
+        "source": record.origin,
+        "type": TYPE_PREFIX + leaf["kind"],
+        "subject": f"{leaf['what']['type']}/{leaf['what']['id']}",
+        "time": rfc3339(leaf["at"]),
+        "datacontenttype": "application/json",
+        "sequence": f"{record.index:020d}",
+        "data": export_ocsf.event(record),
+    }
+
+
+def key_of(secret: str) -> bytes:
+    """The key of a secret such as ``whsec_`` and base64; raises ``ValueError`` for one that is none."""
+    try:
+        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except binascii.Error:
+        # Not chained: the original error may show part of the secret.
+        raise ValueError("the secret is not `whsec_` and base64") from None
+    if not _KEY_BYTES[0] <= len(key) <= _KEY_BYTES[1]:
+        raise ValueError(f"the secret has {len(key)} bytes, not {_KEY_BYTES[0]} to {_KEY_BYTES[1]}")
+    return key
+
+
+def sign(key: bytes, name: str, at_s: int, body: bytes) -> str:
+    """``webhook-signature``: version 1 is HMAC-SHA256 over id, time and body with dots between."""
+    made = hmac.digest(key, f"{name}.{at_s}.".encode() + body, "sha256")
+    return f"v1,{base64.b64encode(made).decode()}"
+
+
+def genuine(key: bytes, headers: Mapping[str, str], body: bytes, now_s: int) -> bool:
+    """Whether a message is signed with the key and not older than the tolerance, for receivers in Python."""
+    name, stamp, given = (headers.get(f"webhook-{part}", "") for part in ("id", "timestamp", "signature"))
+    if not (stamp.isascii() and stamp.isdigit()) or abs(now_s - int(stamp)) > TOLERANCE_S:
+        return False
+    wanted = sign(key, name, int(stamp), body).encode()
+    return any(hmac.compare_digest(wanted, each.encode()) for each in given.split())
+
+
+class Webhook:
+    """Posts one event after the other; the next one goes out when the one before was taken."""
+
+    batch = 8
+
+    def __init__(self, sink: str, poster: Poster, secret: str, clock: Clock) -> None:
+        try:
+            self._key = key_of(secret)
+        except ValueError as error:
+            raise trouble(sink, str(error)) from error
+        self._poster = poster
+        self._clock = clock
+
+    def take(self, records: Sequence[Record]) -> None:
+        """See `Taker.take`. A repeated event has the same ``webhook-id``, by which a receiver knows it."""
+        for record in records:
+            body = line(cloud_event(record)).encode()
+            name = record.fields["id"]
+
+            def headers(name: str = name, body: bytes = body) -> dict[str, str]:
+                at_s = self._clock.now_us() // 1_000_000
+                return {
+                    "Content-Type": CONTENT_TYPE,
+                    "webhook-id": name,
+                    "webhook-timestamp": str(at_s),
+                    "webhook-signature": sign(self._key, name, at_s, body),
+                }
+
+            self._poster.post(body, headers)
+
+    def close(self) -> None:
+        """See `Taker.close`."""
+        self._poster.close()
