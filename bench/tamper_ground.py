@@ -123,7 +123,7 @@ class Ground:
 
     def rows_wrong(self, conn: sa.Connection) -> bool:
         """Of the database, as ``mandamus audit verify`` and ``mandamus doctor`` look at it."""
-        if not check_database(conn, parse_trust(self.vkey), self.published).ok:
+        if not check_database(conn, parse_trust(self.vkey), self.published, self.home.audit.people).ok:
             return True
         if next(policy_health.differences(conn, self.home.rooms.blobs, self.decided), None) is not None:
             return True

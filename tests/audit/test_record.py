@@ -11,10 +11,12 @@ from mandamus.audit import leaf as leaves
 from mandamus.audit import tree
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Authority, Event, Leaf, Resource, Where
+from mandamus.audit.private_store import unseal
 from mandamus.audit.service import Audit
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Subject
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.store.data_keys import Sealed
 from mandamus.store.database import Database
 from mandamus.store.tables import audit as tables
 
@@ -82,7 +84,10 @@ def test_names_and_addresses_are_only_committed_to(audit: Audit, database: Datab
     event_id = sa.select(event.c.event_id).where(event.c.stream == leaf.stream, event.c.seq == leaf.seq)
     query = sa.select(tables.audit_private).where(tables.audit_private.c.event_id == event_id.scalar_subquery())
     with database.read() as conn:
-        kept = {row.field: (row.salt, row.value) for row in conn.execute(query)}
+        rows = conn.execute(query).all()
+    sealed = {row.field: Sealed(row.key, row.sealed) for row in rows}
+    kept = {field: unseal(audit.people, "ada", leaf.hash, field, each) or (b"", "") for field, each in sealed.items()}
+    assert b"Lovelace" not in b"".join(each.data for each in sealed.values())
     assert kept["who.name"][1] == "Ada Lovelace"
     assert fields["who"]["name"] == leaves.commitment(*kept["who.name"])
     assert fields["where"]["address"] == leaves.commitment(*kept["where.address"])

@@ -66,8 +66,9 @@ def damaged(audit: Audit, database: Database, write: Write) -> Callable[[str], l
         ("UPDATE audit_head SET origin = 'other'", "audit_head"),
         ("INSERT INTO audit_head VALUES (2, 0, x'', 'log.example.com/home')", "audit_head"),
         ("INSERT INTO audit_queue VALUES (7)", "audit_queue"),
-        ("UPDATE audit_private SET value = 'Eve' WHERE event_id = 7 AND field = 'who.name'", "audit_private"),
-        ("UPDATE audit_private SET salt = x'00' WHERE event_id = 303", "audit_private"),
+        ("UPDATE audit_private SET sealed = x'00' WHERE event_id = 7 AND field = 'who.name'", "audit_private"),
+        ("UPDATE audit_private SET key = '00' WHERE event_id = 303", "audit_private"),
+        ("UPDATE audit_private SET field = 'what.else' WHERE event_id = 7 AND field = 'who.name'", "audit_private"),
         ("UPDATE audit_private SET event_id = 900 WHERE event_id = 7", "audit_private"),
     ],
 )

@@ -6,6 +6,7 @@ Everything is read from files and rows as they lie there; no process of the hous
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ from mandamus.runs import health
 from mandamus.runs.lifecycle import RunState
 from mandamus.runs.model import Run
 from mandamus.store.blobs import Blobs
+from mandamus.store.data_keys import data_keys
 from mandamus.store.database import Database, open_postgres, open_sqlite
 from mandamus.store.keys import Keys
 
@@ -237,7 +239,7 @@ def _log(db: Database, home: Path, before: list[Head]) -> Iterator[Fault]:
     vkey = (home / "log" / "log.vkey").read_text().strip()
     published = verify_log(home / "log", vkey)
     with db.read() as conn:
-        stored = check_database(conn, parse_vkey(vkey))
+        stored = check_database(conn, parse_vkey(vkey), people=data_keys(home, os.urandom))
     for report in (published, stored):
         for problem in report.problems:
             yield Fault(UNVERIFIED, f"{problem.verdict}: {problem}")

@@ -1,4 +1,4 @@
-"""Rows of what is kept apart from leaves, and of the holds that keep it from being erased."""
+"""What is kept apart from leaves, sealed with the person's key, and the holds that keep it from being erased."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from mandamus.audit.leaf import SALT_BYTES
+from mandamus.store.data_keys import DataKeys, Sealed
 from mandamus.store.tables.audit import audit_event, audit_hold, audit_private
 
 
@@ -39,6 +41,17 @@ _VETO = _HOLDS.where(
         ),
     )
 )
+
+
+def seal(people: DataKeys, subject: str, leaf_hash: bytes, field: str, salt: bytes, value: str) -> Sealed:
+    """Salt and value of the commitment in a field of a leaf, for the person's key alone."""
+    return people.seal(subject, leaf_hash + field.encode(), salt + value.encode())
+
+
+def unseal(people: DataKeys, subject: str, leaf_hash: bytes, field: str, sealed: Sealed) -> tuple[bytes, str] | None:
+    """Salt and value again, or None when the person's key is destroyed; raises ``audit_tampered``."""
+    opened = people.open(subject, leaf_hash + field.encode(), sealed)
+    return None if opened is None else (opened[:SALT_BYTES], opened[SALT_BYTES:].decode(errors="replace"))
 
 
 def erase(conn: sa.Connection, subject: str) -> Mapping[str, int]:

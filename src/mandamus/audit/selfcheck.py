@@ -12,9 +12,11 @@ from mandamus.audit.chain import Chains
 from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import commitment, decode
 from mandamus.audit.model import Checkpoint, Finding, Report, Verdict
+from mandamus.audit.private_store import unseal
 from mandamus.audit.signer import Verifier
 from mandamus.audit.trust import Trust, trust_in
 from mandamus.kernel.errors import MandamusError
+from mandamus.store.data_keys import DataKeys, Sealed
 from mandamus.store.tables.audit import (
     audit_checkpoint,
     audit_event,
@@ -62,7 +64,12 @@ _PRIVATE_OF_NOBODY = (
 )
 
 
-def check_database(conn: sa.Connection, root: Verifier | Trust, published: Checkpoint | None = None) -> Report:
+def check_database(
+    conn: sa.Connection,
+    root: Verifier | Trust,
+    published: Checkpoint | None = None,
+    people: DataKeys | None = None,
+) -> Report:
     """Everything the rows must agree on; each finding names the table and, where there is one, the leaf.
 
     1. Leaf indices are dense and every stored hash, subtree and checkpoint root is what the event bytes give.
@@ -70,10 +77,11 @@ def check_database(conn: sa.Connection, root: Verifier | Trust, published: Check
     3. Every stream's chain is whole, up to its head row and including events that wait for their place.
     4. Every event waits in the queue or has its place; the columns by which events are found say what the leaf says.
     5. Salt and value of a commitment give what the leaf says; where they are erased there is nothing to compare.
+       That needs ``people``, the keys that open them; a key that is gone must have been destroyed by an erasure.
     6. The published checkpoint is one of these, when it is given (read it before the rows: they may grow).
     """
     trust = trust_in(root)
-    check = _Check(conn, trust)
+    check = _Check(conn, trust, people)
     check.tree()
     check.waiting()
     check.streams()
@@ -84,14 +92,16 @@ def check_database(conn: sa.Connection, root: Verifier | Trust, published: Check
 
 
 class _Check:
-    def __init__(self, conn: sa.Connection, trust: Trust) -> None:
+    def __init__(self, conn: sa.Connection, trust: Trust, people: DataKeys | None) -> None:
         self.conn = conn
         self.trust = trust
+        self._people = people
+        self._erased = _erased(conn) if people else frozenset()
         self.frontier = tree.Frontier()
         self.problems: list[Finding] = []
         self._chains = Chains()
         self._nodes: dict[tuple[int, int], bytes] = {}
-        self._private: dict[int, dict[str, tuple[Any, Any]]] = {}
+        self._private: dict[int, dict[str, Sealed]] = {}
 
     def tree(self) -> None:
         """Leaves, subtrees, checkpoints and head against the event bytes."""
@@ -123,7 +133,7 @@ class _Check:
             if row.before != newest:
                 self._add("audit_checkpoint", f"between the checkpoints of {newest} and {row.size} one is missing")
             found[row.size], newest = row, row.size
-        logs = {_origin(leaf) for leaf in store.openings(self.conn, Kind.LOG_OPENED.text)}
+        logs = {_text(leaf, "origin") for leaf in store.openings(self.conn, Kind.LOG_OPENED.text)}
         for origin in self.conn.scalars(sa.select(audit_checkpoint.c.origin).distinct()):
             if origin != self.trust.name and origin not in logs:
                 self._add("audit_checkpoint", f"there are checkpoints of {origin}, which this database never was")
@@ -172,15 +182,30 @@ class _Check:
         ids = [row.event_id for row in rows if row.event_id is not None]
         for at in range(0, len(ids), _ROWS_AT_ONCE):
             for row in self.conn.execute(_PRIVATE, {"ids": ids[at : at + _ROWS_AT_ONCE]}):
-                self._private.setdefault(row.event_id, {})[row.field] = (row.salt, row.value)
+                sealed = Sealed(str(row.key), _bytes(row.sealed))
+                self._private.setdefault(row.event_id, {})[row.field] = sealed
 
-    def _commitments(self, event_id: int, leaf: Mapping[str, Any], index: int | None) -> None:
+    def _commitments(self, event_id: int, leaf: Mapping[str, Any], hashed: bytes, index: int | None) -> None:
         said = {"who.name": leaf["who"]["name"], "where.address": leaf["where"]["address"]}
-        for field, (salt, value) in self._private.get(event_id, {}).items():
-            if commitment(_bytes(salt), str(value)) != said.get(field):
-                self._add(
-                    "audit_private", f"salt and value of {field} of event {event_id} do not give its leaf's", index
-                )
+        for field, sealed in self._private.get(event_id, {}).items():
+            wrong = "it is of no field of the leaf"
+            if said.get(field) is not None:
+                wrong = self._commitment(leaf["who"]["subject"], hashed, field, sealed, said[field])
+            if wrong:
+                self._add("audit_private", f"{field} of event {event_id}: {wrong}", index)
+
+    def _commitment(self, subject: str, hashed: bytes, field: str, sealed: Sealed, said: str) -> str:
+        """What is wrong with salt and value of a commitment, or an empty text."""
+        if self._people is None:
+            return ""
+        try:
+            opened = unseal(self._people, subject, hashed, field, sealed)
+        except MandamusError as error:
+            return error.message
+        if opened is None:
+            erased = subject in self._erased
+            return "" if erased else "the key that opens it is not there, and no event says that it was destroyed"
+        return "" if commitment(*opened) == said else "salt and value do not give the leaf's commitment"
 
     def _leaf(self, row: sa.Row[tuple[object, ...]]) -> None:
         index, hashed = self.frontier.size, tree.leaf_hash(_bytes(row.leaf))
@@ -214,7 +239,7 @@ class _Check:
         )
         if says != tuple(row._mapping[audit_event.c[name]] for name in _COLUMNS):  # noqa: SLF001 - SQLAlchemy's public name
             self._add("audit_event", f"the columns of event {row.event_id} do not say what its leaf says", index)
-        self._commitments(row.event_id, leaf, index)
+        self._commitments(row.event_id, leaf, hashed, index)
 
     def _checkpoint(self, row: sa.Row[tuple[object, ...]]) -> None:
         if row.root != self.frontier.root():
@@ -238,15 +263,20 @@ class _Check:
         self.problems.append(Finding(Verdict.TAMPERED, message, table, leaf))
 
 
+def _erased(conn: sa.Connection) -> frozenset[str]:
+    """Whose key was destroyed, as the log says: a restored database may hold rows that it opened."""
+    return frozenset(_text(leaf, "subject") for leaf in store.openings(conn, Kind.AUDIT_REDACTED.text))
+
+
 def _bytes(value: object) -> bytes:
     """SQLite keeps whatever type it is given, and a tampered row may hold text where bytes belong."""
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-def _origin(opening: bytes) -> str:
-    """The log that a leaf opens; empty when it was changed, which is a finding elsewhere."""
+def _text(leaf: bytes, field: str) -> str:
+    """A field of a leaf's data; empty when it was changed, which is a finding elsewhere."""
     try:
-        return str(decode(_bytes(opening))["data"]["origin"])
+        return str(decode(_bytes(leaf))["data"][field])
     except (MandamusError, KeyError, TypeError):
         return ""
 

@@ -17,6 +17,7 @@ from mandamus.audit.integrator import Integrated, Integrator, refuse_other
 from mandamus.audit.keyring import Keyring, keyring_of, opening_stream
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Checkpoint, Event, IndexedLeaf, Leaf, Outcome, Report, Resource
+from mandamus.audit.private_store import seal
 from mandamus.audit.publisher import VKEY_FILE, Publisher
 from mandamus.audit.rotation import opening, retirement
 from mandamus.audit.search import Search
@@ -29,6 +30,7 @@ from mandamus.kernel.access import Permission, Subject, requires
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Entropy, Ids
+from mandamus.store.data_keys import DataKeys, data_keys
 from mandamus.store.database import Database, Tx
 
 CADENCE_S = 0.2
@@ -46,7 +48,8 @@ SYSTEM = Subject(user="system:audit", authn="internal")
 class Audit:
     """The log of one home. Safe to share between threads; several processes may hold one on the same home.
 
-    ``keys`` are the log's, their name its origin; ``folder`` is the published log, ``HOME/log``.
+    ``keys`` are the log's, their name its origin; ``folder`` is the published log, ``HOME/log``. What is kept about
+    people is sealed with keys beside it, in ``HOME/people``.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Audit:
         self._clock = clock
         self._entropy = entropy
         self._ids = Ids(clock, entropy)
+        self._people = data_keys(folder.parent, entropy)
         self._edge = Edge(database)
         self._publisher = Publisher(folder, self._keys, database, self._edge)
         self._integrator = Integrator(self._keys, clock)
@@ -77,6 +81,11 @@ class Audit:
     def vkey(self) -> str:
         """The trust root of everything that can be verified: the log's verifier key, or its keys on a line each."""
         return self._keys.trust.text
+
+    @property
+    def people(self) -> DataKeys:
+        """The keys that open what is kept about people."""
+        return self._people
 
     @property
     def folder(self) -> Path:
@@ -102,6 +111,7 @@ class Audit:
         place = leaves.Place(self._ids.new("evt"), self._clock.now_us(), stream, newest + 1, prev)
         data, private = leaves.encode(event, place, self._entropy)
         hashed = tree.leaf_hash(data)
+        sealed = {field: seal(self._people, event.who.user, hashed, field, *kept) for field, kept in private.items()}
         columns = {
             "at_us": place.at_us,
             "kind": event.kind.text,
@@ -114,7 +124,7 @@ class Audit:
             "seq": place.seq,
             "leaf": data,
         }
-        entry.add(stream, place.seq, hashed, store.Recorded(columns, private))
+        entry.add(stream, place.seq, hashed, store.Recorded(columns, sealed))
         return Leaf(stream, place.seq, hashed, data)
 
     def lock(self, tx: Tx, stream: str) -> None:
@@ -384,7 +394,7 @@ class Audit:
         except MandamusError:
             published = None  # `verify_log` says what is wrong with it.
         with self._database.read() as conn:
-            return check_database(conn, self._keys.refresh(conn).trust, published)
+            return check_database(conn, self._keys.refresh(conn).trust, published, self._people)
 
     @requires(Permission.AUDIT_VERIFY)
     def verify(self, who: Subject) -> Report:

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from mandamus.audit import tiles
 from mandamus.audit.model import Checkpoint, IndexedLeaf
+from mandamus.store.data_keys import Sealed
 from mandamus.store.tables.audit import (
     audit_checkpoint,
     audit_event,
@@ -134,10 +135,10 @@ _QUEUED = sa.select(sa.func.count()).select_from(audit_queue)
 
 @dataclass(frozen=True)
 class Recorded:
-    """An event that waits for its row: the row's columns, and salt and value of each commitment by its field."""
+    """An event that waits for its row: the row's columns, and what opens each commitment, by its field."""
 
     columns: Mapping[str, Any]
-    private: Mapping[str, tuple[bytes, str]]
+    private: Mapping[str, Sealed]
 
 
 def lock_stream(conn: sa.Connection, stream: str) -> tuple[int, bytes]:
@@ -154,9 +155,9 @@ def insert_events(conn: sa.Connection, events: Sequence[Recorded]) -> None:
     ids = sorted(conn.scalars(_INSERT_EVENTS[conn.dialect.name], [event.columns for event in events]))
     conn.execute(_ENQUEUE, [{"event_id": event_id} for event_id in ids])
     private = [
-        {"event_id": event_id, "field": field, "salt": salt, "value": value}
+        {"event_id": event_id, "field": field, "key": sealed.key, "sealed": sealed.data}
         for event_id, event in zip(ids, events, strict=True)
-        for field, (salt, value) in event.private.items()
+        for field, sealed in event.private.items()
     ]
     if private:
         conn.execute(sa.insert(audit_private), private)

@@ -24,6 +24,7 @@ from mandamus.kernel.errors import Code, MandamusError
 from mandamus.operations.checkup import engine_holder
 from mandamus.settings import Settings
 from mandamus.store import migrate
+from mandamus.store.data_keys import data_keys
 from mandamus.store.database import CommitHook, Database, no_hook
 from mandamus.store.keys import Keys
 
@@ -50,7 +51,7 @@ def new_epoch(
     db = Database(engine_of(settings, home), hook)
     try:
         dispatch.migrate(db.engine)
-        migrate.migrate(db.engine)
+        migrate.migrate(db.engine, data_keys(home, os.urandom).seal)
         origin, base = origins(settings, home)
         platform = platform_key(settings, environ, keys, base)
         with db.read() as conn:

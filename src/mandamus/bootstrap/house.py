@@ -57,6 +57,7 @@ from mandamus.secrets.service import Secrets
 from mandamus.settings import Settings
 from mandamus.store import migrate
 from mandamus.store.blobs import Blobs
+from mandamus.store.data_keys import data_keys
 from mandamus.store.database import CommitHook, Database, no_hook, open_postgres, open_sqlite
 from mandamus.store.keys import Keys, sync_folder
 
@@ -162,7 +163,7 @@ def open_house(
     keys = Keys(home / "keys", entropy)
     db = Database(engine_of(settings, home), hook)
     dispatch.migrate(db.engine)
-    migrate.migrate(db.engine)
+    migrate.migrate(db.engine, data_keys(home, entropy).seal)
     origin, base = origins(settings, home)
     platform = platform_key(settings, environ, keys, base)
     log_keys = Keyring(origin, partial(held_log_keys, settings, environ, keys, origin))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from mandamus.audit import private_store as store
 from mandamus.audit.kinds import Kind
@@ -55,6 +56,8 @@ class PersonalData:
             else:
                 found = store.erase(tx.conn, subject)
                 user = self._identity.forget(tx, subject)
+                # The last of the transaction: never is an erasure recorded that left the key.
+                tx.before_commit(partial(self._audit.people.destroy, subject))
                 erased = Erased(found.get("who.name", 0), found.get("where.address", 0), user)
                 # Who erases themselves leaves no new name behind.
                 by = replace(who, display_name="") if who.user == subject else who

@@ -37,10 +37,10 @@ class Tx:
         self.label = label
         self.kept: dict[object, Any] = {}
         """What a room has gathered for the end of this transaction, by a key of its own."""
-        self._before: list[Callable[[], None]] = []
+        self._before: list[Callable[[], object]] = []
         self._after: list[Callable[[], None]] = []
 
-    def before_commit(self, action: Callable[[], None]) -> None:
+    def before_commit(self, action: Callable[[], object]) -> None:
         """Run the action as the last of this transaction, so that rows can be written together."""
         self._before.append(action)
 

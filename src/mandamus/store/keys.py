@@ -54,22 +54,27 @@ class Keys:
         return f"{name}.{number}"
 
     def _make(self, path: Path) -> bytes:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{self._entropy(8).hex()}")
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(self._entropy(32))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            # A link, unlike a rename, fails when another process was first; then its key is the key.
-            os.link(partial, path)
-        except FileExistsError:
-            pass
-        finally:
-            partial.unlink()
-        sync_folder(self._folder)
+        make_once(path, self._entropy(32), self._entropy)
         return self.key(path.name)
+
+
+def make_once(path: Path, data: bytes, entropy: Entropy) -> None:
+    """Write a file only its owner may read, unless it is there already."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{entropy(8).hex()}")
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        # A link, unlike a rename, fails when another process was first; then its file is the one.
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    finally:
+        partial.unlink()
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

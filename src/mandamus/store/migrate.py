@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 
 import sqlalchemy as sa
 
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.store.data_keys import Sealed
 
 VERSION_TABLE = "mandamus_schema"
-HEAD = "0001"
+HEAD = "0002"
+
+Seal = Callable[[str, bytes, bytes], Sealed]
+"""Seals bytes with a person's data key, as `DataKeys.seal` does."""
 
 
-def migrate(engine: sa.Engine) -> None:
-    """Upgrade to ``HEAD``; free when already there. Raises ``schema_unknown`` for a database of a newer release."""
+def migrate(engine: sa.Engine, seal: Seal | None = None) -> None:
+    """Upgrade to ``HEAD``; free when already there. Raises ``schema_unknown`` for a database of a newer release.
+
+    ``seal`` is needed for one of an older release, which keeps names in the clear.
+    """
     found = _version(engine)
     if found == HEAD:
         return
@@ -24,7 +32,7 @@ def migrate(engine: sa.Engine) -> None:
             remedy="run the release that wrote it, or a newer one",
         )
     # Alembic takes a quarter of a second to import, and nearly every command finds the schema as it should be.
-    importlib.import_module("mandamus.store.upgrade").upgrade(engine, HEAD)
+    importlib.import_module("mandamus.store.upgrade").upgrade(engine, HEAD, seal)
 
 
 def _version(engine: sa.Engine) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -9,10 +10,10 @@ from alembic import command
 from alembic.config import Config
 
 
-def upgrade(engine: sa.Engine, revision: str) -> None:
-    """Bring the database to the revision, in one transaction."""
+def upgrade(engine: sa.Engine, revision: str, seal: Callable[..., object] | None = None) -> None:
+    """Bring the database to the revision, in one transaction; ``seal`` is for `store.migrate`."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.connect() as conn, conn.begin():
-        config.attributes["connection"] = conn
+        config.attributes.update(connection=conn, seal=seal)
         command.upgrade(config, revision)

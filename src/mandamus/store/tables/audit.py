@@ -93,8 +93,8 @@ audit_private = sa.Table(
     metadata,
     sa.Column("event_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("field", sa.Text, primary_key=True),
-    sa.Column("salt", sa.LargeBinary, nullable=False),
-    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False, comment="names the data key of the person, a file in the home"),
+    sa.Column("sealed", sa.LargeBinary, nullable=False, comment="salt and value, encrypted with it"),
 )
 
 audit_hold = sa.Table(
