@@ -94,9 +94,12 @@ def permissions() -> str:
 
 
 def events() -> str:
-    """Every kind of audit event with the data fields it may carry."""
-    rows = [(f"`{kind.text}`", kind.doc, ", ".join(f"`{name}`" for name in sorted(kind.fields))) for kind in Kind]
-    return _table(("kind", "what happened", "data fields"), rows)
+    """Every kind of audit event with the data fields it may carry, and the form of each."""
+    rows = [
+        (f"`{kind.text}`", kind.doc, "; ".join(f"`{name}`: {form.words}" for name, form in sorted(kind.fields.items())))
+        for kind in Kind
+    ]
+    return _table(("kind", "what happened", "data fields with their forms"), rows)
 
 
 def recorded() -> str:

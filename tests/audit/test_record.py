@@ -154,10 +154,20 @@ def test_data_is_allow_listed(audit: Audit, database: Database, who: Subject) ->
     assert "state" in caught.value.remedy
 
 
-@pytest.mark.parametrize("value", ["x" * 66_000, 1.5, object()], ids=["too long", "float", "no JSON"])
-def test_bad_data_is_refused(audit: Audit, database: Database, who: Subject, value: object) -> None:
-    """A leaf over 65,535 bytes and data without a canonical form get a clear error and leave nothing."""
-    event = Event(Kind.RUN_CLOSED, who, Resource("run", "run_1"), run="run_1", data={"state": value})
+@pytest.mark.parametrize(
+    ("why", "data"),
+    [
+        ("x" * 66_000, {}),
+        ("", {"state": "x" * 66_000}),
+        ("", {"state": 1.5}),
+        ("", {"state": object()}),
+        ("", {"state": "Why not? A whole sentence."}),
+    ],
+    ids=["too long", "too long a word", "float", "no JSON", "free text"],
+)
+def test_bad_data_is_refused(audit: Audit, database: Database, who: Subject, why: str, data: dict[str, object]) -> None:
+    """A leaf over 65,535 bytes and data of another form than its field has get a clear error and leave nothing."""
+    event = Event(Kind.RUN_CLOSED, who, Resource("run", "run_1"), run="run_1", why=why, data=data)
     with pytest.raises(MandamusError) as caught, database.begin("test") as tx:
         audit.record(tx, event)
     assert caught.value.code is Code.VALUE_INVALID
@@ -166,13 +176,13 @@ def test_bad_data_is_refused(audit: Audit, database: Database, who: Subject, val
 
 def test_largest_leaf_fits_its_bundle(audit: Audit, database: Database, who: Subject) -> None:
     """The largest leaf that is accepted is published and verified like any other."""
-    event = Event(Kind.RUN_CLOSED, who, Resource("run", "run_1"), run="run_1", data={"state": ""})
+    event = Event(Kind.RUN_CLOSED, who, Resource("run", "run_1"), run="run_1")
     with database.begin("measure") as tx:
         empty = len(audit.record(tx, event).bytes)
     # The second leaf of the stream is longer by its chain: 64 hex digits and two quotes instead of null.
     fill = "x" * (65_535 - empty - 62)
     with database.begin("test") as tx:
-        leaf = audit.record(tx, Event(event.kind, who, event.resource, run="run_1", data={"state": fill}))
+        leaf = audit.record(tx, Event(event.kind, who, event.resource, run="run_1", why=fill))
     assert len(leaf.bytes) == 65_535
     audit.wait_checkpointed(leaf)
     assert audit.verify_database().ok

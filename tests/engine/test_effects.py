@@ -53,7 +53,9 @@ def act() -> Act:
 
 
 def _begin(_tx: Tx) -> Intent:
-    return Intent(who=WHO, authority=Authority(decisions=("d1",)), binding="sha256:b", artifact="sha256:a")
+    return Intent(
+        who=WHO, authority=Authority(decisions=("d1",)), binding=f"sha256:{'b' * 64}", artifact=f"sha256:{'a' * 64}"
+    )
 
 
 def _finish(_tx: Tx, value: bool) -> dict[str, bool]:  # noqa: FBT001 - the value of the act

@@ -59,7 +59,8 @@ def work(job):
         key = EffectKey(job.key, "step", attempt, "apply")
         match effects.state(key):
             case None:
-                intent = Intent(who=who, authority=Authority(), binding="b", artifact="a")
+                digest = f"sha256:{'a' * 64}"
+                intent = Intent(who=who, authority=Authority(), binding=digest, artifact=digest)
                 effects.perform(key, begin=lambda _tx: intent, act=lambda: act(job.key), **parts(job.key))
                 break
             case State.INTENDED if acted(job.key):

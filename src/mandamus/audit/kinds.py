@@ -2,185 +2,264 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
+
+from mandamus.audit.forms import (
+    COUNT,
+    DIGEST,
+    FLAG,
+    ID,
+    KEY,
+    NAME,
+    NOTE,
+    SHORT,
+    SIGNATURE,
+    TIME_US,
+    WORD,
+    Form,
+    list_of,
+    maybe,
+    one_of,
+    table,
+    text,
+)
+
+_CHANGES = list_of(table(field=NAME, before=SHORT, after=SHORT))
+"""What is different now; a long value or one that might be private stands here as its digest."""
+
+_REQUIREMENT = table(group=NAME, count=COUNT, why=text(), override=FLAG)
+_ENDED = table(origin=NAME, checkpoint=maybe(DIGEST), size=maybe(COUNT), root=maybe(SIGNATURE), trust=list_of(text()))
+_NOTHING: Mapping[str, Form] = {}
+_VERDICT = one_of("ok", "tampered", "incomplete", "untrusted")
 
 
 class Kind(Enum):
-    """``(text, allowed data fields, what happened)``; any other data field is refused when the event is recorded.
+    """``(text, allowed data fields with their forms, what happened)``; recording refuses any other field or form.
 
     A leaf names its kind by the text; a kind is never renamed and a field never changes its meaning.
     """
 
-    HOME_CREATED = ("home.created", frozenset[str](), "A home was made")
+    def __init__(self, text: str, fields: Mapping[str, Form], doc: str) -> None:
+        """Every event reads these, so they are attributes and no properties."""
+        self.text = text
+        self.fields = fields
+        self.doc = doc
+        self.checks = {name: form.fits for name, form in fields.items()}
+
+    HOME_CREATED = ("home.created", _NOTHING, "A home was made")
     LOG_OPENED = (
         "log.opened",
-        frozenset({"origin", "key", "platform_key", "continues"}),
+        {"origin": NAME, "key": KEY, "platform_key": KEY, "continues": maybe(_ENDED)},
         "The log was opened; names its first key, the platform's key, and the log that it goes on from if any",
     )
     LOG_KEY_ROTATED = (
         "log.key_rotated",
-        frozenset({"old", "new", "ends_us", "statement"}),
+        {"old": KEY, "new": KEY, "ends_us": TIME_US, "statement": NOTE},
         "Another key began to sign the log beside the old one; both keys signed the statement",
     )
-    LOG_KEY_RETIRED = ("log.key_retired", frozenset({"old", "new"}), "The older of two keys signs no more")
+    LOG_KEY_RETIRED = ("log.key_retired", {"old": KEY, "new": KEY}, "The older of two keys signs no more")
     LOG_ANCHORED = (
         "log.anchored",
-        frozenset({"anchor", "kind", "size", "ref"}),
+        {"anchor": NAME, "kind": WORD, "size": COUNT, "ref": text(2_000)},
         "A checkpoint was put into an anchor, a place where this home cannot take it back",
     )
-    LOG_HEARTBEAT = ("log.heartbeat", frozenset[str](), "Nothing else happened for a while; proves the silence")
+    LOG_HEARTBEAT = ("log.heartbeat", _NOTHING, "Nothing else happened for a while; proves the silence")
+    CLOCK_STEPPED = (
+        "clock.stepped",
+        {"behind_us": COUNT, "against": NAME},
+        "The wall clock was set back: it is behind the clock that only goes forward, or behind the newest event",
+    )
     AUDIT_REDACTED = (
         "audit.redacted",
-        frozenset({"subject", "names", "addresses", "user"}),
+        {"subject": NAME, "names": COUNT, "addresses": COUNT, "user": FLAG},
         "What is known of a person beside the log was erased; says how much",
     )
     AUDIT_ERASURE_DENIED = (
         "audit.erasure_denied",
-        frozenset({"subject", "holds"}),
+        {"subject": NAME, "holds": list_of(NAME)},
         "What is known of a person was not erased, because of holds",
     )
-    AUDIT_HELD = ("audit.held", frozenset({"hold", "scope", "value"}), "A legal hold began")
-    AUDIT_RELEASED = ("audit.released", frozenset({"hold"}), "A legal hold ended")
-    AUDIT_READ = ("audit.read", frozenset({"filter", "index"}), "Someone searched the log, or looked at a leaf of it")
-    AUDIT_VERIFIED = ("audit.verified", frozenset({"size", "outcome"}), "The log was verified from its bytes")
+    AUDIT_HELD = ("audit.held", {"hold": NAME, "scope": one_of("subject", "run"), "value": NAME}, "A legal hold began")
+    AUDIT_RELEASED = ("audit.released", {"hold": NAME}, "A legal hold ended")
+    AUDIT_READ = (
+        "audit.read",
+        {"filter": text(2_000), "index": COUNT},
+        "Someone searched the log, or looked at a leaf of it",
+    )
+    AUDIT_VERIFIED = ("audit.verified", {"size": COUNT, "outcome": _VERDICT}, "The log was verified from its bytes")
     AUDIT_EXPORTED = (
         "audit.exported",
-        frozenset({"sink", "form", "next", "declared"}),
+        {"sink": NAME, "form": WORD, "next": COUNT, "declared": DIGEST},
         "Someone began to send the log to a sink, from a leaf on; the event is sent with it",
     )
     AUDIT_RECONCILED = (
         "audit.reconciled",
-        frozenset({"sink", "size", "outcome"}),
+        {"sink": NAME, "size": COUNT, "outcome": _VERDICT},
         "What a sink has was compared with the log",
     )
 
-    ACCESS_DENIED = ("access.denied", frozenset({"permission"}), "A subject asked for what it may not do")
+    ACCESS_DENIED = ("access.denied", {"permission": NAME}, "A subject asked for what it may not do")
+    CHANGE_REFUSED = (
+        "change.refused",
+        {"permission": NAME, "row": NAME},
+        "A verb that changes something was refused, because the disk of the log is short of space",
+    )
+    ACCESS_READ = (
+        "access.read",
+        {"verb": NAME, "about": NAME},
+        "An auditor read something that leaves no other event; says with which verb, of what",
+    )
     ENVIRONMENT_APPLIED = (
         "environment.applied",
-        frozenset({"environment", "digest", "previous"}),
+        {"environment": NAME, "digest": DIGEST, "previous": maybe(DIGEST)},
         "An environment was declared or changed",
     )
-    IDENTITY_APPLIED = ("identity.applied", frozenset({"users", "groups"}), "Users and groups were declared or changed")
+    IDENTITY_APPLIED = (
+        "identity.applied",
+        {"users": DIGEST, "groups": DIGEST},
+        "Users and groups were declared or changed",
+    )
     PROJECT_APPLIED = (
         "project.applied",
-        frozenset({"project", "digest", "previous"}),
+        {"project": NAME, "digest": DIGEST, "previous": maybe(DIGEST)},
         "A project was registered or changed",
     )
     POLICY_PUBLISHED = (
         "policy.published",
-        frozenset({"set", "files", "name", "version"}),
+        {"set": DIGEST, "files": COUNT, "name": NAME, "version": COUNT},
         "A version of a policy set was published",
     )
     POLICY_BACKTESTED = (
         "policy.backtested",
-        frozenset({"report", "base", "candidate", "decisions", "deny_to_allow", "allow_to_deny"}),
+        {
+            "report": ID,
+            "base": maybe(DIGEST),
+            "candidate": DIGEST,
+            "decisions": COUNT,
+            "deny_to_allow": COUNT,
+            "allow_to_deny": COUNT,
+        },
         "A candidate was tried on the decisions that its set had made",
     )
     EXEMPTION_GRANTED = (
         "exemption.granted",
-        frozenset({"exemption", "environment", "set", "rule", "address", "until_us"}),
+        {"exemption": ID, "environment": NAME, "set": NAME, "rule": NAME, "address": text(2_000), "until_us": TIME_US},
         "A rule stopped to bind in an environment for a while",
     )
     EXEMPTION_ENDED = (
         "exemption.ended",
-        frozenset({"exemption", "environment", "set", "rule", "address", "until_us"}),
+        {"exemption": ID, "environment": NAME, "set": NAME, "rule": NAME, "address": text(2_000), "until_us": TIME_US},
         "An exemption was taken back before its time",
     )
 
     RUN_REQUESTED = (
         "run.requested",
-        frozenset({"workflow", "workflow_digest", "source", "environment", "inputs", "plan_only", "retry_of"}),
+        {
+            "workflow": NAME,
+            "workflow_digest": DIGEST,
+            "source": DIGEST,
+            "environment": NAME,
+            "inputs": DIGEST,
+            "plan_only": FLAG,
+            "retry_of": ID,
+        },
         "Someone asked for a run",
     )
-    RUN_ADMITTED = ("run.admitted", frozenset[str](), "The run passed the trigger point and its steps may be planned")
-    RUN_DENIED = ("run.denied", frozenset({"decision"}), "Policy denied the run")
-    RUN_CANCELLED = ("run.cancelled", frozenset[str](), "Someone cancelled the run")
-    RUN_CLOSED = ("run.closed", frozenset({"state"}), "The run ended; always the last event of its stream")
+    RUN_ADMITTED = ("run.admitted", _NOTHING, "The run passed the trigger point and its steps may be planned")
+    RUN_DENIED = ("run.denied", {"decision": ID}, "Policy denied the run")
+    RUN_CANCELLED = ("run.cancelled", _NOTHING, "Someone cancelled the run")
+    RUN_CLOSED = ("run.closed", {"state": WORD}, "The run ended; always the last event of its stream")
 
-    RUN_RETRIED = ("run.retried", frozenset({"steps"}), "Someone had the steps that stopped the run tried again")
+    RUN_RETRIED = ("run.retried", {"steps": list_of(NAME)}, "Someone had the steps that stopped the run tried again")
 
     STEP_PLANNED = (
         "step.planned",
-        frozenset({"attempt", "change_set", "artifact", "binding", "plan"}),
+        {"attempt": COUNT, "change_set": DIGEST, "artifact": DIGEST, "binding": DIGEST, "plan": maybe(DIGEST)},
         "The step's plan is saved; these are its digests",
     )
     STEP_WAITING = (
         "step.waiting",
-        frozenset({"attempt", "binding", "requires", "expires_us"}),
+        {"attempt": COUNT, "binding": DIGEST, "requires": list_of(_REQUIREMENT), "expires_us": TIME_US},
         "The step waits for people; says how many of which group",
     )
     STEP_MOVED = (
         "step.moved",
-        frozenset({"attempt", "what", "then"}),
+        {"attempt": COUNT, "what": WORD, "then": one_of("plan", "judge")},
         "Something the binding covers moved before the apply; says what follows",
     )
     STEP_RETRYING = (
         "step.retrying",
-        frozenset({"attempt", "not_before_us"}),
+        {"attempt": COUNT, "not_before_us": TIME_US},
         "The attempt failed; another one follows",
     )
     STEP_FINISHED = (
         "step.finished",
-        frozenset({"attempt", "state", "outputs"}),
+        {"attempt": COUNT, "state": WORD, "outputs": maybe(DIGEST)},
         "The step ended, or was skipped because what it needs did not pass",
     )
 
     DECISION_RECORDED = (
         "decision.recorded",
-        frozenset({"decision", "point", "outcome", "input", "document", "sets", "engine"}),
+        {
+            "decision": ID,
+            "point": WORD,
+            "outcome": WORD,
+            "input": DIGEST,
+            "document": DIGEST,
+            "sets": list_of(DIGEST),
+            "engine": NAME,
+        },
         "A decision of the policy sets, with the digests of the exact input and of all it says",
     )
     APPROVAL_RECORDED = (
         "approval.recorded",
-        frozenset({"approval", "binding", "verdict", "group", "expires_us", "signature"}),
+        {
+            "approval": ID,
+            "binding": DIGEST,
+            "verdict": WORD,
+            "group": NAME,
+            "expires_us": TIME_US,
+            "signature": SIGNATURE,
+        },
         "A named human said yes or no to one bound digest",
     )
     APPROVAL_REFUSED = (
         "approval.refused",
-        frozenset({"binding", "reason"}),
+        {"binding": DIGEST},
         "A yes or no that does not count, for example from a maker",
     )
 
     EFFECT_INTENDED = (
         "effect.intended",
-        frozenset({"attempt", "phase", "binding", "artifact", "token"}),
+        {"attempt": COUNT, "phase": WORD, "binding": DIGEST, "artifact": DIGEST, "token": COUNT},
         "The outside world is about to be changed; in a signed checkpoint before it is",
+    )
+    EFFECT_HELD = (
+        "effect.held",
+        {"attempt": COUNT, "rows": list_of(NAME)},
+        "The step does not begin while the log is in trouble; says what is, and the run goes on when it ends",
     )
     EFFECT_FINISHED = (
         "effect.finished",
-        frozenset({"attempt", "phase", "outcome", "result"}),
+        {"attempt": COUNT, "phase": WORD, "outcome": one_of("succeeded", "failed"), "result": DIGEST},
         "The change ended; the result is named by its digest",
     )
     EFFECT_INDETERMINATE = (
         "effect.indeterminate",
-        frozenset({"attempt", "phase"}),
+        {"attempt": COUNT, "phase": WORD},
         "Nobody knows whether the change happened",
     )
     EFFECT_SETTLED = (
         "effect.settled",
-        frozenset({"attempt", "phase", "as", "by_probe"}),
+        {"attempt": COUNT, "phase": WORD, "as": WORD, "by_probe": FLAG},
         "A probe or a person said what became of the change",
     )
 
     STATE_WRITTEN = (
         "state.written",
-        frozenset({"environment", "state", "lineage", "serial", "digest"}),
+        {"environment": NAME, "state": NAME, "lineage": NAME, "serial": COUNT, "digest": DIGEST},
         "A new version of a tool's state was stored",
     )
-    EVIDENCE_SEALED = ("evidence.sealed", frozenset({"digest"}), "The bundle that proves the run was sealed")
-    EVIDENCE_EXPORTED = ("evidence.exported", frozenset({"digest"}), "The bundle was handed out")
-
-    @property
-    def text(self) -> str:
-        """The kind as it stands in the leaf."""
-        return self.value[0]
-
-    @property
-    def fields(self) -> frozenset[str]:
-        """The data fields this kind may carry."""
-        return self.value[1]
-
-    @property
-    def doc(self) -> str:
-        """What happened, in one sentence."""
-        return self.value[2]
+    EVIDENCE_SEALED = ("evidence.sealed", {"digest": DIGEST}, "The bundle that proves the run was sealed")
+    EVIDENCE_EXPORTED = ("evidence.exported", {"digest": DIGEST}, "The bundle was handed out")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mandamus.audit.kinds import Kind
 from mandamus.audit.model import FORMAT, LEAF_BYTES_MAX, Event
 from mandamus.audit.secret_forms import holds_secret
 from mandamus.kernel import canonical
@@ -102,7 +103,7 @@ def _foreign() -> MandamusError:
 
 
 def check(event: Event) -> None:
-    """Raise ``value_invalid`` for a data field the kind does not allow and for a name no database can hold."""
+    """Raise ``value_invalid`` for a data field or form the kind does not allow and for a name no database can hold."""
     found_by = (event.who.user, event.resource.type, event.resource.id, event.run or "")
     if any("\0" in text for text in found_by):
         raise MandamusError(
@@ -110,14 +111,23 @@ def check(event: Event) -> None:
             f"the event {event.kind.text} has a NUL character in a name",
             remedy="give names of printable characters",
         )
-    foreign = sorted(set(event.data) - event.kind.fields)
-    if foreign:
-        raise MandamusError(
-            Code.VALUE_INVALID,
-            f"the event {event.kind.text} may not carry {', '.join(foreign)}",
-            remedy=f"it may carry: {', '.join(sorted(event.kind.fields)) or 'no data'}; see docs/reference/events.md",
-            context={"kind": event.kind.text, "fields": foreign},
-        )
+    checks = event.kind.checks
+    for name, value in event.data.items():
+        if name not in checks or not checks[name](value):
+            raise _unfit(event.kind, name)
+
+
+def _unfit(kind: Kind, name: str) -> MandamusError:
+    form = kind.fields.get(name)
+    if form is None:
+        message = f"the event {kind.text} may not carry {name}"
+        remedy = f"it may carry: {', '.join(sorted(kind.fields)) or 'no data'}"
+    else:
+        # The value is not said: it may be what must not be written down anywhere.
+        message = f"{name} of the event {kind.text} is of another form than it must be"
+        remedy = f"give it as: {form.words}"
+    context = {"kind": kind.text, "field": name}
+    return MandamusError(Code.VALUE_INVALID, message, remedy=f"{remedy}; see docs/reference/events.md", context=context)
 
 
 def _who(event: Event, private: Private, entropy: Entropy) -> dict[str, Any]:

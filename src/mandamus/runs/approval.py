@@ -314,12 +314,9 @@ def _refusals_recorded(rooms: Rooms, who: Subject, run: Run, row: StepRow) -> It
 
 def _refusal(rooms: Rooms, tx: Tx, who: Subject, run: Run, row: StepRow, error: MandamusError) -> None:
     assert row.binding is not None  # noqa: S101 - narrows the type
-    data = {"binding": row.binding.digest, "reason": without_secrets(error.message)}
-    record(
-        rooms,
-        tx,
-        event(Kind.APPROVAL_REFUSED, who, run.id, step=row.name, outcome=Outcome.DENIED, data=data),
-    )
+    why, data = without_secrets(error.message), {"binding": row.binding.digest}
+    made = event(Kind.APPROVAL_REFUSED, who, run.id, step=row.name, outcome=Outcome.DENIED, why=why, data=data)
+    record(rooms, tx, made)
 
 
 def _refused(message: str, remedy: str) -> MandamusError:
