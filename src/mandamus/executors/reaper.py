@@ -23,6 +23,10 @@ from typing import Any
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
+_HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+"""Blocked and waited for, never handled: Python runs a handler between two calls, so a signal that comes right before
+a call that waits would wait with it, and we are told only once that whoever started us has died."""
+
 
 def main(spec_fd: int, status_fd: int, block_fd: int) -> int:
     """Run the command; the exit code is the command's, or 128 + signal."""
@@ -36,13 +40,12 @@ def main(spec_fd: int, status_fd: int, block_fd: int) -> int:
         return 137
     os.close(block_fd)
     os.set_inheritable(status_fd, False)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Before the fork, so that no signal finds a tree without anyone to end it.
-    signal.signal(signal.SIGTERM, lambda *_: _end(137))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
     pid = os.fork()
     if pid == 0:
         _become(spec, status_fd)
-    signal.signal(signal.SIGINT, lambda *_: _interrupt(pid))
     code = _wait_for(pid)
     _kill_all()
     _tell(status_fd, {"exit-code": code})
@@ -54,6 +57,7 @@ def _become(spec: dict[str, Any], status_fd: int) -> None:
         os.setsid()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
         for name, value in spec["limits"].items():
             _limit(getattr(resource, name), value)
         os.chdir(spec["cwd"])
@@ -72,21 +76,29 @@ def _limit(kind: int, value: int) -> None:
 
 
 def _wait_for(pid: int) -> int:
+    """The code of the command's end, which is ours when whoever started us has died."""
     while True:
-        ended, status = os.waitpid(-1, 0)
-        if ended == pid:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
+        heard = signal.sigwait(_HEARD)
+        if heard == signal.SIGTERM:
+            return 137
+        if heard == signal.SIGINT:
+            _interrupt(pid)
+        # One SIGCHLD may tell of several.
+        ended = pid if heard == signal.SIGCHLD else 0
+        while ended:
+            ended, status = os.waitpid(-1, os.WNOHANG)
+            if ended == pid:
+                code = os.waitstatus_to_exitcode(status)
+                return code if code >= 0 else 128 - code
 
 
 def _interrupt(pid: int) -> None:
     with contextlib.suppress(OSError):
-        os.killpg(pid, signal.SIGINT)
-
-
-def _end(code: int) -> None:
-    _kill_all()
-    os._exit(code)
+        try:
+            os.killpg(pid, signal.SIGINT)
+        except ProcessLookupError:
+            # It has no group of its own yet; the signal waits until it has.
+            os.kill(pid, signal.SIGINT)
 
 
 def _kill_all() -> None:
