@@ -5,31 +5,20 @@ import socket
 import ssl
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mandamus.bootstrap.tools import SystemClock
 from mandamus.executors.http import build as build_http
 from mandamus.executors.model import Applied, Cancel, Executor, SandboxPolicy, Task, Toolbox
 from mandamus.executors.process import ProcessRunner, build_runner
+from mandamus.kernel.clock import Clock
 from mandamus.kernel.redact import Redactor
 
 KEY = b"r" * 32
-
-
-class RealClock:
-    """The machine's time: processes do not wait for a fake one."""
-
-    def now_us(self) -> int:
-        """The wall clock."""
-        return time.time_ns() // 1000
-
-    def monotonic_s(self) -> float:
-        """The monotonic clock."""
-        return time.monotonic()
 
 
 class Kept:
@@ -60,13 +49,36 @@ class Kept:
         return self.data.decode()
 
 
-@pytest.fixture
-def real_clock() -> RealClock:
-    return RealClock()
+class Leaping(Kept):
+    """An output that is a clock: each time the command says the word, a thousand seconds have passed."""
+
+    def __init__(self, word: bytes) -> None:
+        super().__init__()
+        self._word = word
+        self._clock = SystemClock()
+
+    def now_us(self) -> int:
+        """The machine's."""
+        return self._clock.now_us()
+
+    def monotonic_s(self) -> float:
+        """The machine's, and what was leapt."""
+        return self._clock.monotonic_s() + 1000.0 * self.data.count(self._word)
 
 
 @pytest.fixture
-def runner(real_clock: RealClock) -> ProcessRunner:
+def leaping() -> type[Leaping]:
+    return Leaping
+
+
+@pytest.fixture
+def real_clock() -> Clock:
+    """The machine's time: processes do not wait for a fake one."""
+    return SystemClock()
+
+
+@pytest.fixture
+def runner(real_clock: Clock) -> ProcessRunner:
     return build_runner(real_clock, dict(os.environ), Path(sys.executable))
 
 

@@ -98,7 +98,7 @@ def trap():
 def exchange(tmp_path):
     """One exchange of the child itself, with the resolver handed in."""
 
-    def do(url: str, *, resolve=http_child.resolve, allow=()) -> dict:
+    def do(url: str, *, resolve=http_child.resolve, allow=(), timeout_s=1) -> dict:
         found = http_url.parse(url)
         wire = {
             "method": "GET",
@@ -110,7 +110,7 @@ def exchange(tmp_path):
             "body": "",
             "allow": list(allow),
             "roots": "",
-            "timeout_s": 1,
+            "timeout_s": timeout_s,
             "answer_bytes_max": 1000,
             "folder": str(tmp_path),
         }
@@ -226,8 +226,8 @@ def test_a_name_is_resolved_once_and_only_a_checked_address_is_connected_to(trap
         port = server.getsockname()[1]
         with socket.create_server(("127.0.0.1", port)) as forbidden:
             forbidden.settimeout(0.1)
-            server.settimeout(2)
-            answer = exchange(f"http://rebind.example:{port}/", resolve=rebinding, allow=("127.0.0.2/32",))
+            server.settimeout(60)
+            answer = exchange(f"http://rebind.example:{port}/", resolve=rebinding, allow=("127.0.0.2/32",), timeout_s=3)
             server.accept()[0].close()
             with pytest.raises(TimeoutError):
                 forbidden.accept()

@@ -35,7 +35,7 @@ def refused(call, *arguments, **named) -> MandamusError:
 def test_sent_and_unanswered_is_indeterminate(play_http, http, make_task, receiver):
     """A request that was sent and never answered may have taken effect; nobody is told that it failed, or did not."""
     answers: list[Callable[[socket.socket], None] | bytes] = [
-        lambda _sock: time.sleep(5),
+        lambda sock: sock.recv(1),  # until they hang up
         lambda sock: sock.close(),
         b"garbage\r\n\r\n",
         b"HTTP/1.1 2",
@@ -43,14 +43,15 @@ def test_sent_and_unanswered_is_indeterminate(play_http, http, make_task, receiv
     for answer in answers:
         receiver.answer = answer
         workdir = make_task().workdir / str(answers.index(answer))
-        spec = {"method": "POST", "url": receiver.url(), "timeout": "1s"}
-        error = refused(play_http, spec, workdir=workdir)
+        timeout = "3s" if answer is answers[0] else "60s"
+        spec = {"method": "POST", "url": receiver.url(), "timeout": timeout}
+        error = refused(play_http, spec, workdir=workdir, deadline_s=100.0)
         assert error.code is Code.EFFECT_INDETERMINATE
         assert "runs settle run_0 step" in error.remedy
         task = make_task(spec=spec, workdir=workdir, sandbox=OPEN)
         blob = http.plan(task).blob
         assert http.probe(task, blob).verdict is Verdict.UNKNOWN
-    receiver.answer = lambda _sock: time.sleep(5)
+    receiver.answer = answers[0]
     _, applied = play_http({"url": receiver.url(), "timeout": "1s"})
     assert applied.error.code is Code.STEP_TIMEOUT
 
@@ -88,13 +89,11 @@ def test_a_cancel_before_anything_was_sent_is_a_cancel(http, make_task):
         task = make_task(spec=spec, sandbox=OPEN, cancel=cancel)
         blob = http.plan(task).blob
         threading.Timer(1.0, cancel.set).start()
-        begun_s = time.monotonic()
         applied = http.apply(task, blob)
         for sock in waiting:
             sock.close()
     assert applied.error.code is Code.STEP_CANCELLED
     assert not applied.partial
-    assert time.monotonic() - begun_s < 5
     assert http.probe(task, blob).verdict is Verdict.FAILED
 
 
@@ -211,7 +210,7 @@ def exchange(port: int, folder: Path, *, body: bytes = b"", allow: tuple[str, ..
         "body": base64.b64encode(body).decode(),
         "allow": list(allow),
         "roots": "",
-        "timeout_s": 5,
+        "timeout_s": 60,
         "answer_bytes_max": 100,
         "folder": str(folder),
     }
@@ -241,7 +240,6 @@ def test_an_answer_before_the_body_was_read_counts(tmp_path, receive):
     def curt(sock: socket.socket) -> None:
         sock.recv(1000)
         sock.sendall(receiver.reply(413, b"too large"))
-        time.sleep(0.1)
 
     receiver = receive(talk=curt)
     answer = exchange(receiver.port, tmp_path, body=b"x" * 8_000_000)  # more than the buffers of both sides hold

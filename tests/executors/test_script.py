@@ -272,7 +272,9 @@ def test_a_time_out_and_a_cancel_are_told_apart(script, play, make_task, tmp_pat
     results = []
     thread = threading.Thread(target=lambda: results.append(script.apply(task, blob)))
     thread.start()
+    end_s = time.monotonic() + 60
     while "up" not in task.output.text:
+        assert time.monotonic() < end_s
         time.sleep(0.01)
     cancel.set()
     thread.join(50)  # less than the grace, after which a second interrupt would hide that the first was lost

@@ -61,7 +61,7 @@ def kill_during(bench, planned, ready, variables=None) -> None:
             bench.executor.apply(task, planned.blob)
         finally:
             os._exit(0)
-    until_s = time.monotonic() + 30
+    until_s = time.monotonic() + 60
     while not ready():
         assert time.monotonic() < until_s, "never came to the moment to kill at"
         time.sleep(0.01)
@@ -71,7 +71,7 @@ def kill_during(bench, planned, ready, variables=None) -> None:
 
 def probe(bench, planned, variables=None):
     """What another process finds out; it may have to wait until the kernel has ended everything."""
-    for _ in range(100):
+    for _ in range(1000):
         try:
             return bench.executor.probe(bench.make("apply", variables), planned.blob)
         except MandamusError as error:
