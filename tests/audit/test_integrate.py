@@ -128,7 +128,7 @@ def test_background_thread_publishes(audit: Audit, folder: Path, write: Write) -
 
     watcher = threading.Thread(target=seen)
     watcher.start()
-    watcher.join(5)
+    watcher.join(60)
     assert done.is_set()
     audit.wait_checkpointed(leaf)
     write(audit, 2)
@@ -141,7 +141,7 @@ def test_silence_is_proved(audit: Audit, folder: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("mandamus.audit.service.HEARTBEAT_S", 0.05)
     audit.start()
     pause = threading.Event()
-    for _ in range(100):
+    for _ in range(1200):
         pause.wait(0.05)
         if verify_log(folder, audit.vkey).size > 1:
             break

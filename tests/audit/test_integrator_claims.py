@@ -47,7 +47,7 @@ def test_writers_never_wait_for_an_integrator(open_audit: Open, database: Databa
         store.take_queue(tx.conn, 10)
         thread = threading.Thread(target=writer)
         thread.start()
-        assert done.wait(10), "a writer waits for the head's lock"
+        assert done.wait(60), "a writer waits for the head's lock"
         thread.join()
     assert audit.waiting() == 20
 
@@ -63,7 +63,7 @@ def test_a_second_integrator_waits_for_the_first(open_audit: Open, database: Dat
         thread.start()
         thread.join(0.3)
         assert sizes == []
-    thread.join(10)
+    thread.join(60)
     assert done.checkpoint is not None
     assert sizes == [done.checkpoint.size] == [11]
     assert audit.verify_database().problems == ()
@@ -85,7 +85,7 @@ def test_what_comes_meanwhile_gets_the_next_places(open_audit: Open, database: D
             thread.start()
             thread.join(1.0)
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert sizes == [8]
     assert [leaf.index for leaf in audit.stream("run/run_2")] == [5, 6, 7]
     assert audit.verify_database().problems == ()
@@ -143,11 +143,11 @@ def test_late_commits_come_later(database: Database, audit: Audit, write: Write,
             tx.complete()
             tx._before.clear()
             began.set()
-            go_on.wait(10)
+            go_on.wait(100)
 
     thread = threading.Thread(target=slow)
     thread.start()
-    assert began.wait(10)
+    assert began.wait(60)
     write(audit, 3)
     assert audit.flush().size == 4
     go_on.set()

@@ -128,7 +128,7 @@ def test_a_program_that_hangs_is_ended(kms, tmp_path: Path) -> None:
         _command(kms(before), timeout_s=2.0)
     if marker.exists():
         child = Path(f"/proc/{marker.read_text()}/stat")
-        for _ in range(100):
+        for _ in range(1200):
             if not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z":
                 return
             threading.Event().wait(0.05)

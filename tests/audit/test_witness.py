@@ -175,7 +175,7 @@ def post(witness: Witness) -> Iterator[Callable[..., tuple[int, str, bytes]]]:
     server = WitnessServer(("127.0.0.1", 0), witness)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=60)
 
     def sent(body: bytes, path: str = "/add-checkpoint", **headers: str) -> tuple[int, str, bytes]:
         connection.request("POST", path, body, headers)
@@ -296,7 +296,7 @@ def test_the_command_is_killed_and_remembers(tmp_path: Path) -> None:
         return process, process.stdout.readline().strip(), int(process.stderr.readline().strip().rpartition(":")[2])
 
     def send(port: int, body: bytes) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("POST", "/add-checkpoint", body)
         answer = connection.getresponse()
         return answer.status, answer.read()
@@ -311,5 +311,5 @@ def test_the_command_is_killed_and_remembers(tmp_path: Path) -> None:
     assert again == vkey
     assert send(port, LIE.request(0, 9).body) == (409, b"7\n")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert process.returncode == 0
