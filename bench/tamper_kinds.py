@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from tamper_ground import Ground
 
 from mandamus.audit import tiles
+from mandamus.evidence.record import RECORD, fold, unfold
 from mandamus.store.schema import metadata
 
 Draw = random.Random
@@ -137,14 +138,16 @@ def bundle(ground: Ground, how: str, draw: Draw) -> Hit:
     path = ground.folder / "changed.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made_zip:
         made_zip.comment = zipfile.ZipFile(ground.bundle).comment
-        for each, data in files.items():
+        for each, data in fold(files).items():
             made_zip.writestr(each, data)
     return ground.bundle_wrong(path)
 
 
 def _files(path: Path) -> dict[str, bytes]:
+    """All of them, those of the record by their own names."""
     with zipfile.ZipFile(path) as read:
-        return {name: read.read(name) for name in read.namelist()}
+        files = {name: read.read(name) for name in read.namelist()}
+    return files | unfold(files.pop(RECORD), 1 << 30)
 
 
 def row(ground: Ground, name: str, how: str, draw: Draw) -> Hit:

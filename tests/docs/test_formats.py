@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 
 from mandamus.bootstrap.house import open_house
 from mandamus.catalog import scaffold
+from mandamus.evidence.record import RECORD, unfold
 from mandamus.policy import schema
 from mandamus.runs.model import Request
 from mandamus.settings import Settings
@@ -66,7 +67,10 @@ def bundle(tmp_path_factory):
         house.drive(run.id, lambda _notice: None)
         house.evidence.export(house.who, run.id, folder / "proof.zip")
     with zipfile.ZipFile(folder / "proof.zip") as found:
-        return {name: found.read(name).decode() for name in found.namelist()}
+        files = {name: found.read(name) for name in found.namelist()}
+    files |= unfold(files[RECORD], 1 << 24)
+    del files[RECORD]
+    return {name: data.decode() for name, data in files.items()}
 
 
 def _rows(page, heading):

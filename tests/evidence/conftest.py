@@ -19,6 +19,7 @@ from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.evidence import archive, manifest
 from mandamus.evidence.model import BundleReport, Parts, approval_file, documents
+from mandamus.evidence.record import RECORD, fold, unfold
 from mandamus.evidence.service import Evidence
 from mandamus.evidence.verify import verify
 from mandamus.kernel import canonical
@@ -74,6 +75,7 @@ class Scribe:
     makers: tuple[str, ...] = ("ada", "ops")
     inputs: Mapping[str, Any] = field(default_factory=lambda: {"name": "ledger", "public": False})
     plan_only: bool = False
+    project: str = ""
     held: dict[str, bytes] = field(default_factory=dict)
     approvals: dict[str, bytes] = field(default_factory=dict)
     bindings: dict[str, Binding] = field(default_factory=dict)
@@ -104,7 +106,8 @@ class Scribe:
             "plan_only": self.plan_only,
             **changed,
         }
-        self.record(Kind.RUN_REQUESTED, who=self.requester, why="a place for the archive", data=data)
+        why = "a place for the archive"
+        self.record(Kind.RUN_REQUESTED, who=self.requester, why=why, data=data, project=self.project)
         return self
 
     def decided(self, point: str, outcome: str = "allow", step: str | None = None, **document: Any) -> str:
@@ -362,22 +365,23 @@ class Bench:
         return verify(path, trust or self.vkey)
 
     def files(self, data: bytes) -> dict[str, bytes]:
-        """The files of a bundle."""
+        """The files of a bundle, those in its record by their own names."""
         with zipfile.ZipFile(io.BytesIO(data)) as found:
-            return {name: found.read(name) for name in found.namelist()}
+            files = {name: found.read(name) for name in found.namelist()}
+        return files | unfold(files.pop(RECORD), 1 << 24)
 
     def zipped(self, files: Mapping[str, bytes]) -> bytes:
-        """The files as anybody would zip them: no seal."""
+        """The files as anybody would zip them, in a record of their own: no seal."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as made:
-            for name, data in files.items():
+            for name, data in fold(files).items():
                 made.writestr(name, data)
         return buffer.getvalue()
 
     def forged(self, run: str, files: Mapping[str, bytes], signer: Signer | None = None) -> bytes:
         """The files with a manifest and a seal of their own: what whoever has the platform's key could make."""
         key = signer or self.platform
-        inside = {name: data for name, data in files.items() if name != manifest.MANIFEST}
+        inside = fold({name: data for name, data in files.items() if name != manifest.MANIFEST})
         inside |= manifest.write(run, inside, key)
         return archive.pack(inside, lambda digest: manifest.seal(run, digest, key))
 

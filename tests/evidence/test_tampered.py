@@ -14,6 +14,8 @@ from mandamus.audit.model import Verdict
 from mandamus.audit.signer import Signer
 from mandamus.evidence import archive, dsse
 from mandamus.evidence.manifest import MANIFEST, MEDIA_TYPE
+from mandamus.evidence.model import ATTESTATIONS, CHECKPOINT, README, SUMMARY, TRUST, WORKFLOW, leaf_file
+from mandamus.evidence.record import FOLDERS, RECORD, fold
 
 
 @pytest.fixture
@@ -41,20 +43,39 @@ def _flip(bench, data: bytes, at: int, mask: int, places: dict[int, str]) -> Non
         assert report.outcome is Verdict.TAMPERED, report.problems
         named = [problem for problem in report.problems if problem.file in (name, "")]
         assert named, f"byte {at} of {name}: {report.problems}"
-        if name.startswith("events/") and named[0].file:
-            assert named[0].leaf == int(name.removeprefix("events/").split(".")[0])
 
 
 def test_flipped_bytes_of_every_file_are_found(whole, bench):
-    """A flipped byte anywhere in any file: tampered, the file is named, and of a leaf its index in the log."""
+    """A flipped byte anywhere in any file of the zip: tampered, and the file is named."""
     source, places = random.Random(11), _places(whole)
     by_file: dict[str, list[int]] = {}
     for at, name in places.items():
         by_file.setdefault(name, []).append(at)
-    assert len(by_file) > 40
+    assert by_file.keys() == {README, SUMMARY, WORKFLOW, CHECKPOINT, TRUST, MANIFEST, RECORD, *ATTESTATIONS.values()}
     for positions in by_file.values():
-        for at in source.sample(positions, 3):
+        for at in source.sample(positions, 12):
             _flip(bench, whole, at, source.choice((1, 4, 0x20, 0x80, 0xFF)), places)
+
+
+def test_flipped_bytes_inside_the_record_are_found(whole, bench):
+    """A byte of any file in the record, packed anew: tampered, the file is named, and of a leaf its index."""
+    source, files = random.Random(13), bench.files(whole)
+    inside = [name for name in files if name.startswith(FOLDERS)]
+    assert len(inside) > 40
+    for name in inside:
+        at, data = source.randrange(len(files[name])), bytearray(files[name])
+        data[at] ^= source.choice((1, 4, 0x20, 0x80, 0xFF))
+        report = bench.check(bench.zipped({**files, name: bytes(data)}))
+        assert report.outcome is Verdict.TAMPERED
+        named = {problem.file for problem in report.problems}
+        if name.startswith("events/"):
+            # A hash of a proof that was changed does not fit the leaf: then either of the two is named.
+            leaf = int(name.removeprefix("events/").split(".")[0])
+            assert {problem.leaf for problem in report.problems} >= {leaf}
+            assert {name, leaf_file(leaf)} & named
+        else:
+            assert name in named, f"byte {at} of {name}: {report.problems}"
+        assert RECORD in named
 
 
 def test_flipped_bytes_between_the_files_are_found(whole, bench):
@@ -76,12 +97,21 @@ def test_every_single_bit_and_byte_matters(whole, bench):
 
 
 def test_every_dropped_file_is_named(whole, bench):
-    """A bundle without one of its files is incomplete, and the report says without which."""
+    """A bundle without one of its files is incomplete, and a record without one is another; the report says which."""
     files = bench.files(whole)
     for name in files:
         report = bench.check(bench.zipped({other: data for other, data in files.items() if other != name}))
-        assert report.outcome is Verdict.INCOMPLETE, (name, report.problems)
+        told = {problem.file: problem.verdict for problem in report.problems}
+        assert told[name] is Verdict.INCOMPLETE, (name, report.problems)
         assert [problem.file for problem in report.problems].count(name) == 1
+        assert told.get(RECORD) == (Verdict.TAMPERED if name.startswith(FOLDERS) else None)
+    plain = {name: data for name, data in fold(files).items() if name != RECORD}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as made:
+        for name, data in plain.items():
+            made.writestr(name, data)
+    report = bench.check(buffer.getvalue())
+    assert [(problem.verdict, problem.file) for problem in report.problems] == [(Verdict.INCOMPLETE, RECORD)]
 
 
 def test_every_emptied_and_swapped_file_is_named(whole, bench):
@@ -101,7 +131,7 @@ def test_every_added_file_is_named(whole, bench):
     for name in ("steps/bucket.1/extra.json", "events/99.json", "approvals/x.json", "readme", "events/007.json"):
         report = bench.check(bench.zipped({**files, name: b"{}"}))
         assert report.outcome is Verdict.TAMPERED
-        assert name in {problem.file for problem in report.problems}
+        assert {name, name.replace(".json", ".tlog-proof")} & {problem.file for problem in report.problems}
 
 
 def test_only_what_was_changed_is_blamed(whole, bench):
@@ -115,6 +145,7 @@ def test_only_what_was_changed_is_blamed(whole, bench):
     assert [(p.verdict, p.file) for p in report.problems] == [
         (Verdict.TAMPERED, "events/5.json"),
         (Verdict.INCOMPLETE, "events/6.json"),
+        (Verdict.TAMPERED, RECORD),
     ]
 
 
@@ -138,7 +169,7 @@ def test_a_genuine_leaf_of_another_run_is_refused(whole, room, governed, sealed,
     added = {name: foreign[name] for name in (f"events/{index}.json", f"events/{index}.tlog-proof")}
     report = bench.check(bench.zipped({**bench.files(whole), **added}))
     assert report.outcome is Verdict.TAMPERED
-    assert added.keys() <= {problem.file for problem in report.problems}
+    assert {f"events/{index}.tlog-proof", RECORD} <= {problem.file for problem in report.problems}
     # Now even with the platform's key, and every leaf proved in one and the same checkpoint.
     checkpoint, leaves = room.audit.flush(), [*room.leaves(governed.run), room.leaves(other.run)[0]]
     report = bench.check(room.evidence._bundle(governed.parts(), leaves, checkpoint))
@@ -166,9 +197,9 @@ def test_a_manifest_by_another_key_is_refused(whole, governed, bench):
     "content",
     [
         b"[]",
-        b'{"format":"evidence/2","run":"r","files":{}}',
-        b'{"format":"evidence/1","run":7,"files":{}}',
-        b'{"format":"evidence/1","run":"r","files":[]}',
+        b'{"format":"evidence/3","run":"r","files":{}}',
+        b'{"format":"evidence/2","run":7,"files":{}}',
+        b'{"format":"evidence/2","run":"r","files":[]}',
         b'{"format":"evidence/1"}',
         b"{",
     ],
@@ -235,7 +266,7 @@ def test_what_is_no_bundle_is_refused(tmp_path, bench):
     zipfile.ZipFile(empty, "w").close()
     for data in (empty.getvalue(), b"PK", b"\0" * 5000, bench.zipped({MANIFEST: b"[1]"}), b"{}"):
         assert not bench.check(data).ok
-    assert bench.check(bench.zipped({MANIFEST: b'{"format":"evidence/2"}'})).outcome is Verdict.TAMPERED
+    assert bench.check(bench.zipped({MANIFEST: b'{"format":"evidence/3"}'})).outcome is Verdict.TAMPERED
 
 
 def test_a_file_that_is_not_there_is_a_finding(bench, tmp_path):
@@ -270,7 +301,7 @@ def test_another_way_of_packing_is_refused(whole, bench):
 
 @pytest.mark.parametrize(
     "name",
-    ["../evil", "/etc/passwd", "a/../b", "c:\\x", "a//b", "a\\b", ".hidden", "a/", "events/5.json~x", "b\n", "ü"],
+    ["../evil", "/etc/passwd", "a/../b", "c:\\x", "a//b", "a\\b", ".hidden", "a/", "summary.json~x", "b\n", "ü"],
 )
 def test_names_outside_the_bundle_are_refused(whole, bench, name):
     """No name that an unzipper could take for another place passes, not even one that is listed."""
@@ -307,8 +338,12 @@ def test_a_bomb_is_not_unpacked(whole, bench, monkeypatch):
     lying = bomb.replace(struct.pack("<L", 8 << 20), struct.pack("<L", 100))
     report = bench.check(lying)
     assert "zeros" in {problem.file for problem in report.problems}
-    monkeypatch.setattr(archive, "FILES_MAX", 10)
-    assert "more than 10 files" in bench.check(whole).problems[0].message
+    bomb = bench.zipped({**bench.files(whole), "steps/bucket.1/plan.json": bytes(8 << 20)})
+    report = bench.check(bomb)
+    assert [(problem.verdict, problem.file) for problem in report.problems] == [(Verdict.TAMPERED, RECORD)]
+    assert "would unpack to more than" in report.problems[0].message
+    monkeypatch.setattr(archive, "FILES_MAX", 5)
+    assert "more than 5 files" in bench.check(whole).problems[0].message
     monkeypatch.setattr(archive, "ARCHIVE_BYTES_MAX", 1000)
     assert "larger than 1000" in bench.check(whole).problems[0].message
 

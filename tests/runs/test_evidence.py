@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 
+from mandamus.evidence.record import RECORD, unfold
 from mandamus.evidence.verify import verify
 from mandamus.executors.model import Applied
 from mandamus.kernel.errors import Code, MandamusError
@@ -28,7 +29,9 @@ def proved(stage, tmp_path):
         assert report.ok, [str(problem) for problem in report.problems]
         assert (report.run, report.state) == (run.id, state)
         with zipfile.ZipFile(path) as bundle:
-            return {name: _json(bundle.read(name)) for name in bundle.namelist()}
+            files = {name: bundle.read(name) for name in bundle.namelist()}
+        files |= unfold(files.pop(RECORD), 1 << 24)
+        return {name: _json(data) for name, data in files.items()}
 
     return prove
 

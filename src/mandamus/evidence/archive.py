@@ -7,7 +7,6 @@ order, gaps between entries) can change unnoticed either.
 from __future__ import annotations
 
 import io
-import re
 import struct
 import zipfile
 import zlib
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from mandamus.audit.model import Finding, Verdict
 from mandamus.evidence.model import finding
+from mandamus.evidence.record import NAME, RECORD, unfold
 from mandamus.kernel import canonical
 from mandamus.kernel.ids import Digest
 
@@ -28,8 +28,6 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o100444 << 16
 _UNIX = 3
 _LEVEL = 9
-_PART = r"[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*"
-_NAME = re.compile(rf"{_PART}(?:/{_PART})*")
 _HOSTILE = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, RuntimeError, OverflowError)
 """What the standard reader raises on bytes that are no zip (``RuntimeError`` also stands for encrypted and unknown)."""
 
@@ -38,13 +36,14 @@ Sign = Callable[[Digest], bytes]
 
 @dataclass
 class Archive:
-    """What could be read.
+    """What could be read: ``files`` as they stand in the zip, ``record`` those inside the record.
 
     ``unreadable`` names files that are there and broken. ``sealed`` is the digest of what the seal covers, None when
     the file goes on after its comment or ends within it.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
+    record: dict[str, bytes] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
     seal: bytes = b""
     sealed: Digest | None = None
@@ -56,7 +55,8 @@ def pack(files: Mapping[str, bytes], sign: Sign) -> bytes:
     with zipfile.ZipFile(buffer, "w") as made:
         for name in sorted(files):
             info = zipfile.ZipInfo(name, _EPOCH)
-            info.compress_type, info.create_system, info.external_attr = zipfile.ZIP_DEFLATED, _UNIX, _MODE
+            info.compress_type = zipfile.ZIP_STORED if name == RECORD else zipfile.ZIP_DEFLATED
+            info.create_system, info.external_attr = _UNIX, _MODE
             made.writestr(info, files[name], compresslevel=_LEVEL)
     # An archive without a comment ends in the comment's length, two zero bytes.
     body = buffer.getvalue()[:-2]
@@ -104,7 +104,21 @@ def _read(found: zipfile.ZipFile, data: bytes, problems: list[Finding]) -> Archi
         if why:
             archive.unreadable.add(name)
             problems.append(finding(Verdict.TAMPERED, why, name))
+    if RECORD in archive.files:
+        _open_record(archive, problems)
     return archive
+
+
+def _open_record(archive: Archive, problems: list[Finding]) -> None:
+    beside = sum(map(len, archive.files.values()))
+    try:
+        archive.record = unfold(archive.files[RECORD], max(1, UNPACKED_BYTES_MAX - beside), FILES_MAX)
+    except ValueError as error:
+        archive.unreadable.add(RECORD)
+        problems.append(finding(Verdict.TAMPERED, str(error), RECORD))
+    for name in sorted(archive.files.keys() & archive.record.keys()):
+        archive.unreadable.add(name)
+        problems.append(finding(Verdict.TAMPERED, "it stands in the archive and in its record", name))
 
 
 def _too_much(infos: list[zipfile.ZipInfo], size: int) -> Finding | None:
@@ -127,7 +141,7 @@ def _refused(info: zipfile.ZipInfo, archive: Archive) -> str:
     if name in archive.files or name in archive.unreadable:
         archive.files.pop(name, None)
         return "the name stands in the archive twice"
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         return "a bundle has no file of this name"
     if info.external_attr >> 28 not in (0, _MODE >> 28):
         return "it is no regular file"

@@ -11,7 +11,8 @@ from typing import Any
 from mandamus.audit.model import Finding, IndexedLeaf, Report, Verdict
 from mandamus.kernel.ids import Digest, RunId
 
-FORMAT = "evidence/1"
+FORMAT, OLD_FORMAT = "evidence/2", "evidence/1"
+"""In the old one every file stood in the zip by itself, without a record; it is still read."""
 
 SUMMARY = "summary.json"
 WORKFLOW = "workflow.yaml"

@@ -10,8 +10,9 @@ Verify it offline, with the public key of the log {origin} from a source you tru
     mandamus evidence verify FILE --trust log.vkey
 It says ok, tampered, incomplete or untrusted (exit 0, 10, 11, 12) and names every file that is wrong.
 
-events/N.json is event N of the log; events/N.tlog-proof shows it in the signed checkpoint (c2sp.org/tlog-proof).
-The other documents are those that these events name by digest or signature; attestations/ says the same in in-toto.
+record.tar.xz unpacks to files: events/N.json is event N of the log, events/N.tlog-proof shows it in the signed
+checkpoint (c2sp.org/tlog-proof), and the others are those that these events name by digest or signature.
+attestations/ says the same in in-toto.
 manifest.dsse.json lists every file, signed by the key that event 0 names. So the log's key alone has to be trusted.
 """
 

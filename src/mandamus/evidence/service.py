@@ -29,6 +29,7 @@ from mandamus.evidence.model import (
     proof_file,
 )
 from mandamus.evidence.readme import readme
+from mandamus.evidence.record import fold
 from mandamus.evidence.sampling import Closed
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission, Subject, requires
@@ -130,8 +131,11 @@ class Evidence:
         files |= {proof_file(index): text for index, text in proofs.items()}
         told = attest.statements(parts.run, checkpoint.origin, records)
         files |= {file: dsse.sign(dsse.IN_TOTO, statement, self._signer) for file, statement in told.items()}
-        files |= manifest.write(parts.run, files, self._signer)
-        return archive.pack(files, lambda digest: manifest.seal(parts.run, digest, self._signer))
+        return self._packed(parts.run, fold(files))
+
+    def _packed(self, run: RunId, files: dict[str, bytes]) -> bytes:
+        files = files | manifest.write(run, files, self._signer)
+        return archive.pack(files, lambda digest: manifest.seal(run, digest, self._signer))
 
     def _cited(self, parts: Parts, last: int) -> list[IndexedLeaf]:
         """The events, up to the run's end, of every exemption that spared a violation."""

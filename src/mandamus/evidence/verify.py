@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from mandamus.evidence import archive as archives
 from mandamus.evidence import attest, effects, manifest, people, ruling, story
 from mandamus.evidence.archive import Archive
 from mandamus.evidence.case import Case, Record, well_formed
-from mandamus.evidence.manifest import MANIFEST
+from mandamus.evidence.manifest import MANIFEST, Manifest
 from mandamus.evidence.model import (
     CHECKPOINT,
     CLOSING,
@@ -35,6 +36,7 @@ from mandamus.evidence.model import (
     leaf_of,
     proof_file,
 )
+from mandamus.evidence.record import FOLDERS, RECORD
 from mandamus.kernel.errors import MandamusError
 
 
@@ -80,18 +82,21 @@ def examine(bundle: Path, trust: str) -> Examined:
         case = Case(pages.run, records, pages.contents, platform, problems, pages.cited)
         judge(case)
         attest.check_attestations(case, verifier.name if checkpoint is None else checkpoint.origin)
+    pages.blame_record()
     if platform is not None and not problems:
         pages.seal(platform)
     state = str(records[-1].data.get("state", "")) if records else ""
     found = tuple(problems[:PROBLEMS_MAX])
     notes = () if case is None else tuple(case.notes)
-    report = BundleReport(len(archive.files), found, verifier.name, run=pages.run, state=state, notes=notes)
+    report = BundleReport(len(pages.files), found, verifier.name, run=pages.run, state=state, notes=notes)
     return Examined(report, case if report.ok else None, checkpoint)
 
 
 def judge(case: Case) -> None:
     """Whether what the proved leaves and the documents tell is one story, and a governed one."""
     story.check_documents(case)
+    if case.problems:
+        return
     story.check_request(case)
     story.check_ends(case)
     story.check_plans(case)
@@ -110,6 +115,7 @@ class _Pages:
 
     archive: Archive
     problems: list[Finding]
+    listed: Manifest = field(default_factory=Manifest)
     run: str = ""
     reported: set[str] = field(default_factory=set)
     cited: dict[str, tuple[Record, ...]] = field(default_factory=dict)
@@ -117,10 +123,15 @@ class _Pages:
     def __post_init__(self) -> None:
         self.reported |= self.archive.unreadable
 
+    @cached_property
+    def files(self) -> Mapping[str, bytes]:
+        """Every file, those in the record by their own names."""
+        return {name: data for name, data in self.archive.files.items() if name != RECORD} | self.archive.record
+
     @property
     def contents(self) -> Mapping[str, bytes]:
         """The files without the manifest."""
-        return {name: data for name, data in self.archive.files.items() if name != MANIFEST}
+        return {name: data for name, data in self.files.items() if name != MANIFEST}
 
     def checkpoint(self, verifier: Trust) -> Checkpoint | None:
         """The signed tree head, from its own file or, when that was damaged, from the proof of leaf 0."""
@@ -161,27 +172,27 @@ class _Pages:
         if data is None:
             return
         try:
-            run, listed = manifest.read(data, platform)
+            self.listed = manifest.read(data, platform)
         except ValueError as error:
             self._add(Verdict.TAMPERED, str(error), MANIFEST)
             return
-        self.run = run
+        self.run, listed = self.listed.run, self.listed.files
         present = self.archive.files.keys() - {MANIFEST}
         for name in sorted(listed.keys() - present - self.reported):
             self._add(Verdict.INCOMPLETE, "it is missing", name)
         for name in sorted(present - listed.keys()):
             self._add(Verdict.TAMPERED, "the manifest does not list it", name)
-        for name in sorted(present & listed.keys() - self.reported):
+        for name in sorted(present & listed.keys() - self.reported - {RECORD}):
             if not manifest.fits(self.archive.files[name], listed[name]):
                 self._add(Verdict.TAMPERED, "its bytes are not those the manifest lists", name)
 
     def leaves(self, checkpoint: Checkpoint | None) -> tuple[Record, ...]:
         """The events of the run, each proved, in their chain."""
-        if checkpoint is None:
+        if checkpoint is None or not self._has_leaves:
             return ()
-        if self.archive.files.get(CHECKPOINT, checkpoint.note) != checkpoint.note and CHECKPOINT not in self.reported:
+        if self.files.get(CHECKPOINT, checkpoint.note) != checkpoint.note and CHECKPOINT not in self.reported:
             self._add(Verdict.TAMPERED, "it is not the checkpoint of the proofs", CHECKPOINT)
-        named = {leaf_of(name) for name in self.archive.files} - {None, OPENED}
+        named = {leaf_of(name) for name in self.files} - {None, OPENED}
         records = []
         for index in sorted(index for index in named if index is not None):
             fields = self._leaf(index, checkpoint)
@@ -194,9 +205,20 @@ class _Pages:
 
     def seal(self, platform: Verifier) -> None:
         """Nothing beside the files changed either; asked last, since any other change breaks the seal as well."""
-        why = manifest.seals(self.run, self.archive.sealed, self.archive.seal, platform)
+        why = manifest.seals(self.listed, self.archive.sealed, self.archive.seal, platform)
         if why:
             self._add(Verdict.TAMPERED, f"the archive itself was changed or made anew: {why}", "")
+
+    def blame_record(self) -> None:
+        """Whether the record is the one that was sealed; asked when what is wrong inside it has been named."""
+        data = self.archive.files.get(RECORD)
+        listed = self.listed.files.get(RECORD)
+        if data is not None and listed is not None and RECORD not in self.reported and not manifest.fits(data, listed):
+            self._add(Verdict.TAMPERED, "its bytes are not those the manifest lists", RECORD)
+
+    @property
+    def _has_leaves(self) -> bool:
+        return any(name.startswith(FOLDERS) for name in self.files)
 
     def _leaf(self, index: int, checkpoint: Checkpoint) -> Mapping[str, Any] | None:
         """The fields of a leaf that its proof shows in the checkpoint, or None with the reason noted."""
@@ -260,13 +282,15 @@ class _Pages:
                 self._add(Verdict.INCOMPLETE, f"before event {seq} of {of}, event {newest + 1} is missing", name)
             elif fields["prev"] != (hashed.hex() or None):
                 self._add(Verdict.TAMPERED, f"it does not name the hash of event {newest} of {of}", name)
-            newest, hashed = seq, tree.leaf_hash(self.archive.files[name])
+            newest, hashed = seq, tree.leaf_hash(self.files[name])
 
     def _need(self, name: str) -> bytes | None:
         """A file; when it is not there, that is noted once."""
-        data = self.archive.files.get(name)
-        if data is None and name not in self.reported:
-            self._add(Verdict.INCOMPLETE, "it is missing", name)
+        data = self.files.get(name)
+        if data is None:
+            place = RECORD if name.startswith(FOLDERS) and not self._has_leaves else name
+            if place not in self.reported:
+                self._add(Verdict.INCOMPLETE, "it is missing", place)
         return data
 
     def _add(self, verdict: Verdict, message: str, file: str) -> None:
