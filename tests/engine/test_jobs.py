@@ -13,6 +13,9 @@ from mandamus.engine.service import Engine
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.store.database import Database
 
+WITHIN_S = 60.0
+"""How long a busy machine may take over what is done at once."""
+
 Rows = Callable[[], dict[str, str]]
 Eventually = Callable[[Callable[[], bool]], None]
 
@@ -68,11 +71,11 @@ def test_a_job_without_a_full_name_is_refused(engine: Engine, db: Database, part
 
 def test_a_delayed_job_waits_as_a_row(started: Engine, worker, enqueue, rows: Rows):
     """A job with a delay is a row and nothing else until its time has come."""
+    enqueue("never", delay_s=3600)
     enqueue("later", delay_s=0.5)
     enqueue("now")
-    assert worker.wait_for(1) == ["now"]
-    assert rows()["run/later/1"] == "DELAYED"
-    assert worker.wait_for(2) == ["now", "later"]
+    assert sorted(worker.wait_for(2)) == ["later", "now"]
+    assert rows()["run/never/1"] == "DELAYED"
 
 
 def test_many_queued_jobs_are_all_worked_on(started: Engine, worker, db: Database):
@@ -120,7 +123,7 @@ def test_a_wake_reaches_a_job_that_waits(started: Engine, worker, enqueue):
     woken = threading.Event()
 
     def waits(job: service.Job) -> None:
-        job.wait(10)
+        job.wait(WITHIN_S)
         if job.take_wake():
             woken.set()
 
@@ -128,7 +131,7 @@ def test_a_wake_reaches_a_job_that_waits(started: Engine, worker, enqueue):
     enqueue("a", "1")
     worker.wait_for(1)
     enqueue("a", "2")
-    assert woken.wait(5)
+    assert woken.wait(WITHIN_S)
     started.stop()
     assert worker.seen == ["a"]
 
@@ -148,7 +151,7 @@ def test_no_wake_is_lost_whenever_it_comes(started: Engine, worker, enqueue):
         enqueue("a", str(number))
         if number % 3 == 0:
             time.sleep(0.003)
-    end_s = time.monotonic() + 10
+    end_s = time.monotonic() + WITHIN_S
     while looked < 150:
         assert time.monotonic() < end_s, f"the last wake seen is {looked}"
         time.sleep(0.01)
@@ -171,7 +174,7 @@ def test_a_wake_reaches_a_job_when_every_slot_is_taken(started: Engine, worker, 
     worker.wait_for(JOBS_MAX)
     enqueue("someone_else")
     enqueue("run_3", "cancel")
-    assert woken.wait(5)
+    assert woken.wait(WITHIN_S)
     assert "someone_else" not in worker.seen
     leave.set()
     worker.wait_for(JOBS_MAX + 1)
@@ -252,7 +255,7 @@ def test_stop_ends_a_waiting_job_and_loses_nothing(started: Engine, worker, enqu
     worker.wait_for(1)
     began_s = time.monotonic()
     started.stop()
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < WITHIN_S
     assert rows()["run/a/1"] == "PENDING"
     assert started.start({"run": worker})
     assert worker.wait_for(2) == ["a", "a"]
@@ -283,7 +286,7 @@ def test_stop_waits_for_what_cannot_be_interrupted(started: Engine, worker, enqu
     assert stopping.is_alive()
     assert started.running
     worker.gate.set()
-    stopping.join(5)
+    stopping.join(WITHIN_S)
     assert not started.running
 
 
@@ -311,7 +314,7 @@ def test_stopping_under_load_loses_no_job(engine: Engine, worker, db: Database, 
         assert not any(thread.name.startswith("engine-") for thread in threading.enumerate())
     assert engine.start({"run": worker})
     # A job that a stop cut off has been seen, and waits in the queue for its next life: its row says when it is done.
-    end_s = time.monotonic() + 10
+    end_s = time.monotonic() + WITHIN_S
     while (states := list(rows().values())).count("SUCCESS") < len(states):
         assert time.monotonic() < end_s, f"lost: {states}"
         time.sleep(0.02)
@@ -334,7 +337,7 @@ def test_waiting_ends_when_the_engine_stops(started: Engine, worker, enqueue):
     enqueue("a")
     worker.wait_for(1)
     started.stop()
-    thread.join(5)
+    thread.join(WITHIN_S)
     assert told == [Code.HOME_LOCKED]
 
 
