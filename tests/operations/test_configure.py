@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from mandamus.audit.kinds import Kind as AuditKind
 from mandamus.kernel.access import MEMBER, Permission, Subject
 from mandamus.kernel.errors import Code, MandamusError
 
@@ -151,3 +152,45 @@ def test_whoever_applies_is_a_maker(place, applied, declared):
     applied(GOOD)
     owner = place.house().who.user
     assert [by for name, _, by in declared()[2] if name == "prod"] == [owner]
+
+
+RETENTION = """
+retention:
+  default: {at_least: 3y, at_most: 10y}
+  security: {at_least: 7y, kinds: [approval.recorded, exemption.*], environments: [prod]}
+"""
+
+
+def test_retention_classes_are_declared_and_recorded(applied, place):
+    """Each class that changes is an event with what it was before; others stay."""
+    year_s = 366 * 86_400
+    assert applied(RETENTION).retention == ("default", "security")
+    applied(RETENTION)
+    applied("retention: {default: {at_least: 90d}}")
+    house = place.house()
+    found = {each.name: each for each in house.retention.classes(house.who)}
+    assert (found["default"].at_least_s, found["default"].at_most_s) == (90 * 86_400, 0)
+    assert (found["security"].at_least_s, found["security"].kinds) == (7 * year_s, ("approval.recorded", "exemption.*"))
+    told = [leaf["data"] for leaf in house.audit.told(AuditKind.RETENTION_APPLIED)]
+    assert [each["class"] for each in told] == ["default", "security", "default"]
+    assert (told[2]["previous"], told[2]["at_least_s"]) == (told[0]["digest"], 90 * 86_400)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{default: {at_least: 3 years}}", "`at_least` is `3 years`"),
+        ("{default: {at_least: 101y}}", "`at_least` is `101y`"),
+        ("{default: {at_least: 2y, at_most: 1y}}", "`at_most` is shorter than `at_least`"),
+        (
+            "{default: {at_least: 2y, kinds: [run.closed]}}",
+            "retention class `default` covers what no other class covers",
+        ),
+        ("{mine: {at_least: 2y}}", "retention class `mine` covers nothing"),
+        ("{mine: {at_least: 2y, kinds: [run.close]}}", "`run.close` is no kind of event"),
+        ("{Mine: {at_least: 2y, projects: [a]}}", "`Mine` is no name for a retention class"),
+    ],
+)
+def test_a_class_that_makes_no_sense_is_refused(applied, text, message):
+    """With the words that say what is wrong, and nothing is declared."""
+    assert message in str(_refused(applied, f"retention: {text}"))

@@ -14,6 +14,8 @@ from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import decode
 from mandamus.audit.model import Event, Resource, Where
 from mandamus.audit.private_store import seal, unseal
+from mandamus.audit.retention import Facts, RetentionClass, Rules
+from mandamus.audit.retention_store import FactsReader
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.audit.tree import leaf_hash
@@ -23,6 +25,7 @@ from mandamus.identity.service import Identity
 from mandamus.kernel.access import MEMBER, OWNER, Subject
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.operations.personal_data import Erased, PersonalData
+from mandamus.operations.retention import Retention
 from mandamus.store.data_keys import Sealed
 from mandamus.store.database import Database
 
@@ -77,7 +80,9 @@ def desk(database, home, clock, entropy) -> Desk:
     with database.begin("test") as tx:
         identity.apply(tx, ADA, [User("bob", "Robert Browning", "bob@example.com"), User("ada", "Ada Lovelace")], [])
         for who in (ADA, BOB, BOB):
-            event = Event(Kind.RUN_CANCELLED, who, Resource("run", "run_1"), run="run_1", where=Where("192.0.2.77"))
+            event = Event(
+                Kind.RUN_CANCELLED, who, Resource("run", "run_1"), run="run_1", where=Where("192.0.2.77"), project="pay"
+            )
             audit.record(tx, event)
     audit.flush()
     return Desk(database, audit, identity, PersonalData(database, audit, identity, clock))
@@ -116,7 +121,7 @@ def test_who_erases_themselves_leaves_no_name(desk):
     desk.sound()
 
 
-@pytest.mark.parametrize(("scope", "value"), [("subject", "bob"), ("run", "run_1")])
+@pytest.mark.parametrize(("scope", "value"), [("subject", "bob"), ("run", "run_1"), ("project", "pay")])
 def test_a_hold_forbids_it_until_it_is_released(desk, scope, value):
     """A hold on the user, or on a run of theirs; the refusal is recorded and nothing is gone."""
     desk.data.hold(ADA, "case-12", scope, value, "litigation")
@@ -162,6 +167,61 @@ def test_a_forged_value_is_still_found_after_an_erasure(desk):
         row = {"event": event_id, "key": made.key, "sealed": made.data}
         tx.conn.execute(sa.text("INSERT INTO audit_private VALUES (:event, 'who.name', :key, :sealed)"), row)
     assert not desk.audit.verify_database().ok
+
+
+def test_a_retention_class_forbids_it_for_its_time(desk, clock):
+    """Until the newest event of a statutory class is old enough; the refusal is recorded and says until when."""
+    day_s = 86_400
+    with desk.database.begin("declare") as tx:
+        kept = [
+            RetentionClass("default", at_most_s=day_s),
+            RetentionClass("security", at_least_s=7 * day_s, kinds=("approval.*",)),
+            RetentionClass("works", at_least_s=2 * day_s, kinds=("run.cancelled",)),
+        ]
+        Retention(desk.database, desk.audit).apply(tx, ADA, kept)
+    began_us = clock.at_us
+    with pytest.raises(MandamusError, match=r"must be kept: the retention class works until 2026-01-03") as refused:
+        desk.data.erase(ADA, "bob", "asked for it")
+    assert refused.value.code is Code.CONFLICT
+    (denied,) = desk.told(Kind.AUDIT_ERASURE_DENIED)
+    assert (denied["subject"], denied["holds"], denied["class"]) == ("bob", [], "works")
+    assert began_us - 1_000 < denied["until_us"] - 2 * day_s * 1_000_000 < began_us
+    assert desk.private() == 2
+    clock.advance(2 * day_s)
+    assert desk.data.erase(ADA, "bob", "asked for it").names == 2
+    desk.sound()
+
+
+def test_what_a_class_covers(desk):
+    """Kinds, families of kinds, projects and environments, of the event or of its run; else the default."""
+    of = {"at_us": 0, "kind": "run.closed", "subject": "bob", "run": "", "project": "", "environment": ""}
+    rules = Rules(
+        [
+            RetentionClass("default", at_least_s=1, at_most_s=9),
+            RetentionClass("kinds", at_least_s=2, at_most_s=8, kinds=("approval.*", "run.denied")),
+            RetentionClass("money", at_least_s=3, projects=("pay",)),
+            RetentionClass("live", at_least_s=4, at_most_s=7, environments=("prod",)),
+        ]
+    )
+    expected = [
+        ({}, "default", 9), ({"kind": "run.denied"}, "kinds", 8), ({"kind": "approval.recorded"}, "kinds", 8),
+        ({"project": "pay"}, "money", None), ({"environment": "prod"}, "live", 7), ({"environment": None}, "live", 7),
+        ({"kind": "run.denied", "environment": "prod"}, "live", 7),
+        ({"kind": "run.denied", "project": "pay"}, "money", 8),
+    ]  # fmt: skip
+    for changed, name, goes_s in expected:
+        facts = Facts(**{**of, **changed})
+        assert rules.kept(facts).by == name
+        assert rules.goes_us(facts) == (None if goes_s is None else goes_s * 1_000_000)
+    with desk.database.begin("fill") as tx:
+        data = {"environment": "prod", "workflow": "w.yaml"}
+        asked = Event(Kind.RUN_REQUESTED, BOB, Resource("run", "run_2"), run="run_2", data=data)
+        told = Event(Kind.RUN_CLOSED, BOB, Resource("run", "run_2"), run="run_2", data={"state": "denied"})
+        leaves = [desk.audit.record(tx, each).bytes for each in (asked, told)]
+    with desk.database.read() as conn:
+        reader = FactsReader(conn)
+        assert [reader.facts(leaf).environment for leaf in leaves] == ["prod", "prod"]
+        assert reader.facts(desk.audit.events("run_1")[1].bytes).environment is not None
 
 
 def test_rows_from_a_backup_are_of_no_use(desk):

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from mandamus.audit.catalogue import REFUSED, VERBS
 from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import decode
+from mandamus.audit.retention import RetentionClass
 from mandamus.audit.search_store import Wanted as Searched
 from mandamus.bootstrap.house import House
 from mandamus.catalog.model import Environment, Project
@@ -103,6 +104,10 @@ CALLS: dict[str, Call] = {
         lambda tx: s.house.policy.publish(tx, who, s.house.policy.read(s.project / "policy"), "another")
     ),
     "Policy.versions": lambda s, who: s.house.policy.versions(who),
+    "Retention.apply": lambda s, who: s.within(
+        lambda tx: s.house.retention.apply(tx, who, [RetentionClass("default", at_most_s=1)])
+    ),
+    "Retention.classes": lambda s, who: s.house.retention.classes(who),
     "Runs.approve": lambda s, who: s.house.runs.approve(who, s.runs["waits"].id, reason="looked"),
     "Runs.cancel": lambda s, who: s.house.runs.cancel(who, s.runs["waits too"].id, reason="not now"),
     "Runs.change_set": lambda s, who: s.house.runs.change_set(who, s.runs["ended"].id, "one"),

@@ -51,6 +51,8 @@ VERBS: Mapping[str, Kind | str] = {
     "Policy.page": _DECISION,
     "Policy.publish": Kind.POLICY_PUBLISHED,
     "Policy.versions": _DOCUMENT,
+    "Retention.apply": Kind.RETENTION_APPLIED,
+    "Retention.classes": _SAME,
     "Runs.approve": Kind.APPROVAL_RECORDED,
     "Runs.cancel": Kind.RUN_CANCELLED,
     "Runs.change_set": _FOLLOWS,

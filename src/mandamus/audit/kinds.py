@@ -77,11 +77,20 @@ class Kind(Enum):
     )
     AUDIT_ERASURE_DENIED = (
         "audit.erasure_denied",
-        {"subject": NAME, "holds": list_of(NAME)},
-        "What is known of a person was not erased, because of holds",
+        {"subject": NAME, "holds": list_of(NAME), "class": NAME, "until_us": TIME_US},
+        "What is known of a person was not erased, because of holds, or of a class of events that is kept until then",
     )
-    AUDIT_HELD = ("audit.held", {"hold": NAME, "scope": one_of("subject", "run"), "value": NAME}, "A legal hold began")
+    AUDIT_HELD = (
+        "audit.held",
+        {"hold": NAME, "scope": one_of("subject", "run", "project"), "value": NAME},
+        "A legal hold began",
+    )
     AUDIT_RELEASED = ("audit.released", {"hold": NAME}, "A legal hold ended")
+    RETENTION_APPLIED = (
+        "retention.applied",
+        {"class": NAME, "digest": DIGEST, "previous": maybe(DIGEST), "at_least_s": COUNT, "at_most_s": COUNT},
+        "How long a class of events is kept was declared or changed",
+    )
     AUDIT_READ = (
         "audit.read",
         {"filter": text(2_000), "index": COUNT},

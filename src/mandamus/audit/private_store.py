@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from mandamus.audit.leaf import SALT_BYTES
+from mandamus.audit.leaf import SALT_BYTES, decode
 from mandamus.store.data_keys import DataKeys, Sealed
 from mandamus.store.tables.audit import audit_event, audit_hold, audit_private
 
 
 @dataclass(frozen=True)
 class Hold:
-    """A legal hold: nothing about ``value``, a user or a run as ``scope`` says, is erased until it is released."""
+    """A legal hold: nothing about ``value`` is erased or pruned until it is released.
+
+    ``scope`` says what the value is: a user (``subject``), a ``run`` or a ``project``.
+    """
 
     name: str
     scope: str
@@ -25,6 +28,7 @@ class Hold:
 
 
 _OF_SUBJECT = sa.select(audit_event.c.event_id).where(audit_event.c.subject == sa.bindparam("who"))
+_LEAVES_OF_SUBJECT = sa.select(audit_event.c.leaf).where(audit_event.c.subject == sa.bindparam("who"))
 _COUNTS = (
     sa.select(audit_private.c.field, sa.func.count().label("rows"))
     .where(audit_private.c.event_id.in_(_OF_SUBJECT))
@@ -69,8 +73,13 @@ def holds(conn: sa.Connection) -> list[Hold]:
 
 
 def vetoes(conn: sa.Connection, subject: str) -> list[str]:
-    """Names of the holds on a user, or on a run in which the user did anything."""
-    return [row.name for row in conn.execute(_VETO, {"who": subject})]
+    """Names of the holds on a user, and on a run or a project in which the user did anything."""
+    found = {row.name for row in conn.execute(_VETO, {"who": subject})}
+    held = {each.value: each.name for each in holds(conn) if each.scope == "project"}
+    if held:
+        for leaf in conn.scalars(_LEAVES_OF_SUBJECT, {"who": subject}):
+            found.update(held[name] for name in [decode(leaf)["project"]] if name in held)
+    return sorted(found)
 
 
 def add_hold(conn: sa.Connection, hold: Hold) -> None:

@@ -43,6 +43,7 @@ from mandamus.operations.doctor import Doctor
 from mandamus.operations.log_export import LogExport
 from mandamus.operations.log_keys import LogKeys
 from mandamus.operations.personal_data import PersonalData
+from mandamus.operations.retention import Retention
 from mandamus.operations.tools import terraform
 from mandamus.policy.backtest import Backtests
 from mandamus.policy.engine import Evaluator
@@ -91,6 +92,11 @@ class House:
     def personal_data(self) -> PersonalData:
         """Erases what is known of people."""
         return PersonalData(self.rooms.db, self.audit, self.identity, self.rooms.clock)
+
+    @property
+    def retention(self) -> Retention:
+        """How long which events are kept."""
+        return Retention(self.rooms.db, self.audit)
 
     @property
     def catalog(self) -> Catalog:
@@ -238,7 +244,7 @@ def _house(
         decisions=policy.differences,
     )
     backtests = Backtests(db, blobs, audit, pool, clock, ids, len(os.sched_getaffinity(0)))
-    configure = Configure(db, identity, catalog, policy, backtests)
+    configure = Configure(db, identity, catalog, policy, backtests, Retention(db, audit))
     anchoring = Anchoring(db, audit, partial(find_anchors, home, environ), clock)
     export = LogExport(home, db, audit, clock, partial(_open_taker, rooms.secrets, clock, time.sleep))
     return House(

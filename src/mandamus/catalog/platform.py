@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mandamus.audit.retention import RetentionClass
 from mandamus.catalog.model import Environment, Pool, Project
+from mandamus.catalog.retention import read_retention
 from mandamus.catalog.workflow import INPUT_NAME, NAME
 from mandamus.identity.model import GROUP_NAME, RESERVED, USER_NAME, Group, User
 from mandamus.kernel.attachment import Attached, Level
@@ -25,8 +27,8 @@ APPROVERS_MAX = 100
 APPROVAL_TTL_S_MIN = 60
 APPROVAL_TTL_S_DEFAULT = 86_400
 
-_KEYS = ("users", "groups", "environments", "projects")
-_ANY_OF_THEM = "users, groups, environments or projects"
+_KEYS = ("users", "groups", "environments", "projects", "retention")
+_ANY_OF_THEM = "users, groups, environments, projects or retention"
 _USER_KEYS = ("name", "email", "active")
 _ENVIRONMENT_KEYS = ("protected", "vars", "secrets", "policies", "approvers", "approval_ttl", "pool")
 _PROJECT_KEYS = ("root", "policies")
@@ -114,12 +116,13 @@ class Registered:
 
 @dataclass(frozen=True)
 class PlatformConfig:
-    """One file's users, groups, environments and projects, in its order."""
+    """One file's users, groups, environments, projects and retention classes, in its order."""
 
     users: tuple[User, ...]
     groups: tuple[Group, ...]
     environments: tuple[Target, ...]
     projects: tuple[Registered, ...] = ()
+    retention: tuple[RetentionClass, ...] = ()
 
 
 def read(data: bytes, file: str, folder: Path, known: Known | None = None) -> PlatformConfig:
@@ -153,7 +156,8 @@ class _Reading:
         self._sizes = {group.name: len(set(group.members)) for group in groups}
         environments = self._entries(fields, "environments", self._environment)
         projects = self._entries(fields, "projects", self._project)
-        return PlatformConfig(tuple(users), tuple(groups), tuple(environments), tuple(projects))
+        retention = read_retention(self.reader, fields["retention"]) if "retention" in fields else ()
+        return PlatformConfig(tuple(users), tuple(groups), tuple(environments), tuple(projects), retention)
 
     def _entries(self, fields: Mapping[str, Node], key: str, make: Any) -> list[Any]:
         if key not in fields:

@@ -19,6 +19,7 @@ from mandamus.operations.doctor import Doctor
 from mandamus.operations.log_export import LogExport
 from mandamus.operations.log_keys import LogKeys
 from mandamus.operations.personal_data import PersonalData
+from mandamus.operations.retention import Retention
 from mandamus.policy.backtest import Backtests
 from mandamus.policy.service import Policy
 from mandamus.runs.model import Notice, Run
@@ -101,6 +102,11 @@ class House(Protocol):
     @property
     def personal_data(self) -> PersonalData:
         """Erases what is known of people."""
+        ...
+
+    @property
+    def retention(self) -> Retention:
+        """How long which events are kept."""
         ...
 
     def drive(self, run_id: RunId, watcher: Callable[[Notice], None]) -> Run:

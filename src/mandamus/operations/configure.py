@@ -17,6 +17,7 @@ from mandamus.kernel.attachment import Attached
 from mandamus.kernel.document import BYTES_MAX
 from mandamus.kernel.errors import Code, MandamusError, Problem, raise_problems
 from mandamus.kernel.ids import Digest
+from mandamus.operations.retention import Retention
 from mandamus.policy.backtest import Backtests
 from mandamus.policy.backtest_model import Report
 from mandamus.policy.bundle import Tree
@@ -27,7 +28,7 @@ from mandamus.store.database import Database
 
 @dataclass(frozen=True)
 class Configured:
-    """What a platform file declared: names of users and groups, environments and projects with their policy sets.
+    """What a platform file declared: users, groups and retention classes by name, environments and projects.
 
     ``warnings`` are what the check of the policy sets found that does not stop them.
     """
@@ -36,6 +37,7 @@ class Configured:
     groups: tuple[str, ...]
     environments: tuple[Environment, ...]
     projects: tuple[Project, ...]
+    retention: tuple[str, ...]
     warnings: tuple[Problem, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -45,6 +47,7 @@ class Configured:
             "groups": list(self.groups),
             "environments": [_judged(each) for each in self.environments],
             "projects": [_judged(each) for each in self.projects],
+            "retention": list(self.retention),
             "warnings": [vars(warning) for warning in self.warnings],
         }
 
@@ -61,13 +64,20 @@ class Configure:
     """Applies platform configuration; it never comes from a workflow's repository by itself."""
 
     def __init__(
-        self, db: Database, identity: Identity, catalog: Catalog, policy: Policy, backtests: Backtests
+        self,
+        db: Database,
+        identity: Identity,
+        catalog: Catalog,
+        policy: Policy,
+        backtests: Backtests,
+        retention: Retention,
     ) -> None:
         self._db = db
         self._identity = identity
         self._catalog = catalog
         self._policy = policy
         self._backtests = backtests
+        self._retention = retention
 
     @requires(Permission.ENVIRONMENT_WRITE)
     def apply(self, who: Subject, file: Path, *, tried: Tried | None = None) -> Configured:
@@ -100,11 +110,14 @@ class Configure:
                 self._catalog.apply_environment(tx, who, each.published(sets(each))) for each in config.environments
             ]
             projects = [self._catalog.apply_project(tx, who, each.published(sets(each))) for each in config.projects]
+            if config.retention:
+                self._retention.apply(tx, who, config.retention)
         return Configured(
             users=tuple(user.name for user in config.users),
             groups=tuple(group.name for group in config.groups),
             environments=tuple(environments),
             projects=tuple(projects),
+            retention=tuple(each.name for each in config.retention),
             warnings=tuple(warning for published in made.values() for warning in published.warnings),
         )
 

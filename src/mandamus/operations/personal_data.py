@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 
 from mandamus.audit import private_store as store
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Outcome, Resource
 from mandamus.audit.private_store import Hold
+from mandamus.audit.retention import Kept
+from mandamus.audit.retention_store import kept
 from mandamus.audit.service import Audit
 from mandamus.identity.service import Identity
 from mandamus.kernel.access import Permission, Subject, requires
@@ -17,7 +20,7 @@ from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.store.database import Database, Tx
 
-SCOPES = ("subject", "run")
+SCOPES = ("subject", "run", "project")
 _ABOUT = Resource("personal", "data")
 """All of these events are about one thing, so that they are one chain and follow each other."""
 
@@ -29,6 +32,38 @@ class Erased:
     names: int
     addresses: int
     user: bool
+
+
+@dataclass(frozen=True)
+class _Veto:
+    """What forbids an erasure: names of holds, and a class of events that must be kept."""
+
+    holds: list[str]
+    kept: Kept | None
+
+    def __bool__(self) -> bool:
+        return bool(self.holds or self.kept)
+
+    def data(self, subject: str) -> dict[str, object]:
+        """As the event of the refusal tells of it."""
+        kept = {"class": self.kept.by, "until_us": self.kept.until_us} if self.kept else {}
+        return {"subject": subject, "holds": self.holds, **kept}
+
+    def error(self, subject: str) -> MandamusError:
+        """As the refusal says it."""
+        why, remedies = list(self.holds), []
+        if self.holds:
+            remedies.append("`mandamus audit hold list` says why; erase it when the holds are released")
+        if self.kept:
+            until = datetime.fromtimestamp(self.kept.until_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            why.append(f"the retention class {self.kept.by} until {until}")
+            remedies.append(f"erase it after {until}")
+        return MandamusError(
+            Code.CONFLICT,
+            f"what is known of {subject} must be kept: {', '.join(why)}",
+            remedy="; ".join(remedies),
+            context=self.data(subject),
+        )
 
 
 class PersonalData:
@@ -44,15 +79,15 @@ class PersonalData:
     def erase(self, who: Subject, subject: str, reason: str) -> Erased:
         """Delete name, e-mail and network addresses of a user; leaves and proofs stay as they are.
 
-        Raises ``conflict`` while a hold covers the user, which is recorded.
+        Raises ``conflict`` while a hold covers the user, or a class of events that must be kept has one of theirs;
+        the refusal is recorded.
         """
         with self._db.begin("audit.erase") as tx:
             # First the lock: a hold that is added meanwhile waits, or is seen.
             self._audit.lock(tx, f"{_ABOUT.type}/{_ABOUT.id}")
-            holding = store.vetoes(tx.conn, subject)
-            if holding:
-                denied = {"subject": subject, "holds": holding}
-                self._record(tx, Kind.AUDIT_ERASURE_DENIED, who, reason, denied, Outcome.DENIED)
+            vetoed = _Veto(store.vetoes(tx.conn, subject), kept(tx.conn, subject, self._clock.now_us()))
+            if vetoed:
+                self._record(tx, Kind.AUDIT_ERASURE_DENIED, who, reason, vetoed.data(subject), Outcome.DENIED)
             else:
                 found = store.erase(tx.conn, subject)
                 user = self._identity.forget(tx, subject)
@@ -62,26 +97,23 @@ class PersonalData:
                 # Who erases themselves leaves no new name behind.
                 by = replace(who, display_name="") if who.user == subject else who
                 self._record(tx, Kind.AUDIT_REDACTED, by, reason, {"subject": subject, **vars(erased)})
-        if holding:
-            raise MandamusError(
-                Code.CONFLICT,
-                f"what is known of {subject} must be kept: {', '.join(holding)}",
-                remedy="`mandamus audit hold list` says why; erase it when the holds are released",
-                context={"subject": subject, "holds": holding},
-            )
+        if vetoed:
+            raise vetoed.error(subject)
         return erased
 
     @requires(Permission.AUDIT_ADMIN)
     def hold(self, who: Subject, name: str, scope: str, value: str, reason: str) -> Hold:
-        """Keep what is known of a user (``scope`` is ``subject``) or of everybody in a run (``run``) from erasure.
+        """Keep what is known of a user, or everybody in a run or a project, from erasure and pruning.
+
+        ``scope`` is ``subject``, ``run`` or ``project``.
 
         Raises ``conflict`` for a name that is taken.
         """
         if scope not in SCOPES or not name or not value:
             raise MandamusError(
                 Code.VALUE_INVALID,
-                "a hold has a name and covers a user or a run",
-                remedy="give a name, and --subject or --run",
+                "a hold has a name and covers a user, a run or a project",
+                remedy="give a name, and --subject, --run or --project",
             )
         made = Hold(name, scope, value, reason, who.user, self._clock.now_us())
         with self._db.begin("audit.hold") as tx:

@@ -17,7 +17,8 @@ def command(session: Session, subject: str, reason: str) -> Exit:
     """Erase name, e-mail and network addresses of a user.
 
     The log keeps its leaves and every proof stays valid; nobody can find out any more whose name or which address a
-    commitment is of. The user name stays. A hold on the user, or on a run the user took part in, forbids it.
+    commitment is of. The user name stays. A hold on the user, or on a run or a project the user took part in, forbids
+    it, and so does a retention class that says how long events of theirs must be kept.
 
     \b
     Example:
@@ -29,5 +30,7 @@ def command(session: Session, subject: str, reason: str) -> Exit:
         session.screen.json({"subject": subject, **vars(erased)})
         return Exit.OK
     session.screen.data(f"{subject}: {erased.names} names and {erased.addresses} addresses of events erased")
-    session.screen.say("backups hold them until they expire; take the user's name out of platform.yaml as well")
+    session.screen.say(
+        "backups of `people/` hold the key until they expire; take the name out of platform.yaml as well"
+    )
     return Exit.OK

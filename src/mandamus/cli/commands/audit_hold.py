@@ -12,7 +12,7 @@ from mandamus.kernel.errors import Code, Exit, MandamusError
 @click.group("hold")
 @common
 def command() -> None:
-    """Keep what is known of people from erasure.
+    """Keep what is known of people from erasure, and their events from pruning.
 
     \b
     Example:
@@ -24,21 +24,25 @@ def command() -> None:
 @click.argument("name", metavar="NAME")
 @click.option("--subject", metavar="USER", help="Covers what is known of this user.")
 @click.option("--run", metavar="RUN", help="Covers what is known of everybody who took part in this run.")
+@click.option("--project", metavar="PROJECT", help="Covers what is known of everybody who took part in this project.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; recorded.")
 @common
 @pass_session
-def add(session: Session, name: str, subject: str | None, run: str | None, reason: str) -> Exit:
+def add(session: Session, name: str, subject: str | None, run: str | None, project: str | None, reason: str) -> Exit:
     """Begin a legal hold.
 
     \b
     Example:
       mandamus audit hold add case-12 --subject ada --reason "litigation"
     """  # noqa: D301 - \b keeps click from joining the lines
-    if (subject is None) == (run is None):
-        raise MandamusError(Code.USAGE, "a hold covers a user or a run", remedy="give one of --subject and --run")
-    scope, value = ("subject", subject) if subject is not None else ("run", run)
+    given = {"subject": subject, "run": run, "project": project}
+    covers = [(scope, value) for scope, value in given.items() if value is not None]
+    if len(covers) != 1:
+        message = "a hold covers a user, a run or a project"
+        raise MandamusError(Code.USAGE, message, remedy="give one of --subject, --run and --project")
+    scope, value = covers[0]
     with session.house() as house:
-        made = house.personal_data.hold(house.who, name, scope, value or "", reason)
+        made = house.personal_data.hold(house.who, name, scope, value, reason)
     if session.wants_json:
         session.screen.json(vars(made))
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from mandamus.store.tables.base import MicrosUtc, Serial, metadata
+from mandamus.store.tables.base import Json, MicrosUtc, Serial, metadata
 
 audit_event = sa.Table(
     "audit_event",
@@ -101,11 +101,31 @@ audit_hold = sa.Table(
     "audit_hold",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("scope", sa.Text, nullable=False, comment="`subject` or `run`: what the value is"),
+    sa.Column("scope", sa.Text, nullable=False, comment="`subject`, `run` or `project`: what the value is"),
     sa.Column("value", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("by", sa.Text, nullable=False),
     sa.Column("at_us", MicrosUtc, nullable=False),
+)
+
+audit_retention = sa.Table(
+    "audit_retention",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("at_least_s", sa.BigInteger, nullable=False, comment="0 for no limit"),
+    sa.Column("at_most_s", sa.BigInteger, nullable=False, comment="0 for no limit"),
+    sa.Column("kinds", Json, nullable=False),
+    sa.Column("projects", Json, nullable=False),
+    sa.Column("environments", Json, nullable=False),
+)
+
+audit_floor = sa.Table(
+    "audit_floor",
+    metadata,
+    sa.Column("origin", sa.Text, primary_key=True),
+    sa.Column(
+        "min_index", sa.BigInteger, nullable=False, comment="events below it are pruned, and so are their bundles"
+    ),
 )
 
 audit_cosig = sa.Table(

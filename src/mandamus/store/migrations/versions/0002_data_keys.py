@@ -1,4 +1,4 @@
-"""What is kept about people is sealed with a data key for each of them.
+"""What is kept about people is sealed with a data key for each of them, and events have classes of retention.
 
 The first revision makes the tables as they are declared now, so a database that is made by this release is not
 changed here. In an older one salt and value of each commitment stand in the clear: they are sealed on the way.
@@ -31,6 +31,8 @@ Seal = Callable[[str, bytes, bytes], Sealed]
 def upgrade() -> None:
     """Seal what stands in the clear."""
     conn = op.get_bind()
+    for table in ("audit_retention", "audit_floor"):
+        metadata.tables[table].create(conn, checkfirst=True)
     if "salt" not in {column["name"] for column in sa.inspect(conn).get_columns("audit_private")}:
         return
     if conn.dialect.name == "sqlite":
