@@ -27,6 +27,11 @@ class Level(StrEnum):
         """Whether a violation can stop a run."""
         return self in (Level.SOFT, Level.HARD)
 
+    @property
+    def strictness(self) -> int:
+        """From 0, which changes nothing, to 3, which nobody can override."""
+        return (Level.SHADOW, Level.ADVISORY, Level.SOFT, Level.HARD).index(self)
+
 
 @dataclass(frozen=True)
 class Attached:

@@ -70,10 +70,7 @@ def judge(point: Point, said: Sequence[Said], attached: Attached, locate: Locate
 
 def _milder(own: Level | None, attached: Level) -> Level:
     """A rule's own level can only loosen that of the set: a set that is tried out binds nobody."""
-    return attached if own is None else min(own, attached, key=_MILDEST_FIRST.index)
-
-
-_MILDEST_FIRST = (Level.SHADOW, Level.ADVISORY, Level.SOFT, Level.HARD)
+    return attached if own is None else min(own, attached, key=lambda level: level.strictness)
 
 
 def _object(

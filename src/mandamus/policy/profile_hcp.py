@@ -35,8 +35,6 @@ _PART = re.compile(r'\.([A-Za-z_][A-Za-z0-9_]*)|\["([^"\\.\]]+)"\]')
 _LEVELS: Mapping[str, Level | None] = {"advisory": Level.ADVISORY, "mandatory": None}
 """Mandatory is as strict as the set is attached: HCP lets those with the permission override it."""
 
-_STRICT_LAST = (Level.SHADOW, Level.ADVISORY, Level.SOFT, Level.HARD, None)
-
 _DOCUMENT = """
 document.plan := plan
 
@@ -104,13 +102,18 @@ class Hcp:
         strictest: dict[str, Level | None] = {}
         for one in asked:
             # The same rule at two levels is as strict as the stricter of them.
-            strictest[one.rule] = max(strictest.get(one.rule, one.level), one.level, key=_STRICT_LAST.index)
+            strictest[one.rule] = max(strictest.get(one.rule, one.level), one.level, key=_strictness)
         return [Entry("plan", rule, asking(guard=NEEDS_PLAN), DENY, level) for rule, level in strictest.items()]
 
     def read(self, entry: Entry, given: Sequence[tuple[str, Any]]) -> list[Said]:
         """See `Profile.read`: a collection, of which every member is a violation."""
         found = members(entry, answer(entry, given)[ANSWER], required=True)
         return [Said(DENY, entry.rule, anything(member), entry.level) for member in found]
+
+
+def _strictness(level: Level | None) -> int:
+    """A rule without a level of its own is as strict as its set can be."""
+    return Level.HARD.strictness + 1 if level is None else level.strictness
 
 
 def _of_options(options: Options, problems: list[Problem]) -> Iterator[_Asked]:

@@ -433,12 +433,9 @@ def strictest(sets: Sequence[Attached]) -> tuple[Attached, ...]:
     found: dict[Digest, Attached] = {}
     for attached in sets:
         known = found.get(attached.set)
-        if known is None or _STRICT.index(attached.level) > _STRICT.index(known.level):
+        if known is None or attached.level.strictness > known.level.strictness:
             found[attached.set] = attached
     return tuple(found.values())
-
-
-_STRICT = (Level.SHADOW, Level.ADVISORY, Level.SOFT, Level.HARD)
 
 
 @dataclass(frozen=True)
