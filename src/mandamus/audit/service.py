@@ -124,7 +124,7 @@ class Audit:
             "seq": place.seq,
             "leaf": data,
         }
-        entry.add(stream, place.seq, hashed, store.Recorded(columns, sealed))
+        entry.add(stream, place.seq, store.Recorded(columns, hashed, sealed))
         return Leaf(stream, place.seq, hashed, data)
 
     def lock(self, tx: Tx, stream: str) -> None:
@@ -412,7 +412,7 @@ class Audit:
 
 
 class _Entry:
-    """The events of one transaction, written together at its end: a statement per table, not one per event."""
+    """The events of one transaction, written together at its end."""
 
     def __init__(self, tx: Tx) -> None:
         self._conn = tx.conn
@@ -428,13 +428,11 @@ class _Entry:
             self._heads[stream] = store.lock_stream(self._conn, stream)
         return self._heads[stream]
 
-    def add(self, stream: str, seq: int, hashed: bytes, event: store.Recorded) -> None:
+    def add(self, stream: str, seq: int, event: store.Recorded) -> None:
         """Take one more event."""
-        self._heads[stream] = (seq, hashed)
+        self._heads[stream] = (seq, event.hash)
         self._events.append(event)
 
     def write(self) -> None:
         """Write them all."""
-        store.insert_events(self._conn, self._events)
-        for stream, (seq, hashed) in self._heads.items():
-            store.move_stream(self._conn, stream, seq, hashed)
+        store.append(self._conn, self._events)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from mandamus.audit import tiles
 from mandamus.audit.model import Checkpoint, IndexedLeaf
 from mandamus.store.data_keys import Sealed
+from mandamus.store.direct import Direct
 from mandamus.store.tables.audit import (
     audit_checkpoint,
     audit_event,
@@ -38,23 +41,36 @@ _OPEN_HEAD: dict[str, sa.Insert] = {
     "postgresql": postgresql.insert(audit_head).values(_NEW_HEAD).on_conflict_do_nothing(),
 }
 
-_LOCK_STREAM = (
+_LOCK_STREAM = Direct(
     sa.select(audit_stream.c.seq, audit_stream.c.hash)
     .where(audit_stream.c.stream == sa.bindparam("stream"))
     .with_for_update()
 )
-_INSERTED = sa.insert(audit_event)
-_INSERT_EVENTS = {
-    # SQLite numbers the rows of one statement in their order; Postgres has to be asked for it.
-    "sqlite": _INSERTED.returning(audit_event.c.event_id),
-    "postgresql": _INSERTED.returning(audit_event.c.event_id, sort_by_parameter_order=True),
-}
-_ENQUEUE = sa.insert(audit_queue)
+_INSERT_EVENT = sa.insert(audit_event).values(
+    {column.name: sa.bindparam(column.name) for column in audit_event.c if column.name != "event_id"}
+)
+_EVENT_ID = sa.select(audit_event.c.event_id).where(
+    audit_event.c.stream == sa.bindparam("stream"), audit_event.c.seq == sa.bindparam("seq")
+)
 _MOVE_STREAM = (
     sa.update(audit_stream)
-    .where(audit_stream.c.stream == sa.bindparam("of"))
+    .where(audit_stream.c.stream == sa.bindparam("stream"))
     .values(seq=sa.bindparam("seq"), hash=sa.bindparam("hash"))
 )
+
+
+def _enqueue(event_id: sa.Select[tuple[int]]) -> sa.Insert:
+    return sa.insert(audit_queue).from_select(["event_id"], event_id)
+
+
+def _keep_apart(event_id: sa.Select[tuple[int]], suffix: str = "") -> sa.Insert:
+    columns = [column for column in audit_private.c if column.name != "event_id"]
+    values = [sa.bindparam(column.name + suffix, type_=column.type) for column in columns]
+    return sa.insert(audit_private).from_select(["event_id", *columns], event_id.add_columns(*values))
+
+
+_BY_TABLE = (Direct(_INSERT_EVENT), Direct(_enqueue(_EVENT_ID)), Direct(_MOVE_STREAM))
+_KEEP_APART = Direct(_keep_apart(_EVENT_ID))
 _LOCK_HEAD = (
     sa.select(audit_head.c.size, audit_head.c.root, audit_head.c.origin)
     .where(audit_head.c.id == HEAD_ID)
@@ -135,37 +151,66 @@ _QUEUED = sa.select(sa.func.count()).select_from(audit_queue)
 
 @dataclass(frozen=True)
 class Recorded:
-    """An event that waits for its row: the row's columns, and what opens each commitment, by its field."""
+    """An event that waits for its rows: its columns, its leaf hash, and what opens each commitment, by its field."""
 
     columns: Mapping[str, Any]
+    hash: bytes
     private: Mapping[str, Sealed]
+
+    def row(self) -> dict[str, Any]:
+        """The values of its row and of its stream's."""
+        return {**self.columns, "hash": self.hash}
+
+    def kept(self) -> list[dict[str, Any]]:
+        """The values of each row that is kept apart from the leaf."""
+        return [{"field": name, "key": sealed.key, "sealed": sealed.data} for name, sealed in self.private.items()]
 
 
 def lock_stream(conn: sa.Connection, stream: str) -> tuple[int, bytes]:
     """Sequence number and leaf hash of the stream's newest event (-1 and empty for a new one), locked to us."""
-    row = conn.execute(_LOCK_STREAM, {"stream": stream}).one_or_none()
-    if row is None:
+    rows = _LOCK_STREAM.rows(conn, {"stream": stream})
+    if not rows:
         conn.execute(_OPEN_STREAM[conn.dialect.name], {"stream": stream})
-        row = conn.execute(_LOCK_STREAM, {"stream": stream}).one()
-    return row.seq, row.hash
+        rows = _LOCK_STREAM.rows(conn, {"stream": stream})
+    seq, hashed = rows[0]
+    return seq, hashed
 
 
-def insert_events(conn: sa.Connection, events: Sequence[Recorded]) -> None:
-    """Write the events in their order, their queue rows, and what is kept apart from their leaves."""
-    ids = sorted(conn.scalars(_INSERT_EVENTS[conn.dialect.name], [event.columns for event in events]))
-    conn.execute(_ENQUEUE, [{"event_id": event_id} for event_id in ids])
-    private = [
-        {"event_id": event_id, "field": field, "key": sealed.key, "sealed": sealed.data}
-        for event_id, event in zip(ids, events, strict=True)
-        for field, sealed in event.private.items()
-    ]
-    if private:
-        conn.execute(sa.insert(audit_private), private)
+def append(conn: sa.Connection, events: Sequence[Recorded]) -> None:
+    """Write the events in their order: their rows, queue rows, what is kept apart, and their streams' heads."""
+    if conn.dialect.name == "sqlite":
+        _append_by_table(conn, events)
+    else:
+        _append_by_event(conn, events)
 
 
-def move_stream(conn: sa.Connection, stream: str, seq: int, hashed: bytes) -> None:
-    """Write the stream's new head."""
-    conn.execute(_MOVE_STREAM, {"of": stream, "seq": seq, "hash": hashed})
+def _append_by_table(conn: sa.Connection, events: Sequence[Recorded]) -> None:
+    # SQLite has no statement that writes several tables; but one costs it only some microseconds.
+    rows = [event.row() for event in events]
+    for statement in _BY_TABLE:
+        statement.run(conn, rows)
+    kept = [{**event.columns, **each} for event in events for each in event.kept()]
+    if kept:
+        _KEEP_APART.run(conn, kept)
+
+
+def _append_by_event(conn: sa.Connection, events: Sequence[Recorded]) -> None:
+    # A statement is a round trip to Postgres, and a plan; so one writes all the rows of an event.
+    for count, group in groupby(events, lambda event: len(event.private)):
+        rows = [
+            event.row() | {f"{name}_{n}": value for n, each in enumerate(event.kept()) for name, value in each.items()}
+            for event in group
+        ]
+        _all_rows(count).run(conn, rows)
+
+
+@cache
+def _all_rows(kept: int) -> Direct:
+    """The statement for an event that keeps so many values apart."""
+    event = _INSERT_EVENT.returning(audit_event.c.event_id).cte("event")
+    event_id = sa.select(event.c.event_id)
+    apart = [_keep_apart(event_id, f"_{n}").cte(f"apart_{n}") for n in range(kept)]
+    return Direct(_MOVE_STREAM.add_cte(_enqueue(event_id).cte("queued"), *apart))
 
 
 def lock_head(conn: sa.Connection, origin: str) -> tuple[int, bytes, str]:

@@ -21,6 +21,8 @@ Entropy = Callable[[int], bytes]
 """Gives that many unpredictable bytes; bootstrap hands in the system's source, tests a seeded one."""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
+"""Two digits at a time: every event gets an id."""
 _FORM = re.compile(r"[a-z]{2,8}_[0-9a-hjkmnp-tv-z]{26}")
 _DIGEST_FORM = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -75,4 +77,4 @@ def is_digest(text: str) -> bool:
 
 
 def _base32(value: int) -> str:
-    return "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -5, -5))
+    return "".join(_PAIRS[value >> shift & 1023] for shift in range(120, -10, -10))

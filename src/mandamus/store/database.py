@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.store.direct import begin
 
 POOL_SIZE = 48
 """At least the number of threads that may hold a transaction; fewer starves them (a wait of 30 s was measured)."""
@@ -129,14 +131,27 @@ def open_sqlite(path: Path) -> sa.Engine:
 
 def open_postgres(url: str) -> sa.Engine:
     """Engine on Postgres through psycopg 3; ``url`` is a libpq URL such as ``postgresql://host/db``."""
-    made = sa.make_url(url).set(drivername="postgresql+psycopg")
-    return sa.create_engine(
-        made,
+    engine = sa.create_engine(
+        sa.make_url(url).set(drivername="postgresql+psycopg"),
         pool_size=POOL_SIZE,
         max_overflow=0,
-        pool_pre_ping=True,
         connect_args={"options": "-c idle_in_transaction_session_timeout=15000"},
     )
+    event.listen(engine, "checkout", _postgres_checkout)
+    return engine
+
+
+def _postgres_checkout(dbapi_connection: Any, _record: object, _proxy: object) -> None:
+    # To ask the server would cost each transaction a round trip. A connection that the server ended while it lay in
+    # the pool has the server's goodbye to read, or the end of the stream; the pool then opens another one.
+    if dbapi_connection.closed or _has_something_to_read(dbapi_connection.fileno()):
+        raise exc.DisconnectionError
+
+
+def _has_something_to_read(descriptor: int) -> bool:
+    asked = select.poll()
+    asked.register(descriptor, select.POLLIN)
+    return bool(asked.poll(0))
 
 
 def _sqlite_connect(dbapi_connection: Any, _record: object) -> None:
@@ -164,7 +179,7 @@ def _sqlite_wal(cursor: Any) -> None:
 
 def _sqlite_begin(conn: sa.Connection) -> None:
     reading = conn.get_execution_options().get(_READ, False)
-    conn.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    begin(conn, "BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 @contextmanager
