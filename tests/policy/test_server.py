@@ -430,7 +430,8 @@ def test_a_slow_server_is_a_timeout(odd_server, connect, made, what):
     server._have(server_set.root_of(made_set), lambda: server_set.settled(made_set))
     began = time.monotonic()
     assert fault_of(lambda: server.evaluate(made_set, GOOD)) == "timeout"
-    assert time.monotonic() - began < 2
+    # To its last byte each of these would take more than half a minute.
+    assert time.monotonic() - began < 25
 
 
 def test_a_huge_answer_is_refused(odd_server, connect, made, monkeypatch):
