@@ -19,6 +19,7 @@ from mandamus.audit.remote import Web
 from mandamus.audit.resume import verify_since, verify_with_state
 from mandamus.audit.trust import parse_trust
 from mandamus.audit.verify import read_trust, uncosigned, verdict_of, verify_log
+from mandamus.evidence.later import Demands
 from mandamus.evidence.verify import verify as verify_bundle
 from mandamus.kernel.errors import MandamusError
 
@@ -39,6 +40,8 @@ def main() -> int:
         leaf = "" if problem.leaf is None else f" (leaf {problem.leaf})"
         print(_plain(f"{problem.verdict.value}: {problem}{leaf}"))
     print(_plain(f"{options.subject}: {report.outcome.value}, {report.size} {_UNITS[options.what]} of {report.origin}"))
+    if report.pruned:
+        print(_plain(report.gone))
     return int(report.outcome.exit)
 
 
@@ -66,7 +69,8 @@ def _proof(options: argparse.Namespace, trust: str) -> Report:
 
 
 def _evidence(options: argparse.Namespace, trust: str) -> Report:
-    return verify_bundle(Path(options.subject), trust)
+    quorum = parse_policy(options.policy.read_bytes()) if options.policy else None
+    return verify_bundle(Path(options.subject), trust, Demands(quorum))
 
 
 def _plain(text: str) -> str:
@@ -97,9 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--leaf", metavar="FILE", type=_file, required=True, help="the exact bytes of the leaf")
     evidence = kinds.add_parser("evidence", help="the bundle of a run")
     evidence.add_argument("subject", metavar="FILE", type=lambda value: str(_file(value)))
-    for each in (log, one):
-        each.add_argument("--policy", metavar="FILE", type=_file, help="the witnesses that must have cosigned")
     for each in (log, one, evidence):
+        each.add_argument("--policy", metavar="FILE", type=_file, help="the witnesses that must have cosigned")
         each.add_argument("--trust", metavar="VKEY", required=True, help="the log's verifier key, or a file with it")
         each.add_argument("--json", action="store_true", help="one JSON document")
     return parser

@@ -24,6 +24,12 @@ _SIZES_OF = (
     .where(audit_anchor.c.origin == sa.bindparam("log"), audit_anchor.c.anchor == sa.bindparam("name"))
     .order_by(audit_anchor.c.size)
 )
+_STAMPED_SINCE = (
+    sa.select(audit_anchor)
+    .where(audit_anchor.c.origin == sa.bindparam("log"), audit_anchor.c.size >= sa.bindparam("least"))
+    .where(audit_anchor.c.kind == "rfc3161")
+    .order_by(audit_anchor.c.size)
+)
 
 
 @dataclass(frozen=True)
@@ -53,3 +59,8 @@ def newest_of(conn: sa.Connection, origin: str, anchor: str) -> Row | None:
 def sizes_of(conn: sa.Connection, origin: str, anchor: str) -> list[int]:
     """The sizes of all trees in an anchor, smallest first."""
     return list(conn.scalars(_SIZES_OF, {"log": origin, "name": anchor}))
+
+
+def stamped_since(conn: sa.Connection, origin: str, size: int) -> list[Row]:
+    """The checkpoints of at least that size that a timestamp server stamped, smallest first."""
+    return [Row(**row) for row in conn.execute(_STAMPED_SINCE, {"log": origin, "least": size}).mappings()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -72,6 +72,27 @@ def verify(answer: bytes, data: bytes, roots: Sequence[x509.Certificate], nonce:
         return _verify(answer, data, roots, nonce)
     except _ODD as error:
         raise _no_proof(str(error) or "its signature does not fit") from error
+
+
+def stamps(roots: bytes) -> Callable[[bytes, bytes], str]:
+    """A check of answers against the certificates in a PEM file; it tells who stamped the data, and when.
+
+    Raises ``value_invalid`` when there are none.
+    """
+    try:
+        trusted = x509.load_pem_x509_certificates(roots)
+    except ValueError as error:
+        raise MandamusError(
+            Code.VALUE_INVALID,
+            "the file for --tsa holds no certificate",
+            remedy="give the timestamp server's root certificate (PEM), from where you trust it",
+        ) from error
+
+    def told(answer: bytes, data: bytes) -> str:
+        found = verify(answer, data, trusted)
+        return f"stamped at {found.at.isoformat()} by {found.signer}"
+
+    return told
 
 
 def _verify(answer: bytes, data: bytes, roots: Sequence[x509.Certificate], nonce: int | None) -> Timestamp:

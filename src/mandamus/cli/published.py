@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import click
 
-from mandamus.audit.quorum import QuorumPolicy, parse_policy
 from mandamus.audit.remote import Web
 from mandamus.audit.source import Folder, Source
 from mandamus.audit.trust import Trust, parse_trust
@@ -26,19 +25,6 @@ def log_options(command: F) -> F:
     """``--log`` and ``--trust``."""
     log = click.option("--log", metavar="DIR|URL", help="A published log; else that of the home.")
     return log(click.option("--trust", metavar="VKEY", help=TRUST_HELP)(command))
-
-
-def policy_option(command: F) -> F:
-    """``--policy``."""
-    return click.option(
-        "--policy", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="The witnesses that must have cosigned the checkpoint (C2SP tlog-policy).",
-    )(command)  # fmt: skip
-
-
-def quorum_of(policy: Path | None) -> QuorumPolicy | None:
-    """What the policy file says; raises ``value_invalid`` with its line."""
-    return None if policy is None else parse_policy(policy.read_bytes())
 
 
 def source_of(log: str) -> Source:

@@ -64,6 +64,12 @@ def pack(files: Mapping[str, bytes], sign: Sign) -> bytes:
     return body + struct.pack("<H", len(comment)) + comment
 
 
+def contents(data: bytes) -> dict[str, bytes]:
+    """The files of a bundle that this home sealed itself, as they stand in the zip."""
+    with zipfile.ZipFile(io.BytesIO(data)) as found:
+        return {name: found.read(name) for name in found.namelist()}
+
+
 def read(path: Path, problems: list[Finding]) -> Archive | None:
     """Read every file of a bundle into memory; adds to ``problems``, and gives None when it is no archive at all.
 

@@ -9,6 +9,7 @@ from typing import Any
 from mandamus.audit.model import Checkpoint
 from mandamus.evidence.case import Case, Record
 from mandamus.evidence.controls import held
+from mandamus.evidence.later import NOTHING, Demands
 from mandamus.evidence.model import SUMMARY, BundleReport
 from mandamus.evidence.verify import examine
 from mandamus.kernel import canonical
@@ -17,9 +18,9 @@ from mandamus.kernel.clock import rfc3339
 _ENDS = {"effect.finished": "outcome", "effect.settled": "as"}
 
 
-def brief(bundle: Path, trust: str) -> tuple[BundleReport, dict[str, Any] | None]:
+def brief(bundle: Path, trust: str, demands: Demands = NOTHING) -> tuple[BundleReport, dict[str, Any] | None]:
     """Verify a bundle and tell what it says, JSON-ready; nothing is told of one that is not proved."""
-    found = examine(bundle, trust)
+    found = examine(bundle, trust, demands)
     if found.case is None or found.checkpoint is None:
         return found.report, None
     told = _told(found.case, found.checkpoint)

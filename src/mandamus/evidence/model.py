@@ -34,6 +34,15 @@ ATTESTATIONS = {
 }
 """The signed in-toto statements that every bundle has, and their files."""
 
+WITNESSED, ANCHORED = "checkpoint.witnessed", "checkpoint.anchored"
+"""Later checkpoints of the log: one that witnesses cosigned, and one that a timestamp server stamped."""
+
+STAMP = "checkpoint.tsr"
+"""What the timestamp server answered about the anchored one (RFC 3161)."""
+
+LATER = frozenset({WITNESSED, f"{WITNESSED}.consistency", ANCHORED, f"{ANCHORED}.consistency", STAMP})
+"""Files that are added when a bundle is handed out, where there is something to add."""
+
 FIXED = frozenset({SUMMARY, WORKFLOW, README, CHECKPOINT, TRUST, *ATTESTATIONS.values()})
 """Files that every bundle has, beside the manifest, the leaves and what the leaves name."""
 

@@ -5,23 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from mandamus.audit import note
 from mandamus.audit.kinds import Kind
+from mandamus.audit.later import cosigned_since, stamped_since
 from mandamus.audit.leaf import decode
 from mandamus.audit.model import Checkpoint, Event, IndexedLeaf, Resource
 from mandamus.audit.population import closed_runs
+from mandamus.audit.proofs import Consistency
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.evidence import archive, attest, dsse, manifest, store
 from mandamus.evidence.case import Record
+from mandamus.evidence.later import consistency_of
 from mandamus.evidence.model import (
+    ANCHORED,
     CHECKPOINT,
     CLOSING,
     README,
+    STAMP,
     SUMMARY,
     TRUST,
+    WITNESSED,
     Parts,
     exemption_stream,
     exemptions_named,
@@ -29,7 +37,7 @@ from mandamus.evidence.model import (
     proof_file,
 )
 from mandamus.evidence.readme import readme
-from mandamus.evidence.record import fold
+from mandamus.evidence.record import RECORD, fold
 from mandamus.evidence.sampling import Closed
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission, Subject, requires
@@ -79,17 +87,20 @@ class Evidence:
 
     @requires(Permission.EVIDENCE_READ)
     def export(self, who: Subject, run_id: RunId, path: Path) -> Digest:
-        """Write the bundle of a run to a new file and record that; gives the bundle's digest.
+        """Write the bundle of a run to a new file and record that; gives the digest of what was written.
+
+        What witnesses and timestamp servers said of the log since it was sealed is added to it.
 
         Raises ``conflict`` when the file exists or the run is not sealed, ``unavailable`` when it cannot be written.
         """
         sealed = self._newest(run_id)
-        data = self._blobs.get(sealed.digest)
+        data = self._with_later(run_id, self._blobs.get(sealed.digest))
+        given = replace(sealed, digest=canonical.digest(data))
         with _new_file(path) as file:
             with self._db.begin("evidence.exported") as tx:
-                self._audit.record(tx, _event(Kind.EVIDENCE_EXPORTED, who, sealed))
+                self._audit.record(tx, _event(Kind.EVIDENCE_EXPORTED, who, given))
             file.write(data)
-        return sealed.digest
+        return given.digest
 
     @requires(Permission.EVIDENCE_READ)
     def population(
@@ -132,6 +143,27 @@ class Evidence:
         told = attest.statements(parts.run, checkpoint.origin, records)
         files |= {file: dsse.sign(dsse.IN_TOTO, statement, self._signer) for file, statement in told.items()}
         return self._packed(parts.run, fold(files))
+
+    def _with_later(self, run: RunId, sealed: bytes) -> bytes:
+        """The bundle with what others said of the log since; the sealed bytes when that is nothing."""
+        files = archive.contents(sealed)
+        own = note.head(note.parse(files[CHECKPOINT]).text, files[CHECKPOINT])
+        if self._audit.flush().origin != own.origin:
+            # Another log began, and the tree of this one is not in the database any more.
+            return sealed
+        with self._db.read() as conn:
+            stamped = stamped_since(conn, own)
+        added = {} if stamped is None else {STAMP: stamped.answer}
+        anchored = None if stamped is None else stamped.checkpoint
+        for file, later in ((WITNESSED, cosigned_since(self._audit.folder, own)), (ANCHORED, anchored)):
+            if later is not None:
+                path = tuple(self._audit.consistency(own.size, later.size))
+                made = Consistency(own.size, own.root, later.size, later.root, path)
+                added |= {file: later.note, consistency_of(file): made.text()}
+        if not added:
+            return sealed
+        del files[manifest.MANIFEST]
+        return self._packed(run, (files if RECORD in files else fold(files)) | added)
 
     def _packed(self, run: RunId, files: dict[str, bytes]) -> bytes:
         files = files | manifest.write(run, files, self._signer)

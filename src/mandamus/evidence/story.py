@@ -10,6 +10,7 @@ from mandamus.audit.model import Verdict
 from mandamus.evidence.case import Case, Record
 from mandamus.evidence.model import (
     FIXED,
+    LATER,
     OPENED,
     SUMMARY,
     WORKFLOW,
@@ -28,7 +29,7 @@ PASSED = frozenset({"succeeded", "skipped"})
 
 def check_documents(case: Case) -> None:
     """Every document that a leaf names is there and has the digest; nothing else is there."""
-    known = {*FIXED, leaf_file(OPENED), proof_file(OPENED)}
+    known = {*FIXED, *LATER, leaf_file(OPENED), proof_file(OPENED)}
     by_index = {record.index: record for record in case.records}
     for document in case.documents:
         known.add(document.file)
@@ -72,6 +73,7 @@ def check_request(case: Case) -> None:
             "inputs": (canonical.digest_of(summary["inputs"]), asked["inputs"]),
             "plan_only": (summary["plan_only"], asked["plan_only"]),
             "reason": (summary["reason"], first.fields["why"]),
+            "ticket": (summary.get("ticket", ""), asked.get("ticket", "")),
             "requester": (summary["requester"]["user"], who["subject"]),
             "requester's identity": (summary["requester"]["authn"], who["authn"]),
             "requester's principal": (summary["requester"]["behalf_of"], who["behalf_of"]),

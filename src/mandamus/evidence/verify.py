@@ -24,6 +24,7 @@ from mandamus.evidence import archive as archives
 from mandamus.evidence import attest, effects, manifest, people, ruling, story
 from mandamus.evidence.archive import Archive
 from mandamus.evidence.case import Case, Record, well_formed
+from mandamus.evidence.later import NOTHING, Demands, Later
 from mandamus.evidence.manifest import MANIFEST, Manifest
 from mandamus.evidence.model import (
     CHECKPOINT,
@@ -49,12 +50,12 @@ class Examined:
     checkpoint: Checkpoint | None = None
 
 
-def verify(bundle: Path, trust: str) -> BundleReport:
+def verify(bundle: Path, trust: str, demands: Demands = NOTHING) -> BundleReport:
     """Verify the bundle in a file against the log's trust root; findings never raise. See `examine`."""
-    return examine(bundle, trust).report
+    return examine(bundle, trust, demands).report
 
 
-def examine(bundle: Path, trust: str) -> Examined:
+def examine(bundle: Path, trust: str, demands: Demands = NOTHING) -> Examined:
     """Verify the bundle in a file against the log's trust root, and keep what it holds; findings never raise.
 
     1. The log's key signs the checkpoint, whose leaf 0 names the platform's key, which signs the manifest.
@@ -62,7 +63,9 @@ def examine(bundle: Path, trust: str) -> Examined:
     3. Every leaf is in the checkpoint's tree; the run's are all there, chained, and end with ``run.closed``.
     4. The story holds: see the modules ``story``, ``people``, ``effects`` and ``ruling``, and the signed statements of
        ``attest`` say the same.
-    5. The archive is byte for byte the one that was sealed.
+    5. Checkpoints that witnesses cosigned or a timestamp server stamped continue that of the bundle, and what
+       ``demands`` asks of them is there.
+    6. The archive is byte for byte the one that was sealed.
     """
     try:
         verifier = parse_trust(trust)
@@ -83,12 +86,15 @@ def examine(bundle: Path, trust: str) -> Examined:
         judge(case)
         attest.check_attestations(case, verifier.name if checkpoint is None else checkpoint.origin)
     pages.blame_record()
+    notes: list[str] = [] if case is None else case.notes
+    if checkpoint is not None and not problems:
+        later = Later(pages.files, checkpoint, verifier, problems, notes)
+        later.check(demands)
     if platform is not None and not problems:
         pages.seal(platform)
     state = str(records[-1].data.get("state", "")) if records else ""
     found = tuple(problems[:PROBLEMS_MAX])
-    notes = () if case is None else tuple(case.notes)
-    report = BundleReport(len(pages.files), found, verifier.name, run=pages.run, state=state, notes=notes)
+    report = BundleReport(len(pages.files), found, verifier.name, run=pages.run, state=state, notes=tuple(notes))
     return Examined(report, case if report.ok else None, checkpoint)
 
 

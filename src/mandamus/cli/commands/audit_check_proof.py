@@ -9,8 +9,9 @@ import click
 from mandamus.audit import proof
 from mandamus.audit.model import Finding, Report
 from mandamus.audit.verify import uncosigned, verdict_of
+from mandamus.cli.demands import policy_option, quorum_of
 from mandamus.cli.findings import show
-from mandamus.cli.published import TRUST_HELP, needed_root, policy_option, quorum_of
+from mandamus.cli.published import TRUST_HELP, needed_root
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.kernel.errors import Exit, MandamusError
 

@@ -10,8 +10,9 @@ import click
 from mandamus.audit.model import Report
 from mandamus.audit.resume import verify_since, verify_with_state
 from mandamus.audit.verify import read_trust, verify_log
+from mandamus.cli.demands import policy_option, quorum_of
 from mandamus.cli.findings import show
-from mandamus.cli.published import TRUST_HELP, needed_root, policy_option, quorum_of, source_of
+from mandamus.cli.published import TRUST_HELP, needed_root, source_of
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.kernel.errors import Code, Exit, MandamusError
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mandamus.cli.demands import demanded, policy_option, tsa_option
 from mandamus.cli.findings import show
 from mandamus.cli.given import needed_trust, trust_option
 from mandamus.cli.render import Painted
@@ -17,19 +18,23 @@ from mandamus.kernel.errors import Exit
 @click.command("verify")
 @click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @trust_option
+@policy_option
+@tsa_option
 @common
 @pass_session
-def command(session: Session, file: Path, trust: str | None) -> Exit:
+def command(session: Session, file: Path, trust: str | None, policy: Path | None, tsa: Path | None) -> Exit:
     """Verify a bundle offline; needs no home, nothing but the file and the log's verifier key.
 
-    Every problem is listed at once, with the file and, where it can be named, the leaf of the log. Exit codes: 0 ok,
-    10 tampered, 11 incomplete, 12 untrusted.
+    Every problem is listed at once, with the file and, where it can be named, the leaf of the log. With --policy enough
+    witnesses must have cosigned the log since the run ended, with --tsa a timestamp server must have stamped it. Exit
+    codes: 0 ok, 10 tampered, 11 incomplete, 12 untrusted.
 
     \b
     Example:
       mandamus evidence verify proof.zip --trust log.vkey
+      mandamus evidence verify proof.zip --trust log.vkey --policy witnesses --tsa tsa.pem
     """  # noqa: D301 - \b keeps click from joining the lines
-    report = verify_bundle(file, needed_trust(trust, "bundle", "a log's key"))
+    report = verify_bundle(file, needed_trust(trust, "bundle", "a log's key"), demanded(policy, tsa))
     if not session.wants_json:
         for note in report.notes:
             session.screen.say(Painted("note", "bold"), f": {note}")
