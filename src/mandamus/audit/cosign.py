@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import re
-from dataclasses import dataclass
-
 from mandamus.audit import note
 from mandamus.audit.note import Note, Signature
-from mandamus.audit.signer import Signer, Verifier
+from mandamus.audit.signer import NamedKey, Signer, Verifier
 from mandamus.kernel.errors import Code, MandamusError
 
-_ED25519_COSIGNATURE = b"\x04"
 _TIME_BYTES = 8
 _SIGNATURE_BYTES = 64
-_VKEY = re.compile(r"([^\s+]{1,255})\+([0-9a-f]{8})\+([A-Za-z0-9+/=]{4,64})")
 
 
-@dataclass(frozen=True)
-class Cosigner:
-    """A witness's named public key. ``key_id`` is the first 4 bytes of SHA-256(name, newline, 0x04, key)."""
+class Cosigner(NamedKey):
+    """A witness's named public key."""
 
-    name: str
-    public: bytes
-
-    @property
-    def key_id(self) -> bytes:
-        """The four bytes by which a cosignature names its key."""
-        return hashlib.sha256(self.name.encode() + b"\n" + _ED25519_COSIGNATURE + self.public).digest()[:4]
-
-    @property
-    def vkey(self) -> str:
-        """``name+hex key id+base64 key``, as a policy file names a witness."""
-        key = base64.b64encode(_ED25519_COSIGNATURE + self.public).decode()
-        return f"{self.name}+{self.key_id.hex()}+{key}"
+    use = b"\x04"
 
     def cosigned(self, signed: Note) -> tuple[int, Signature] | None:
         """When this key cosigned the note (seconds since 1970) and by which signature; None when it did not.
@@ -63,15 +42,9 @@ def cosign(signer: Signer, text: str, at_s: int) -> str:
 
 def parse_cosigner(text: str) -> Cosigner:
     """The witness key a text names; raises ``audit_untrusted`` when it is not an Ed25519 cosignature key."""
-    found = _VKEY.fullmatch(text.strip())
-    if found:
-        try:
-            raw = base64.b64decode(found[3], validate=True)
-        except binascii.Error:
-            raw = b""
-        cosigner = Cosigner(found[1], raw[1:])
-        if len(raw) == 33 and raw[:1] == _ED25519_COSIGNATURE and cosigner.key_id.hex() == found[2]:
-            return cosigner
+    cosigner = Cosigner.parsed(text)
+    if cosigner is not None:
+        return cosigner
     raise MandamusError(
         Code.AUDIT_UNTRUSTED,
         f"{text.strip()[:120]!r} is not the key of a witness",

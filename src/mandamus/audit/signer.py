@@ -10,35 +10,55 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from mandamus.kernel.errors import Code, MandamusError
 
-_ED25519 = b"\x01"
 _NAME = re.compile(r"[^\s+\x00-\x1f\x7f]{1,255}")
 _VKEY = re.compile(r"([^\s+]{1,255})\+([0-9a-f]{8})\+([A-Za-z0-9+/=]{4,64})")
 
 
 @dataclass(frozen=True)
-class Verifier:
-    """A named public key. ``key_id`` is the first 4 bytes of SHA-256(name, newline, 0x01, key)."""
+class NamedKey:
+    """A public Ed25519 key with a name and a use. ``key_id`` is SHA-256(name, newline, use, key), its first 4 bytes."""
 
     name: str
     public: bytes
+    use: ClassVar[bytes]
+    """The algorithm byte of C2SP signed-note."""
 
     @property
     def key_id(self) -> bytes:
         """The four bytes by which a signature names its key."""
-        return hashlib.sha256(self.name.encode() + b"\n" + _ED25519 + self.public).digest()[:4]
+        return hashlib.sha256(self.name.encode() + b"\n" + self.use + self.public).digest()[:4]
 
     @property
     def vkey(self) -> str:
-        """``name+hex key id+base64 key``: what a person keeps as the trust root."""
-        key = base64.b64encode(_ED25519 + self.public).decode()
+        """``name+hex key id+base64 key``: as a person keeps a trust root, and a policy file names a witness."""
+        key = base64.b64encode(self.use + self.public).decode()
         return f"{self.name}+{self.key_id.hex()}+{key}"
+
+    @classmethod
+    def parsed(cls, text: str) -> Self | None:
+        """The key a text names, when it is one of this use."""
+        found = _VKEY.fullmatch(text.strip())
+        if not found:
+            return None
+        try:
+            raw = base64.b64decode(found[3], validate=True)
+        except binascii.Error:
+            return None
+        key = cls(found[1], raw[1:])
+        return key if len(raw) == 33 and raw[:1] == cls.use and key.key_id.hex() == found[2] else None
+
+
+class Verifier(NamedKey):
+    """A key that signs notes, and whatever else the platform signs."""
+
+    use = b"\x01"
 
     def verify(self, signature: bytes, data: bytes) -> bool:
         """Whether this key made the 64-byte signature over exactly these bytes."""
@@ -109,15 +129,9 @@ class Signer:
 
 def parse_vkey(text: str) -> Verifier:
     """The key a text names; raises ``audit_untrusted`` when the text is not an Ed25519 verifier key."""
-    found = _VKEY.fullmatch(text.strip())
-    if found:
-        try:
-            raw = base64.b64decode(found[3], validate=True)
-        except binascii.Error:
-            raw = b""
-        verifier = Verifier(found[1], raw[1:])
-        if len(raw) == 33 and raw[:1] == _ED25519 and verifier.key_id.hex() == found[2]:
-            return verifier
+    verifier = Verifier.parsed(text)
+    if verifier is not None:
+        return verifier
     raise MandamusError(
         Code.AUDIT_UNTRUSTED,
         f"{text.strip()[:120]!r} is not a verifier key",
