@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from mandamus.catalog.model import Environment, Workflow
 from mandamus.engine.service import Job
@@ -59,7 +59,9 @@ class _Advance:
                 if self.job.take_wake():
                     todo += self._after_wake(todo)
                 for row in todo or self._ready():
-                    self.running[pool.submit(self._step, row)] = row.name
+                    future = pool.submit(self._step, row)
+                    self.running[future] = row.name
+                    future.add_done_callback(lambda _future: self.job.notify())
                 todo = []
                 if not self.running and self.due_us is None:
                     return self.run.wakes
@@ -101,12 +103,9 @@ class _Advance:
 
     def _wait_for_something(self) -> None:
         """Until a step ends, a retry is due, or somebody wakes the run; trouble of the machine is raised here."""
-        for future in self.running:
-            future.add_done_callback(lambda _future: self.job.notify())
         due_s = None if self.due_us is None else max((self.due_us - self.rooms.clock.now_us()) / 1_000_000, 0.001)
         self.job.wait(due_s)
-        done, _ = wait(self.running, timeout=0, return_when=FIRST_COMPLETED)
-        for future in done:
+        for future in [future for future in self.running if future.done()]:
             del self.running[future]
             future.result()
 
