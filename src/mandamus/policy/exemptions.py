@@ -33,8 +33,8 @@ class Exemptions:
         """Let a rule of a set pass in one environment until a moment; whoever grants it approves nothing there.
 
         ``rule`` is the full name a violation shows; an ``address`` narrows it to violations that name that address.
-        Raises ``exemption_invalid`` without a reason, for a moment that is past or more than a year away, and for a
-        set or rule that nobody knows.
+        A rule that the set does not have spares nothing. Raises ``exemption_invalid`` without a reason, for a moment
+        that is past or more than a year away, and for a set that nobody knows.
         """
         now_us = self._clock.now_us()
         if not why.strip():
