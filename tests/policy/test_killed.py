@@ -91,7 +91,7 @@ def test_a_pool_survives_being_killed_at_any_instant(own_pool, on, publish, reco
     def decide(thread):
         verdicts = []
         number = thread
-        while time.monotonic() < end:
+        while time.monotonic() < end or killer.killed < least:  # on a busy machine that takes longer
             sets = [Attached(digests[number // 8 % 2])]
             verdict = policy.decide(Point.PLAN, {"n": number}, sets, protected=True, now_us=0)
             verdicts.append((number, verdict))
