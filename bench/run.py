@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import backtest
+import bundle
 import decisions
 import export
 import faults
@@ -34,7 +35,8 @@ def main() -> int:
     parser.add_argument("--without-tests", action="store_true", help="do not time `make test`")
     options = parser.parse_args()
     figures: list[Figure] = []
-    sources = [start, steps, governed, log, integrate, verify, export, decisions, backtest, faults, network, tamper]
+    sources = [start, steps, governed, log, integrate, verify, bundle, export]
+    sources += [decisions, backtest, faults, network, tamper]
     for source in sources:
         print(f"measuring: {source.__doc__.splitlines()[0] if source.__doc__ else source.__name__}", flush=True)
         figures += source.measure()
