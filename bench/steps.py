@@ -78,7 +78,7 @@ def measure() -> Iterator[Figure]:
                 lambda: governed("fan"),
                 lambda: governed("chain100"),
                 lambda: raw.append(_raw_dbos(Path(folder))),
-                lambda: raw_commits(commits),
+                lambda: raw_commits(commits, b""),
             )
             fans, chains, _, committed = interleaved(actions)
             long = [seconds(lambda: governed("chain1000")) for _ in range(3)]
@@ -106,14 +106,14 @@ def _raw_dbos(folder: Path) -> float:
         return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
 
 
-def raw_commits(path: Path) -> None:
-    """As many commits of one row each as SQLite alone makes, synced as ours are."""
+def raw_commits(path: Path, row: bytes) -> None:
+    """As many commits of one such row each as SQLite alone makes, synced as ours are."""
     connection = sqlite3.connect(path, isolation_level=None)
     for pragma in ("journal_mode=WAL", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")
     connection.execute("CREATE TABLE IF NOT EXISTS t (v)")
-    for number in range(COMMITS):
+    for _ in range(COMMITS):
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute("INSERT INTO t VALUES (?)", (number,))
+        connection.execute("INSERT INTO t VALUES (?)", (row,))
         connection.execute("COMMIT")
     connection.close()
