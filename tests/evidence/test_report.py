@@ -124,18 +124,24 @@ def _states(room, person):
     unknown.intended(unknown.planned())
     unknown.settled("failed", by_probe=False, who=person("grace"))
     unknown.finished("bucket", "failed")
-    return denied, rejected.closed("rejected"), unknown.closed("failed")
+    failed = room.begin().asked().admitted()
+    failed.intended(failed.planned())
+    failed.ended(ok=False)
+    failed.finished("bucket", "failed")
+    return denied, rejected.closed("rejected"), unknown.closed("failed"), failed.closed("failed")
 
 
 def test_other_ends_have_a_page(room, person, told):
-    """Denied at the door: nothing planned, nobody asked, nothing applied. Rejected, and settled by a person."""
-    denied, rejected, settled = (_read(page.render(told(scribe))).text for scribe in _states(room, person))
+    """Denied at the door: nothing planned, nobody asked, nothing applied. Rejected, settled by a person, failed."""
+    denied, rejected, settled, failed = (_read(page.render(told(scribe))).text for scribe in _states(room, person))
     assert "Nobody decided on it." in denied
     assert "Nothing was applied." in denied
     assert "violation (hard-mandatory): mandamus.plan.deny, bucket.rego:7: no" in denied
     assert "Nothing was applied." in rejected
     assert "grace (os-user)no" in rejected
     assert "grace settled step bucket as failed: looked at it" in settled
+    assert "step bucket: failed" in failed
+    assert "1 apply" in failed
 
 
 def test_the_command_writes_a_page_or_says_what_is_wrong(governed, sealed, bench, tmp_path):

@@ -10,8 +10,9 @@ import pytest
 
 from mandamus.evidence.record import RECORD, unfold
 from mandamus.evidence.verify import verify
-from mandamus.executors.model import Applied
+from mandamus.executors.model import Applied, Probed, Verdict
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.runs.lifecycle import RunState
 
 ASK = 'package mandamus.plan\n\nrequire_approval contains {"group": "platform", "count": 1, "msg": "look"}\n'
 DENY = 'package mandamus.%s\n\ndeny contains "no"\n'
@@ -41,6 +42,10 @@ def _json(data: bytes) -> object:
         return json.loads(data)
     except ValueError:
         return data
+
+
+def _fault(_task: object) -> None:
+    raise RuntimeError("a fault of the executor")
 
 
 def _one(files, folder: str) -> dict:
@@ -74,6 +79,23 @@ def test_runs_that_came_to_nothing(stage, proved):
     stage.policy(ASK)
     assert _one(proved(stage.decide("grace", stage.ask("ada"), "reject"), "rejected"), "approvals/")["verdict"] == "no"
     assert "steps/one.1/binding.json" in proved(stage.ask("ada", plan_only=True), "planned")
+
+
+def test_a_run_whose_effect_was_lost(stage, proved):
+    """Until somebody says what became of it the run has not ended, and its bundle says so; then it tells both."""
+    stage.act.script["one"] = _fault
+    stage.act.probes["one"] = Probed(Verdict.UNKNOWN, "it may have")
+    stage.workflow(ONE)
+    run, house = stage.ask("ada"), stage.house()
+    assert run.state is RunState.INDETERMINATE
+    with pytest.raises(MandamusError) as raised:
+        proved(run, "indeterminate")
+    assert raised.value.code is Code.CONFLICT
+    house.runs.settle(house.who, run.id, "one", "failed", reason="looked at it")
+    files = proved(stage.drive(house, run.id), "failed")
+    kinds = [leaf["kind"] for name, leaf in files.items() if name.startswith("events/") and name.endswith(".json")]
+    assert {"effect.intended", "effect.indeterminate", "effect.settled", "run.closed"} <= set(kinds)
+    assert files["summary.json"]["state"] == "failed"
 
 
 def test_every_attempt_is_kept(stage, proved):

@@ -20,7 +20,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; border-bott
 h3 { font-size: 1rem; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .5rem; border-bottom: 1px solid #dfe3e8; }
-th { font-weight: 600; } td { overflow-wrap: anywhere; }
+th { font-weight: 600; white-space: nowrap; } td { overflow-wrap: anywhere; }
 code, pre { font: 13px/1.4 ui-monospace, monospace; overflow-wrap: anywhere; white-space: pre-wrap; }
 .good { color: #0a6b2d; font-weight: 600; } .bad { color: #a40e26; font-weight: 600; }
 .muted { color: #57606a; }
