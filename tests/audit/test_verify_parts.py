@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mandamus.audit import chain, note, tree, verify
 from mandamus.audit.chain import Segment
 from mandamus.audit.cosign import Cosigner, cosign
-from mandamus.audit.model import Verdict
+from mandamus.audit.model import Report, Verdict
 from mandamus.audit.quorum import parse_policy
 from mandamus.audit.resume import verify_since, verify_with_state
 from mandamus.audit.signer import Signer
@@ -240,6 +240,30 @@ def test_witnesses_are_asked_for_by_a_policy(log, signer: Signer) -> None:
     assert verify_log(log.folder, signer.vkey, quorum=policy).outcome is Verdict.UNTRUSTED
     path.write_bytes(bare + cosign(witnesses[0], signed, 5).encode() + cosign(witnesses[2], signed, 6).encode())
     assert verify_log(log.folder, signer.vkey, quorum=policy).ok
+
+
+def test_a_log_that_went_on_since_it_was_cosigned(log, signer: Signer) -> None:
+    """Leaves beyond ``checkpoint.witnessed`` are told as such, when the log continues that; else it is tampered."""
+    witness = Signer("w1.example", b"\1" * 32)
+    policy = parse_policy(f"witness w1 {Cosigner(witness.name, witness.verifier.public).vkey}\nquorum w1\n".encode())
+    seen = (log.folder / "checkpoint").read_bytes()
+    log.grow(20)
+    folder = log.write()
+
+    def found(checkpoint: bytes) -> Report:
+        line = cosign(witness, note.parse(checkpoint).text, 5).encode()
+        (folder / "checkpoint.witnessed").write_bytes(checkpoint + line)
+        return verify_log(folder, signer.vkey, quorum=policy)
+
+    report = found(seen)
+    assert (report.problems, report.size, report.witnessed) == ((), SIZE + 20, SIZE)
+    assert report.to_json()["witnessed"] == SIZE
+    assert verify_log(folder, signer.vkey).witnessed is None
+    for other in (note.sign_checkpoint(signer, SIZE, b"\2" * 32), note.sign_checkpoint(signer, SIZE + 21, b"\2" * 32)):
+        report = found(other.note)
+        assert (report.outcome, report.problems[0].file) == (Verdict.TAMPERED, "checkpoint.witnessed")
+    (folder / "checkpoint.witnessed").write_bytes(seen)
+    assert verify_log(folder, signer.vkey, quorum=policy).outcome is Verdict.UNTRUSTED
 
 
 words = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)

@@ -140,12 +140,14 @@ class Report:
     """What a verification found. ``size`` is in leaves; the worst finding is the outcome.
 
     ``since`` counts the leaves that were verified before and were built on.
+    ``witnessed`` is set when witnesses cosigned the first so many leaves, and not all.
     """
 
     size: int
     problems: tuple[Finding, ...] = ()
     origin: str = ""
     since: int = 0
+    witnessed: int | None = None
 
     @property
     def outcome(self) -> Verdict:
@@ -174,4 +176,5 @@ class Report:
         """As commands print it."""
         problems = [{**vars(problem), "verdict": problem.verdict.value} for problem in self.problems]
         found = {"outcome": self.outcome.value, "origin": self.origin, "size": self.size, "since": self.since}
-        return {**found, "problems": problems}
+        cosigned = {} if self.witnessed is None else {"witnessed": self.witnessed}
+        return {**found, **cosigned, "problems": problems}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,6 +21,7 @@ from mandamus.kernel.errors import Code, MandamusError
 
 CHECKPOINT_FILE = "checkpoint"
 VKEY_FILE = "log.vkey"
+WITNESSED_FILE = "checkpoint.witnessed"
 
 _VERDICTS = {Code.AUDIT_UNTRUSTED: Verdict.UNTRUSTED, Code.AUDIT_INCOMPLETE: Verdict.INCOMPLETE}
 
@@ -52,7 +54,8 @@ def verify_log(log: Path | Source, trust: str, *, procs: int = 1, quorum: Quorum
     3. Within every stream the sequence numbers are dense and each leaf names the hash of the one before.
 
     A damaged entry is named by its leaf index and the bundle it stands in. ``procs`` processes share the work. With a
-    ``quorum`` the checkpoint must be cosigned by enough witnesses, too.
+    ``quorum`` the checkpoint must be cosigned by enough witnesses, too, or continue ``checkpoint.witnessed``, which is;
+    the report then says how many leaves that has.
     """
     return walk(log, trust, procs=procs, quorum=quorum).report
 
@@ -89,14 +92,14 @@ def walk(
             return Walked(Report(0, (Finding(Verdict.INCOMPLETE, message, CHECKPOINT_FILE),)))
         checkpoint = note.read_checkpoint(data, root)
         walked = _Walk(source, checkpoint, start)
-        walked.problems += uncosigned(data, quorum)
+        walked.cosigned(data, root, quorum)
         walked.vkey(root)
         walked.go(procs)
     except MandamusError as error:
         return Walked(Report(0, (Finding(verdict_of(error), error.message, CHECKPOINT_FILE),)))
     problems = tuple(walked.problems[:PROBLEMS_MAX])
     since = start.checkpoint.size if start.checkpoint else 0
-    report = Report(checkpoint.size, problems, checkpoint.origin, since)
+    report = Report(checkpoint.size, problems, checkpoint.origin, since, witnessed=walked.witnessed)
     return Walked(report, None if problems else Start(checkpoint, walked.chains.known))
 
 
@@ -117,6 +120,7 @@ class _Walk:
         self.checkpoint = checkpoint
         self.old = start.checkpoint
         self.problems: list[Finding] = []
+        self.witnessed: int | None = None
         self.chains = Chains(start.newest, open_=start.newest is None)
         self.nodes: dict[int, tuple[int, list[bytes]]] = {}
 
@@ -128,6 +132,21 @@ class _Walk:
     def begin(self) -> int:
         """How many leaves were verified before."""
         return self.old.size if self.old else 0
+
+    def cosigned(self, data: bytes, root: Trust, quorum: QuorumPolicy | None) -> None:
+        """Enough witnesses must have cosigned the checkpoint, or the one beside it, which it then must continue."""
+        wrong = uncosigned(data, quorum)
+        earlier = self.source.read(WITNESSED_FILE, SMALL_BYTES_MAX) if wrong else None
+        if earlier is None or uncosigned(earlier, quorum):
+            self.problems += wrong
+            return
+        seen = note.read_checkpoint(earlier, root)
+        with suppress(LookupError):
+            known = seen.origin == self.checkpoint.origin and seen.size <= self.size
+            if not known or tree.frontier(seen.size, proof.subtrees(self._hashes)).root() != seen.root:
+                message = f"the log does not continue the one of {seen.size} leaves that witnesses cosigned"
+                self._add(Verdict.TAMPERED, message, WITNESSED_FILE)
+        self.witnessed = seen.size
 
     def vkey(self, root: Trust) -> None:
         """The file beside the log is for convenience only; it may name keys that came later, but not only those."""

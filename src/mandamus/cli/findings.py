@@ -26,6 +26,7 @@ def show(session: Session, title: str, report: Report, unit: str) -> Exit:
     verdict = Painted(report.outcome.value, "green" if report.ok else "red")
     origin = f" of {report.origin}" if report.origin else ""
     since = f", the first {report.since} verified before" if report.since else ""
+    since += "" if report.witnessed is None else f", the first {report.witnessed} cosigned by the quorum"
     screen.data(f"{title}: ", verdict, f", {report.size} {unit}{origin}{since}")
     if not report.ok:
         screen.say(Painted("remedy", "bold"), f": {_REMEDIES[code]}")
