@@ -18,6 +18,7 @@ import governed
 import integrate
 import log
 import network
+import search
 import start
 import steps
 import tamper
@@ -35,7 +36,7 @@ def main() -> int:
     parser.add_argument("--without-tests", action="store_true", help="do not time `make test`")
     options = parser.parse_args()
     figures: list[Figure] = []
-    sources = [start, steps, governed, log, integrate, verify, bundle, export]
+    sources = [start, steps, governed, log, integrate, verify, search, bundle, export]
     sources += [decisions, backtest, faults, network, tamper]
     for source in sources:
         print(f"measuring: {source.__doc__.splitlines()[0] if source.__doc__ else source.__name__}", flush=True)

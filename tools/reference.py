@@ -28,7 +28,7 @@ from mandamus.audit.kinds import Kind
 from mandamus.cli.main import COMMANDS, root
 from mandamus.cli.outcome import EXITS
 from mandamus.evidence.controls import CONTROLS, Fact
-from mandamus.kernel.access import MEMBER, OWNER, Permission, permission_of
+from mandamus.kernel.access import AUDITOR, MEMBER, OWNER, Permission, permission_of
 from mandamus.kernel.errors import Code, Exit
 from mandamus.policy import schema
 from mandamus.policy.check import FORBIDDEN
@@ -41,7 +41,7 @@ BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(\n<!-- end: (?
 
 CHECKED = re.compile(r"\bcheck\(who, Permission\.(\w+)\)")
 
-COMMON = ("home", "as", "output", "debug")
+COMMON = ("home", "as", "ticket", "output", "debug")
 """Options every command has; the page lists them once."""
 
 
@@ -87,10 +87,10 @@ def permissions() -> str:
         for needed in _needed(verb):
             verbs[needed].append(f"`{name}`: {_first_line(verb)}")
     rows = [
-        (f"`{each.value}`", "yes" if each in OWNER else "no", "yes" if each in MEMBER else "no", "<br>".join(found))
+        (f"`{each.value}`", *("yes" if each in role else "no" for role in (OWNER, MEMBER, AUDITOR)), "<br>".join(found))
         for each, found in verbs.items()
     ]
-    return _table(("permission", "owner", "member", "verbs that need it"), rows)
+    return _table(("permission", "owner", "member", "auditor", "verbs that need it"), rows)
 
 
 def events() -> str:

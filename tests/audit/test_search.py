@@ -14,6 +14,7 @@ from mandamus.audit.search_store import Wanted
 from mandamus.audit.trust import parse_trust
 from mandamus.kernel.access import MEMBER, Subject
 from mandamus.kernel.errors import MandamusError
+from mandamus.store.tables.audit import audit_event, lifting
 
 BOB = Subject("bob", "local, unverified", permissions=MEMBER)
 
@@ -22,13 +23,14 @@ BOB = Subject("bob", "local, unverified", permissions=MEMBER)
 def filled(audit, database, who, clock):
     """Ten events, a second apart, of two users."""
 
-    def put(kind, by, resource, outcome=Outcome.OK, run=None, why=""):
+    def put(kind, by, resource, outcome=Outcome.OK, run=None, why="", project=""):
         with database.begin("test") as tx:
-            audit.record(tx, Event(kind, by, resource, outcome, run=run, why=why))
+            audit.record(tx, Event(kind, by, resource, outcome, run=run, why=why, project=project))
         clock.advance(1)
 
     for number in range(6):
-        put(Kind.RUN_CANCELLED, who, Resource("run", f"run_{number}"), run=f"run_{number}", why=f"100% _odd_ {number}")
+        run, project = f"run_{number}", "payments" if number % 2 else "shop"
+        put(Kind.RUN_CANCELLED, who, Resource("run", run), run=run, why=f"100% _odd_ {number}", project=project)
     put(Kind.RUN_CLOSED, BOB, Resource("run", "run_5"), run="run_5", why='he said "Stop"')
     put(Kind.IDENTITY_APPLIED, who, Resource("identity", "users"))
     put(Kind.ACCESS_DENIED, BOB, Resource("access", "x"), Outcome.DENIED)
@@ -80,26 +82,94 @@ def test_pages_hold_each_event_once(filled, who):
 def test_a_text_that_is_nowhere_costs_a_bounded_page(filled, who, monkeypatch):
     """Events are looked at in stretches, and each page goes on where the one before ended: nothing is passed over."""
     monkeypatch.setattr(search_store, "SCANNED_MAX", 3)
+    monkeypatch.setattr(search_store, "STRETCH_FIRST", 1)
     found, before, pages = [], None, 0
     while before is not None or not pages:
-        page = filled.search.find(who, Wanted(text="_odd_", run=None, actor="ada"), before=before)
+        page = filled.search.find(who, Wanted(text="_odd_", actor="ada"), before=before, limit=1)
         found += [hit.fields["what"]["id"] for hit in page.hits]
         before, pages = page.before, pages + 1
     assert found == [f"run_{number}" for number in range(5, -1, -1)]
-    assert pages > 3
+    assert pages > 2
 
 
-def test_a_member_sees_runs_and_their_own_and_no_more(filled, who):
-    """Others' refused requests, users and the log's own affairs are for the owner; a leaf as much as a search."""
+def _held_to(*projects):
+    return dataclasses.replace(BOB, projects=frozenset(projects))
+
+
+def test_what_happens_in_a_run_is_of_its_project(filled, who, database):
+    """The first event names it; those that follow, whoever records them, need not, and leaf and column say the same."""
+    found = filled.search.find(who, Wanted(run="run_5")).hits
+    assert [(hit.fields["kind"], hit.fields["project"]) for hit in found] == [
+        ("run.closed", "payments"),
+        ("run.cancelled", "payments"),
+    ]
+    assert filled.project_of("run_5") == "payments"
+    assert filled.project_of("run_99") == ""
+    assert _ids(filled, who, project="payments") == ["run_5", "run_5", "run_3", "run_1"]
+    assert _ids(filled, who, project="payments", kind="run.closed") == ["run_5"]
+    assert filled.verify_database().ok
+
+
+def test_a_reader_sees_the_events_of_their_projects_and_no_other(filled, who):
+    """Of two projects each reader finds only their own: by any filter, page by page, and leaf by leaf."""
+    all_of_it = {hit.index: hit.fields["project"] for hit in filled.search.find(who, Wanted()).hits}
+    for mine, other in (("payments", "shop"), ("shop", "payments")):
+        reader = _held_to(mine)
+        expected = sorted((index for index, project in all_of_it.items() if project == mine), reverse=True)
+        found, before = [], None
+        while True:
+            page = filled.search.find(reader, Wanted(), before=before, limit=2)
+            found += [hit.index for hit in page.hits]
+            before = page.before
+            if before is None:
+                break
+        assert found == expected
+        assert _ids(filled, reader, project=other) == []
+        for wanted in ({"actor": "ada"}, {"text": "odd"}, {"resource": "run"}, {"kind": "run.cancelled"}):
+            hits = filled.search.find(reader, Wanted(**wanted)).hits
+            assert hits
+            assert {hit.fields["project"] for hit in hits} == {mine}
+        for index, project in all_of_it.items():
+            if project == mine:
+                assert filled.search.show(reader, index).fields["project"] == mine
+            else:
+                with pytest.raises(MandamusError, match=f"no leaf {index} that you may read"):
+                    filled.search.show(reader, index)
+
+
+def test_a_reader_of_several_projects_finds_them_in_one_order(filled, who):
+    """Each project has its turn, and the page is of all of them, newest first, with nothing left out between pages."""
+    wanted, pages, before = Wanted(kind="run.cancelled"), [], None
+    reader = _held_to("shop", "payments", "empty")
+    while True:
+        page = filled.search.find(reader, wanted, before=before, limit=2)
+        pages += [hit.index for hit in page.hits]
+        before = page.before
+        if before is None:
+            break
+    assert pages == [hit.index for hit in filled.search.find(who, wanted).hits]
+    assert filled.search.find(_held_to(), wanted).hits == ()
+
+
+def test_what_is_of_no_project_is_for_readers_of_everything(filled, who):
+    """Users, refused requests and the log's own affairs: not for whoever reads projects, be it all of them."""
     seen = filled.search.find(BOB, Wanted()).hits
-    assert {hit.fields["kind"] for hit in seen} == {"run.cancelled", "run.closed", "access.denied", "audit.read"}
-    assert {hit.fields["who"]["subject"] for hit in seen if hit.fields["run"] is None} == {"bob"}
+    assert {hit.fields["kind"] for hit in seen} == {"run.cancelled", "run.closed"}
     hidden = filled.search.find(who, Wanted(kind="identity.applied")).hits[0].index
     assert filled.search.show(who, hidden).fields["kind"] == "identity.applied"
     with pytest.raises(MandamusError, match=f"no leaf {hidden} that you may read"):
         filled.search.show(BOB, hidden)
     with pytest.raises(MandamusError, match="may not audit:read"):
         filled.search.find(dataclasses.replace(BOB, permissions=frozenset()), Wanted())
+
+
+def test_a_name_is_found_by_its_owner_and_by_nothing_else(filled, who):
+    """Display names stand behind commitments: no text finds them, the user does, for those who may read the events."""
+    assert who.display_name
+    assert _ids(filled, who, text=who.display_name) == []
+    assert _ids(filled, who, text=who.display_name.split()[0], kind="run.cancelled") == []
+    assert len(_ids(filled, who, actor=who.user, kind="run.cancelled")) == 6
+    assert len(_ids(filled, _held_to("shop"), actor=who.user, kind="run.cancelled")) == 3
 
 
 def test_a_leaf_is_shown_with_a_proof_of_it(filled, who):
@@ -119,6 +189,26 @@ def test_every_search_is_recorded_with_what_it_looked_for(filled, who):
         filled.search.show(who, 99_999)
     told = [leaf["data"] for leaf in filled.told(Kind.AUDIT_READ)]
     assert told == [{"filter": "actor=nobody text=x", "index": 1}, {"index": 2}, {"index": 99_999}]
+
+
+def test_a_leaf_that_is_not_there_is_said_in_words(filled, who, database):
+    """Whether it is not there yet or no longer: the second one can still be proved by whoever has its bytes."""
+    size = filled.flush().size
+    with pytest.raises(MandamusError, match=rf"no leaf {size + 1} yet: it has {size + 1}, and the first is leaf 0"):
+        filled.search.show(who, size + 1)
+    with database.begin("test") as tx:
+        lift, forbid = lifting(audit_event, tx.conn.dialect.name)
+        for statement in lift:
+            tx.conn.exec_driver_sql(statement)
+        tx.conn.execute(sa.delete(audit_event).where(audit_event.c.kind == "run.closed"))
+        for statement in forbid:
+            tx.conn.exec_driver_sql(statement)
+    index = 7
+    with pytest.raises(MandamusError, match=f"the bytes of leaf {index} are no longer kept") as caught:
+        filled.search.show(who, index)
+    assert "can still prove" in caught.value.remedy
+    with pytest.raises(MandamusError, match=f"no leaf {index} that you may read"):
+        filled.search.show(BOB, index)
 
 
 @pytest.mark.parametrize(
@@ -141,18 +231,29 @@ def test_what_cannot_be_found_is_said(filled, who, wanted, limit):
         Wanted(run="run_1"),
         Wanted(outcome="denied"),
         Wanted(since=1, until=2),
+        Wanted(project="shop"),
     ],
 )
-@pytest.mark.parametrize("scope", [None, search_store.Scope("bob", ("policy.published",))])
+@pytest.mark.parametrize("scope", [None, search_store.Scope(frozenset({"shop", "payments"}))])
 def test_each_filter_has_an_index_in_its_order(filled, database, wanted, scope):
-    """No filter reads all events or sorts them, for no reader: the plan says so."""
-    made = search_store.select(wanted, scope, (9, 9)).limit(5)
+    """No filter that leads reads all events or sorts them, for no reader: the plan says so."""
     with database.begin("plan") as tx:
         if not database.is_sqlite:
             tx.conn.execute(sa.text("SET LOCAL enable_seqscan = off"))  # for few rows it would read them all
             tx.conn.execute(sa.text("SET LOCAL enable_sort = off"))
+        leads, _ = search_store.plan(tx.conn, wanted, scope, (9, 9))
+        made = search_store.stretch(wanted, leads[0], (9, 9), 5)
         text = str(made.compile(tx.conn.engine, compile_kwargs={"literal_binds": True})).replace("%%", "%")
         explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
         plan = "\n".join(str(row) for row in tx.conn.exec_driver_sql(f"{explain} {text}"))
     assert "ix_audit_event_" in plan
     assert not [bad for bad in ("SCAN audit", "B-TREE", "Seq Scan", "Sort") if bad in plan], plan
+
+
+def test_the_rarest_filter_leads(filled, database):
+    """Of two filters that have an index the one that gives fewer events is followed, whichever way round they are."""
+    with database.read() as conn:
+        leads, _ = search_store.plan(conn, Wanted(actor="ada", run="run_5"), None, None)
+        assert "run" in str(leads[0](audit_event))
+        leads, _ = search_store.plan(conn, Wanted(actor="bob", kind="run.cancelled"), None, None)
+        assert "subject" in str(leads[0](audit_event))

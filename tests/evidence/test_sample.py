@@ -6,11 +6,17 @@ import hashlib
 import json
 import subprocess
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
+import pytest
+
+from mandamus.audit.kinds import Kind
 from mandamus.evidence import sample
 from mandamus.evidence.brief import brief
 from mandamus.evidence.controls import CONTROLS
 from mandamus.evidence.sampling import Closed, draw, key
+from mandamus.kernel.access import MEMBER
+from mandamus.kernel.errors import MandamusError
 
 RUNS = [Closed(f"run_{n:026}", n) for n in range(200)]
 
@@ -100,3 +106,24 @@ def test_a_run_shows_its_controls(governed, sealed, bench, tmp_path):
     assert len(change["effect"]) == 2
     record = next(row for row in told["controls"] if row["id"] == "AU-3")["facts"]["record"]
     assert record == told["proof"]["leaves"]
+
+
+def test_a_reader_of_one_project_samples_and_exports_that_and_no_other(room, person, tmp_path):
+    """Of two projects each reader's population is their own runs, and another's bundle is as if it were not there."""
+    runs = {}
+    for project in ("payments", "shop"):
+        scribe = room.begin(project=project).asked().denied().closed("denied")
+        room.evidence.seal(person("ada"), scribe.parts())
+        runs[project] = scribe.run
+    for mine, other in (("payments", "shop"), ("shop", "payments")):
+        reader = replace(person("eve"), permissions=MEMBER, projects=frozenset({mine}))
+        _, found = room.evidence.population(reader, 0, 10**18)
+        assert [closed.run for closed in found] == [runs[mine]]
+        room.evidence.export(reader, runs[mine], tmp_path / f"{mine}.zip")
+        with pytest.raises(MandamusError, match=f"no evidence of {runs[other]} that you may read"):
+            room.evidence.export(reader, runs[other], tmp_path / "other.zip")
+        assert not (tmp_path / "other.zip").exists()
+    _, found = room.evidence.population(person("ada"), 0, 10**18)
+    assert {closed.run for closed in found} == set(runs.values())
+    told = room.audit.told(Kind.EVIDENCE_EXPORTED)
+    assert [leaf["project"] for leaf in told] == ["payments", "shop"]

@@ -7,10 +7,10 @@ import sqlalchemy as sa
 
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
-from mandamus.identity.model import Group, User
+from mandamus.identity.model import Group, Role, User
 from mandamus.identity.service import Identity
 from mandamus.kernel import canonical
-from mandamus.kernel.access import MEMBER, OWNER, Permission, Subject
+from mandamus.kernel.access import AUDITOR, MEMBER, OWNER, Permission, Subject, may_read
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.store.tables.audit import audit_event
 
@@ -180,3 +180,35 @@ def test_a_home_has_one_owner(identity, database):
     assert caught.value.code is Code.CONFLICT
     assert identity.owner() == "ada"
     assert len(leaves(database)) == 1
+
+
+def test_a_role_and_projects_are_kept_and_bind(identity, apply):
+    """An auditor may read and change nothing; whoever is held to projects never reads what belongs to none."""
+    auditor, held = User("rita", role=Role.AUDITOR), User("rob", role=Role.AUDITOR, projects=("shop",))
+    pam = User("pam", projects=("payments", "shop"))
+    apply(users=(auditor, held, pam), groups=())
+    assert identity.users(OWNER_ADA) == [pam, auditor, held]
+    rita, rob, who = (identity.embedded(name, None, False) for name in ("rita", "rob", "pam"))
+    assert (rita.permissions, rita.projects) == (AUDITOR, None)
+    assert (rob.permissions, rob.projects) == (AUDITOR - {Permission.AUDIT_READ_ALL}, {"shop"})
+    assert (who.permissions, who.projects, who.told) == (MEMBER, {"payments", "shop"}, None)
+    assert [may_read(who, project) for project in ("shop", "payments", "other", "", None)] == [True, True] + [False] * 3
+    assert identity.embedded("ada", "rita", True).permissions == AUDITOR, "a claim gives what the role may"
+    apply(users=(User("rita"),), groups=())
+    assert identity.embedded("rita", None, False).permissions == MEMBER
+
+
+def test_what_an_auditor_reads_is_recorded_before_it_is_read(identity, apply, database, monkeypatch):
+    """Without its event nothing is read; others read without one."""
+    apply(users=(User("rita", role=Role.AUDITOR), User("grace")), groups=())
+    identity.users(identity.embedded("grace", None, False))
+    rita = identity.embedded("rita", None, False)
+    identity.users(rita)
+    told = [leaf for leaf in leaves(database) if leaf["kind"] == "access.read"]
+    assert [(leaf["who"]["subject"], leaf["data"]["verb"]) for leaf in told] == [("rita", "Identity.users")]
+
+    def full(*_args, **_kwargs):
+        raise MandamusError(Code.UNAVAILABLE, "no space", remedy="make some")
+
+    monkeypatch.setattr(identity._audit, "record", full)
+    refused(Code.UNAVAILABLE, lambda: identity.users(rita))

@@ -8,7 +8,7 @@ from mandamus.audit.kinds import Kind
 from mandamus.store.tables.audit import audit_event, audit_leaf
 
 _CLOSED = (
-    sa.select(audit_event.c.run, sa.func.max(audit_leaf.c.leaf_index))
+    sa.select(audit_event.c.run, sa.func.max(audit_leaf.c.leaf_index), sa.func.max(audit_event.c.project))
     .join(audit_leaf, audit_leaf.c.event_id == audit_event.c.event_id)
     .where(
         audit_event.c.kind == Kind.RUN_CLOSED.text,
@@ -20,9 +20,10 @@ _CLOSED = (
 )
 
 
-def closed_runs(conn: sa.Connection, since_us: int, until_us: int) -> list[tuple[str, int]]:
-    """Each run with a ``run.closed`` in the log from one moment to before another, and the newest such leaf's index.
+def closed_runs(conn: sa.Connection, since_us: int, until_us: int) -> list[tuple[str, int, str | None]]:
+    """Each run with a ``run.closed`` in the log from one moment to before another.
 
-    In the order of the runs' ids.
+    With the newest such leaf's index and the run's project, in the order of the runs' ids.
     """
-    return [(run, index) for run, index in conn.execute(_CLOSED, {"since": since_us, "until": until_us})]
+    found = conn.execute(_CLOSED, {"since": since_us, "until": until_us})
+    return [(run, index, project) for run, index, project in found]

@@ -19,18 +19,6 @@ LIMIT = 50
 LIMIT_MAX = 1_000
 TEXT_LENGTH_MAX = 200
 
-SHARED = (
-    Kind.ENVIRONMENT_APPLIED,
-    Kind.PROJECT_APPLIED,
-    Kind.POLICY_PUBLISHED,
-    Kind.POLICY_BACKTESTED,
-    Kind.EXEMPTION_GRANTED,
-    Kind.EXEMPTION_ENDED,
-    Kind.EVIDENCE_SEALED,
-    Kind.EVIDENCE_EXPORTED,
-)
-"""Kinds that whoever may read runs, environments and policy may read although they are of no run."""
-
 
 class Log(Protocol):
     """What a search needs of the log."""
@@ -88,8 +76,9 @@ class Search:
 
     @requires(Permission.AUDIT_READ)
     def find(self, who: Subject, wanted: Wanted, *, before: int | None = None, limit: int = LIMIT) -> Page:
-        """A page of the events that fit and that the subject may read; ``before`` is a leaf index.
+        """A page of the events that fit, in the projects that the subject may read; ``before`` is a leaf index.
 
+        What belongs to no project is for those who may read everything.
         The search is recorded first, with what was asked for. Raises ``not_found`` for a ``before`` that is no leaf,
         and ``value_invalid``.
         """
@@ -97,25 +86,32 @@ class Search:
         asked = " ".join(
             f"{each.name}={value}" for each in fields(wanted) if (value := getattr(wanted, each.name)) is not None
         )
-        self._told(who, {"filter": asked, "index": before})
+        checkpoint = self._told(who, {"filter": asked, "index": before})
         with self._database.read() as conn:
             below = None
             if before is not None:
                 below = store.place_of(conn, before)
                 if below is None:
-                    raise _no_leaf(before)
+                    raise _no_leaf(before, checkpoint.size)
             rows, following = store.page(conn, wanted, _scope(who), below, limit)
         hits = tuple(Hit(row.index, leaves.decode(row.leaf)) for row in rows)
         return Page(tuple(hit for hit in hits if _holds(hit.fields, wanted.text)), following)
 
     @requires(Permission.AUDIT_READ)
     def show(self, who: Subject, index: int) -> Shown:
-        """One leaf with its proof; raises ``not_found`` also for one that the subject may not read."""
+        """One leaf with its proof, in one value: exact bytes, index, checkpoint and inclusion proof.
+
+        Everything that was committed has its index when this looks. Raises ``not_found``: for an index that no leaf has
+        yet, for a leaf whose bytes are no longer kept, and for one that the subject may not read.
+        """
         checkpoint = self._told(who, {"index": index})
         with self._database.read() as conn:
             found: IndexedLeaf | None = store.leaf(conn, index, _scope(who))
+            gone = found is None and _scope(who) is None and store.is_placed(conn, index)
+        if gone:
+            raise _not_kept(index)
         if found is None:
-            raise _no_leaf(index)
+            raise _no_leaf(index, checkpoint.size)
         proof = self._log.prove([index], checkpoint)[index]
         return Shown(index, found.bytes, leaves.decode(found.bytes), proof, checkpoint)
 
@@ -129,9 +125,7 @@ class Search:
 
 def _scope(who: Subject) -> store.Scope | None:
     """What a reader is held to; None for one who may read everything."""
-    if Permission.AUDIT_READ_ALL in who.permissions:
-        return None
-    return store.Scope(who.user, tuple(kind.text for kind in SHARED))
+    return None if Permission.AUDIT_READ_ALL in who.permissions else store.Scope(who.projects)
 
 
 def _check(wanted: Wanted, limit: int) -> None:
@@ -157,10 +151,24 @@ def _holds(found: Mapping[str, Any], text: str | None) -> bool:
     return any(text.lower() in word.lower() for word in words)
 
 
-def _no_leaf(index: int) -> MandamusError:
+def _not_kept(index: int) -> MandamusError:
     return MandamusError(
         Code.NOT_FOUND,
-        f"the log has no leaf {index} that you may read",
+        f"the bytes of leaf {index} are no longer kept in this home: its time was over, and they were taken out",
+        remedy="its hash and its place in the tree are kept: whoever has the bytes, in an export, in evidence or in a "
+        "backup, can still prove them",
+        context={"index": index},
+    )
+
+
+def _no_leaf(index: int, size: int) -> MandamusError:
+    if index >= size:
+        message = f"the log has no leaf {index} yet: it has {size}, and the first is leaf 0"
+    else:
+        message = f"the log has no leaf {index} that you may read"
+    return MandamusError(
+        Code.NOT_FOUND,
+        message,
         remedy="take an index that `mandamus audit search` shows",
         context={"index": index},
     )

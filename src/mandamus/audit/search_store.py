@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
@@ -12,11 +12,14 @@ from mandamus.audit.model import IndexedLeaf
 from mandamus.kernel import canonical
 from mandamus.store.tables.audit import audit_event, audit_leaf
 
-SCANNED_MAX = 20_000
-"""In so many events a text is looked for before a page ends; it bounds what a page costs."""
+SCANNED_MAX = 2_000
+"""Of the events that one filter gives, so many are looked at for the others before a page ends: what a page costs."""
+STRETCH_FIRST = 250
+STRETCH_GROWS = 4
+"""The first look is short, since it fills most pages."""
 _ESCAPE = "!"
 
-Place = tuple[int, int]
+Place: TypeAlias = tuple[int, int]
 """Time and event id: the order in which events are found."""
 
 
@@ -36,14 +39,14 @@ class Wanted:
     since: int | None = None
     until: int | None = None
     text: str | None = None
+    project: str | None = None
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose own events, and which kinds beside those of runs, a reader may see."""
+    """What a reader is held to: events of these projects, or of any project when it is None."""
 
-    user: str
-    kinds: tuple[str, ...]
+    projects: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,14 @@ class Row:
 
     index: int
     leaf: bytes
+    place: Place
 
+
+Filter: TypeAlias = Callable[[sa.FromClause], sa.ColumnElement[bool]]
+"""A condition on events: on the table of them, or on some that were taken out of it."""
 
 _EVENT = audit_event.c
 _JOINED = audit_event.join(audit_leaf, audit_leaf.c.event_id == audit_event.c.event_id)
-_NEWEST_FIRST = (_EVENT.at_us.desc(), _EVENT.event_id.desc())
 _PLACE_OF = (
     sa.select(_EVENT.at_us, _EVENT.event_id)
     .select_from(_JOINED)
@@ -65,6 +71,7 @@ _PLACE_OF = (
 _LEAF = sa.select(audit_leaf.c.leaf_index, audit_leaf.c.hash, _EVENT.stream, _EVENT.seq, _EVENT.leaf).select_from(
     _JOINED
 )
+_INDEX_OF = sa.select(audit_leaf.c.leaf_index).where(audit_leaf.c.event_id == sa.bindparam("of_event"))
 
 
 def place_of(conn: sa.Connection, index: int) -> Place | None:
@@ -75,69 +82,168 @@ def place_of(conn: sa.Connection, index: int) -> Place | None:
 
 def leaf(conn: sa.Connection, index: int, scope: Scope | None) -> IndexedLeaf | None:
     """A leaf that the scope lets be read."""
-    query = _LEAF.where(audit_leaf.c.leaf_index == index, *_scoped(scope))
+    query = _LEAF.where(audit_leaf.c.leaf_index == index, *(held(audit_event) for held in _held(scope)))
     row = conn.execute(query).one_or_none()
     return None if row is None else IndexedLeaf(row.leaf_index, row.stream, row.seq, row.hash, row.leaf)
+
+
+def is_placed(conn: sa.Connection, index: int) -> bool:
+    """Whether the tree has a leaf of that index, be its bytes there or not."""
+    return conn.scalar(sa.select(audit_leaf.c.event_id).where(audit_leaf.c.leaf_index == index)) is not None
 
 
 def page(
     conn: sa.Connection, wanted: Wanted, scope: Scope | None, below: Place | None, limit: int
 ) -> tuple[list[Row], int | None]:
-    """Up to ``limit`` leaves below a place, and the index before which the next page begins."""
-    query = select(wanted, scope, below)
-    if wanted.text is None:
-        return _cut(conn.execute(query.limit(limit + 1)).all(), limit)
-    scanned = query.limit(SCANNED_MAX).subquery()
-    hits = sa.select(scanned).where(_like(scanned.c.leaf, wanted.text, conn.dialect.name))
-    hits = hits.order_by(scanned.c.at_us.desc(), scanned.c.event_id.desc()).limit(limit + 1)
-    rows, following = _cut(conn.execute(hits).all(), limit)
-    if following is None:
-        last = sa.select(query.subquery().c.leaf_index).offset(SCANNED_MAX - 1).limit(1)
-        following = conn.scalar(last)
-    return rows, following
+    """Up to ``limit`` leaves below a place, and the index before which the next page begins.
+
+    1. Of the filters that have an index, the one that gives the fewest events leads; if it is that of projects, each
+       project leads in its turn.
+    2. The events it gives are looked at, newest first, until the page is full or enough of them were looked at.
+    3. What stands below the place where a turn stopped early is left for the next page.
+    """
+    found: list[Row] = []
+    ends: list[Place] = []
+    leads, others = plan(conn, wanted, scope, below)
+    for lead in leads:
+        rows, end = _look(conn, wanted, lead, others, below, limit, SCANNED_MAX // len(leads))
+        found += rows
+        ends += [] if end is None else [end]
+    found.sort(key=lambda row: row.place, reverse=True)
+    if ends:
+        found = [row for row in found if row.place >= max(ends)]
+    if len(found) > limit:
+        return found[:limit], found[limit - 1].index
+    following: int | None = conn.scalar(_INDEX_OF, {"of_event": max(ends)[1]}) if ends else None
+    return found, following
 
 
-def select(wanted: Wanted, scope: Scope | None, below: Place | None) -> sa.Select[tuple[int, bytes, int, int]]:
-    """The query for everything but the text, in order and without an end."""
-    exact = {_EVENT.subject: wanted.actor, _EVENT.kind: wanted.kind, _EVENT.outcome: wanted.outcome}
-    clauses: list[sa.ColumnElement[bool]] = [column == value for column, value in exact.items() if value is not None]
-    if wanted.outcome not in (None, "ok"):
-        clauses.append(_EVENT.outcome != sa.literal_column("'ok'"))  # as in the index, so that it is used
-    if wanted.run is not None:
-        clauses.append(_EVENT.run == wanted.run)
+def plan(
+    conn: sa.Connection, wanted: Wanted, scope: Scope | None, below: Place | None
+) -> tuple[Sequence[Filter], list[Filter]]:
+    """Which filters lead, in turn, and which ones what they give has to pass; none lead when nothing can be found."""
+    indexed, others = _filters(wanted, scope, conn.dialect.name)
+    if len(indexed) > 1:
+        indexed.sort(key=lambda any_of: sum(_count(conn, wanted, each, below) for each in any_of))
+    leads = indexed[0] if indexed else [_whatever]
+    return leads, [*map(_either, indexed[1:]), *others]
+
+
+def stretch(wanted: Wanted, lead: Filter, below: Place | None, count: int) -> sa.Select[tuple[Any, ...]]:
+    """The next so many events that a filter gives within the time that is wanted, in order."""
+    within = [
+        *([_EVENT.at_us >= wanted.since] if wanted.since is not None else []),
+        *([_EVENT.at_us < wanted.until] if wanted.until is not None else []),
+        *([sa.tuple_(_EVENT.at_us, _EVENT.event_id) < sa.tuple_(*map(sa.literal, below))] if below else []),
+    ]
+    query = sa.select(audit_leaf.c.leaf_index, audit_event).select_from(_JOINED).where(lead(audit_event), *within)
+    return query.order_by(*_newest_first(audit_event)).limit(count)
+
+
+def _look(
+    conn: sa.Connection,
+    wanted: Wanted,
+    lead: Filter,
+    others: Sequence[Filter],
+    below: Place | None,
+    limit: int,
+    most: int,
+) -> tuple[list[Row], Place | None]:
+    """Up to ``limit`` + 1 that fit of what a filter gives; and the place they were looked for down to, None for all."""
+    found: list[Row] = []
+    count, looked = max(STRETCH_FIRST, limit + 1) if others else limit + 1, 0
+    while True:
+        looked_at = stretch(wanted, lead, below, count)
+        taken = looked_at.subquery()
+        fits = sa.select(taken.c.leaf_index, taken.c.leaf, taken.c.at_us, taken.c.event_id)
+        fits = fits.where(*(each(taken) for each in others)).order_by(*_newest_first(taken))
+        rows = conn.execute(fits.limit(limit + 1 - len(found))).all()
+        found += [Row(row.leaf_index, row.leaf, (row.at_us, row.event_id)) for row in rows]
+        if len(found) > limit:
+            return found, found[-1].place
+        places = looked_at.with_only_columns(_EVENT.at_us, _EVENT.event_id).offset(count - 1)
+        end = conn.execute(places.limit(1)).first()
+        if end is None:
+            return found, None
+        below, looked = (end.at_us, end.event_id), looked + count
+        if looked >= most:
+            return found, below
+        count = min(count * STRETCH_GROWS, most - looked)
+
+
+def _filters(wanted: Wanted, scope: Scope | None, dialect: str) -> tuple[list[list[Filter]], list[Filter]]:
+    """The filters that have an index, each as what must hold one of; and the others."""
+    exact = {"subject": wanted.actor, "kind": wanted.kind, "run": wanted.run}
+    indexed = [[_equal(name, value)] for name, value in exact.items() if value is not None]
+    others: list[Filter] = []
+    if wanted.outcome == "ok":
+        others += [_equal("outcome", "ok")]
+    elif wanted.outcome is not None:
+        indexed += [[_failed(wanted.outcome)]]
     if wanted.resource is not None:
         kind, slash, name = wanted.resource.partition("/")
-        clauses.append(_EVENT.resource_type == kind)
         if slash:
-            clauses.append(_EVENT.resource_id == name)
-    if wanted.since is not None:
-        clauses.append(_EVENT.at_us >= wanted.since)
-    if wanted.until is not None:
-        clauses.append(_EVENT.at_us < wanted.until)
-    if below is not None:
-        clauses.append(sa.tuple_(_EVENT.at_us, _EVENT.event_id) < sa.tuple_(*map(sa.literal, below)))
-    columns = (audit_leaf.c.leaf_index, _EVENT.leaf, _EVENT.at_us, _EVENT.event_id)
-    return sa.select(*columns).select_from(_JOINED).where(*clauses, *_scoped(scope)).order_by(*_NEWEST_FIRST)
+            indexed += [[_about(kind, name)]]
+        else:
+            others += [_equal("resource_type", kind)]
+    projects = scope.projects if scope is not None else None
+    if wanted.project is not None:
+        projects = frozenset({wanted.project}) if projects is None else projects & {wanted.project}
+    if projects is not None:
+        indexed += [[_equal("project", name) for name in sorted(projects)]]
+    elif scope is not None:
+        others += _held(scope)
+    if wanted.text is not None:
+        others += [_text(wanted.text, dialect)]
+    return indexed, others
 
 
-def _scoped(scope: Scope | None) -> list[sa.ColumnElement[bool]]:
+def _count(conn: sa.Connection, wanted: Wanted, lead: Filter, below: Place | None) -> int:
+    """How many events a filter gives; one that gives more than are looked at is as good as any other."""
+    events = stretch(wanted, lead, below, SCANNED_MAX).with_only_columns(_EVENT.event_id, maintain_column_froms=False)
+    return conn.scalars(sa.select(sa.func.count()).select_from(events.select_from(audit_event).subquery())).one()
+
+
+def _newest_first(events: sa.FromClause) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
+    return events.c.at_us.desc(), events.c.event_id.desc()
+
+
+def _whatever(_events: sa.FromClause) -> sa.ColumnElement[bool]:
+    return sa.true()
+
+
+def _equal(name: str, value: str) -> Filter:
+    return lambda events: events.c[name] == value
+
+
+def _failed(outcome: str) -> Filter:
+    """The second condition is that of the index, so that it is used."""
+    return lambda events: sa.and_(events.c.outcome == outcome, events.c.outcome != sa.literal_column("'ok'"))
+
+
+def _about(kind: str, name: str) -> Filter:
+    return lambda events: sa.and_(events.c.resource_type == kind, events.c.resource_id == name)
+
+
+def _held(scope: Scope | None) -> list[Filter]:
     if scope is None:
         return []
-    seen = sa.or_(_EVENT.run.is_not(None), _EVENT.kind.in_(scope.kinds), _EVENT.subject == scope.user)
-    # In a CASE it is only ever a filter: of a bare OR, SQLite joins three indexes and sorts what they give.
-    return [sa.case((seen, 1), else_=0) == 1]
+    projects = scope.projects
+    if projects is None:
+        return [lambda events: events.c.project.is_not(None)]
+    return [lambda events: events.c.project.in_(sorted(projects))]
 
 
-def _like(column: sa.ColumnElement[bytes], text: str, dialect: str) -> sa.ColumnElement[bool]:
+def _either(any_of: Sequence[Filter]) -> Filter:
+    return lambda events: sa.or_(sa.false(), *(each(events) for each in any_of))
+
+
+def _text(text: str, dialect: str) -> Filter:
     """Whether a leaf holds a text as its JSON writes it."""
     written = canonical.dumps(text).decode()[1:-1]
     for each in (_ESCAPE, "%", "_"):
         written = written.replace(each, _ESCAPE + each)
+    like = f"%{written}%"
     if dialect == "sqlite":
-        return sa.cast(column, sa.Text).like(f"%{written}%", escape=_ESCAPE)
-    return sa.func.convert_from(column, "UTF8").ilike(f"%{written}%", escape=_ESCAPE)
-
-
-def _cut(rows: Sequence[sa.Row[Any]], limit: int) -> tuple[list[Row], int | None]:
-    found = [Row(row.leaf_index, row.leaf) for row in rows[:limit]]
-    return found, found[-1].index if len(rows) > limit else None
+        return lambda events: sa.cast(events.c.leaf, sa.Text).like(like, escape=_ESCAPE)
+    return lambda events: sa.func.convert_from(events.c.leaf, "UTF8").ilike(like, escape=_ESCAPE)

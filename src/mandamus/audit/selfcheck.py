@@ -233,6 +233,7 @@ class _Check:
             leaf["what"]["type"],
             leaf["what"]["id"],
             leaf["run"],
+            leaf["project"],
             leaf["outcome"],
             leaf["stream"],
             leaf["seq"],
@@ -281,4 +282,4 @@ def _text(leaf: bytes, field: str) -> str:
         return ""
 
 
-_COLUMNS = ("at_us", "kind", "subject", "resource_type", "resource_id", "run", "outcome", "stream", "seq")
+_COLUMNS = ("at_us", "kind", "subject", "resource_type", "resource_id", "run", "project", "outcome", "stream", "seq")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,10 @@ class Audit:
         leaves.check(event)
         entry: _Entry = tx.kept[_Entry] if _Entry in tx.kept else self._entry(tx)
         stream = event.stream
-        newest, prev = entry.head(stream)
-        place = leaves.Place(self._ids.new("evt"), self._clock.now_us(), stream, newest + 1, prev)
+        head = entry.head(stream)
+        if event.run and head.project and not event.project:
+            event = replace(event, project=head.project)  # whatever happens in a run belongs to the run's project
+        place = leaves.Place(self._ids.new("evt"), self._clock.now_us(), stream, head.seq + 1, head.hash)
         data, private = leaves.encode(event, place, self._entropy)
         hashed = tree.leaf_hash(data)
         sealed = {field: seal(self._people, event.who.user, hashed, field, *kept) for field, kept in private.items()}
@@ -119,12 +122,14 @@ class Audit:
             "resource_type": event.resource.type,
             "resource_id": event.resource.id,
             "run": event.run,
+            "project": event.project or None,
             "outcome": event.outcome.value,
             "stream": stream,
             "seq": place.seq,
             "leaf": data,
         }
-        entry.add(stream, place.seq, store.Recorded(columns, hashed, sealed))
+        moved = store.StreamHead(place.seq, hashed, head.project or event.project or None)
+        entry.add(stream, store.Recorded(columns, moved, sealed))
         return Leaf(stream, place.seq, hashed, data)
 
     def lock(self, tx: Tx, stream: str) -> None:
@@ -148,8 +153,7 @@ class Audit:
         self._check_vkey()
         with self._database.begin("audit.open") as tx:
             refuse_other(self._keys.name, store.tree_of(tx.conn) or self._keys.name)
-            newest, _ = store.lock_stream(tx.conn, opening_stream(self._keys.name))
-            if newest < 0:
+            if store.lock_stream(tx.conn, opening_stream(self._keys.name)).seq < 0:
                 self.record(tx, opening(who, self._keys, platform_key))
             else:
                 self._keys.signers(tx.conn)
@@ -342,6 +346,11 @@ class Audit:
         """The leaves of a run, in order."""
         return self.stream(f"run/{run}")
 
+    def project_of(self, run: str) -> str:
+        """The project that a run is of, or empty."""
+        with self._database.read() as conn:
+            return store.project_of(conn, f"run/{run}") or ""
+
     def opened(self) -> IndexedLeaf:
         """The leaf that anchors the platform's key; raises ``audit_incomplete`` before ``open``."""
         found = self.stream(opening_stream(self._keys.name))
@@ -416,21 +425,21 @@ class _Entry:
 
     def __init__(self, tx: Tx) -> None:
         self._conn = tx.conn
-        self._heads: dict[str, tuple[int, bytes]] = {}
+        self._heads: dict[str, store.StreamHead] = {}
         self._events: list[store.Recorded] = []
 
     def __len__(self) -> int:
         return len(self._events)
 
-    def head(self, stream: str) -> tuple[int, bytes]:
-        """Sequence number and hash of the stream's newest event, locked to us until the transaction ends."""
+    def head(self, stream: str) -> store.StreamHead:
+        """Where the stream's newest event stands, locked to us until the transaction ends."""
         if stream not in self._heads:
             self._heads[stream] = store.lock_stream(self._conn, stream)
         return self._heads[stream]
 
-    def add(self, stream: str, seq: int, event: store.Recorded) -> None:
+    def add(self, stream: str, event: store.Recorded) -> None:
         """Take one more event."""
-        self._heads[stream] = (seq, event.hash)
+        self._heads[stream] = event.head
         self._events.append(event)
 
     def write(self) -> None:

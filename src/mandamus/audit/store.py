@@ -30,7 +30,7 @@ from mandamus.store.tables.audit import (
 HEAD_ID = 1
 _ROWS_PER_STATEMENT = 500
 
-_NEW_STREAM = {"stream": sa.bindparam("stream"), "seq": -1, "hash": b""}
+_NEW_STREAM = {"stream": sa.bindparam("stream"), "seq": -1, "hash": b"", "project": None}
 _NEW_HEAD = {"id": HEAD_ID, "size": 0, "root": b"", "origin": sa.bindparam("name")}
 _OPEN_STREAM: dict[str, sa.Insert] = {
     "sqlite": sqlite.insert(audit_stream).values(_NEW_STREAM).on_conflict_do_nothing(),
@@ -42,7 +42,7 @@ _OPEN_HEAD: dict[str, sa.Insert] = {
 }
 
 _LOCK_STREAM = Direct(
-    sa.select(audit_stream.c.seq, audit_stream.c.hash)
+    sa.select(audit_stream.c.seq, audit_stream.c.hash, audit_stream.c.project)
     .where(audit_stream.c.stream == sa.bindparam("stream"))
     .with_for_update()
 )
@@ -55,7 +55,7 @@ _EVENT_ID = sa.select(audit_event.c.event_id).where(
 _MOVE_STREAM = (
     sa.update(audit_stream)
     .where(audit_stream.c.stream == sa.bindparam("stream"))
-    .values(seq=sa.bindparam("seq"), hash=sa.bindparam("hash"))
+    .values(seq=sa.bindparam("seq"), hash=sa.bindparam("hash"), project=sa.bindparam("of_project"))
 )
 
 
@@ -71,6 +71,7 @@ def _keep_apart(event_id: sa.Select[tuple[int]], suffix: str = "") -> sa.Insert:
 
 _BY_TABLE = (Direct(_INSERT_EVENT), Direct(_enqueue(_EVENT_ID)), Direct(_MOVE_STREAM))
 _KEEP_APART = Direct(_keep_apart(_EVENT_ID))
+_PROJECT_OF = sa.select(audit_stream.c.project).where(audit_stream.c.stream == sa.bindparam("stream"))
 _LOCK_HEAD = (
     sa.select(audit_head.c.size, audit_head.c.root, audit_head.c.origin)
     .where(audit_head.c.id == HEAD_ID)
@@ -150,30 +151,38 @@ _QUEUED = sa.select(sa.func.count()).select_from(audit_queue)
 
 
 @dataclass(frozen=True)
+class StreamHead:
+    """Sequence number and leaf hash of a stream's newest event (-1 and empty for a new one), and its project."""
+
+    seq: int
+    hash: bytes
+    project: str | None
+
+
+@dataclass(frozen=True)
 class Recorded:
-    """An event that waits for its rows: its columns, its leaf hash, and what opens each commitment, by its field."""
+    """An event that waits for its rows: its columns, its stream's new head, and what opens each commitment by field."""
 
     columns: Mapping[str, Any]
-    hash: bytes
+    head: StreamHead
     private: Mapping[str, Sealed]
 
     def row(self) -> dict[str, Any]:
         """The values of its row and of its stream's."""
-        return {**self.columns, "hash": self.hash}
+        return {**self.columns, "hash": self.head.hash, "of_project": self.head.project}
 
     def kept(self) -> list[dict[str, Any]]:
         """The values of each row that is kept apart from the leaf."""
         return [{"field": name, "key": sealed.key, "sealed": sealed.data} for name, sealed in self.private.items()]
 
 
-def lock_stream(conn: sa.Connection, stream: str) -> tuple[int, bytes]:
-    """Sequence number and leaf hash of the stream's newest event (-1 and empty for a new one), locked to us."""
+def lock_stream(conn: sa.Connection, stream: str) -> StreamHead:
+    """The stream's head, locked to us until the transaction ends."""
     rows = _LOCK_STREAM.rows(conn, {"stream": stream})
     if not rows:
         conn.execute(_OPEN_STREAM[conn.dialect.name], {"stream": stream})
         rows = _LOCK_STREAM.rows(conn, {"stream": stream})
-    seq, hashed = rows[0]
-    return seq, hashed
+    return StreamHead(*rows[0])
 
 
 def append(conn: sa.Connection, events: Sequence[Recorded]) -> None:
@@ -211,6 +220,12 @@ def _all_rows(kept: int) -> Direct:
     event_id = sa.select(event.c.event_id)
     apart = [_keep_apart(event_id, f"_{n}").cte(f"apart_{n}") for n in range(kept)]
     return Direct(_MOVE_STREAM.add_cte(_enqueue(event_id).cte("queued"), *apart))
+
+
+def project_of(conn: sa.Connection, stream: str) -> str | None:
+    """The project that a stream is of, or None for no project and for a stream that is not there."""
+    found: str | None = conn.scalar(_PROJECT_OF, {"stream": stream})
+    return found
 
 
 def lock_head(conn: sa.Connection, origin: str) -> tuple[int, bytes, str]:

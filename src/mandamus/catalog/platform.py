@@ -14,7 +14,7 @@ from mandamus.audit.retention import RetentionClass
 from mandamus.catalog.model import Environment, Pool, Project
 from mandamus.catalog.retention import read_retention
 from mandamus.catalog.workflow import INPUT_NAME, NAME
-from mandamus.identity.model import GROUP_NAME, RESERVED, USER_NAME, Group, User
+from mandamus.identity.model import GROUP_NAME, RESERVED, USER_NAME, Group, Role, User
 from mandamus.kernel.attachment import Attached, Level
 from mandamus.kernel.document import Finding, Kind, Node, parse
 from mandamus.kernel.errors import Code
@@ -29,7 +29,7 @@ APPROVAL_TTL_S_DEFAULT = 86_400
 
 _KEYS = ("users", "groups", "environments", "projects", "retention")
 _ANY_OF_THEM = "users, groups, environments, projects or retention"
-_USER_KEYS = ("name", "email", "active")
+_USER_KEYS = ("name", "email", "active", "role", "projects")
 _ENVIRONMENT_KEYS = ("protected", "vars", "secrets", "policies", "approvers", "approval_ttl", "pool")
 _PROJECT_KEYS = ("root", "policies")
 _POLICY_KEYS = (
@@ -49,6 +49,7 @@ _QUERY_KEYS = ("name", "query", "level")
 PROFILES = ("mandamus", "conftest", "spacelift", "hcp", "scalr", "gatekeeper")
 _REGO = ("auto", "v0", "v1")
 _BUILTIN_ERRORS = ("error", "undefined")
+_ROLES = tuple(role.value for role in Role)
 _LEVELS = tuple(level.value for level in Level)
 _POOL_KEYS = ("sandbox", "network", "allow_private")
 _SANDBOXES = ("required", "none")
@@ -186,7 +187,13 @@ class _Reading:
             self._text(fields, "name"),
             self._text(fields, "email"),
             self.reader.boolean(fields["active"], "`active`", default=True) if "active" in fields else True,
+            Role(self._choice(fields, "role", _ROLES, Role.MEMBER.value)),
+            self._names_of_projects(fields["projects"]) if "projects" in fields else None,
         )
+
+    def _names_of_projects(self, node: Node) -> tuple[str, ...]:
+        names = [self.reader.text(each, "a project", late=False) for each in self.reader.sequence(node, "`projects`")]
+        return tuple(dict.fromkeys(names))
 
     def _text(self, fields: Mapping[str, Node], key: str) -> str:
         return self.reader.text(fields[key], f"`{key}`", late=False) if key in fields else ""

@@ -105,7 +105,8 @@ class Catalog:
         previous = store.put_project(tx.conn, applied, self._clock.now_us())
         if previous != applied.digest:
             data = {"project": applied.name, "digest": applied.digest, "previous": previous}
-            self._audit.record(tx, Event(Kind.PROJECT_APPLIED, who, Resource("project", applied.name), data=data))
+            resource = Resource("project", applied.name)
+            self._audit.record(tx, Event(Kind.PROJECT_APPLIED, who, resource, project=applied.name, data=data))
         return applied
 
     def environment_version(self, name: str, digest: Digest) -> Environment:

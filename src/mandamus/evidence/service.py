@@ -40,7 +40,7 @@ from mandamus.evidence.readme import readme
 from mandamus.evidence.record import RECORD, fold
 from mandamus.evidence.sampling import Closed
 from mandamus.kernel import canonical
-from mandamus.kernel.access import Permission, Subject, requires
+from mandamus.kernel.access import Permission, Subject, may_read, requires
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Digest, RunId
@@ -78,9 +78,10 @@ class Evidence:
             return known.digest
         digest = self._blobs.put(self._bundle(parts, leaves, checkpoint))
         sealed = store.Sealed(parts.run, last, digest, self._clock.now_us())
+        event = self._event(Kind.EVIDENCE_SEALED, who, sealed)
         with self._db.begin("evidence.sealed") as tx:
             if store.add(tx.conn, sealed):
-                self._audit.record(tx, _event(Kind.EVIDENCE_SEALED, who, sealed))
+                self._audit.record(tx, event)
                 return digest
         # Somebody else sealed the same closing meanwhile; theirs is the bundle.
         return self.seal(who, parts)
@@ -91,14 +92,23 @@ class Evidence:
 
         What witnesses and timestamp servers said of the log since it was sealed is added to it.
 
-        Raises ``conflict`` when the file exists or the run is not sealed, ``unavailable`` when it cannot be written.
+        Raises ``conflict`` when the file exists or the run is not sealed, ``unavailable`` when it cannot be written,
+        ``not_found`` for a run that is of no project the subject may read.
         """
+        if not may_read(who, self._audit.project_of(run_id)):
+            raise MandamusError(
+                Code.NOT_FOUND,
+                f"there is no evidence of {run_id} that you may read",
+                remedy="it is of another project than those you are held to; the owner of this home may hand it out",
+                context={"run": run_id},
+            )
         sealed = self._newest(run_id)
         data = self._with_later(run_id, self._blobs.get(sealed.digest))
         given = replace(sealed, digest=canonical.digest(data))
+        event = self._event(Kind.EVIDENCE_EXPORTED, who, given)
         with _new_file(path) as file:
             with self._db.begin("evidence.exported") as tx:
-                self._audit.record(tx, _event(Kind.EVIDENCE_EXPORTED, who, given))
+                self._audit.record(tx, event)
             file.write(data)
         return given.digest
 
@@ -109,11 +119,20 @@ class Evidence:
         since_us: int,
         until_us: int,
     ) -> tuple[Checkpoint, list[Closed]]:
-        """The runs that ended from one moment to before another, by id, and the checkpoint whose log tells it."""
+        """The runs that ended from one moment to before another, by id, and the checkpoint whose log tells it.
+
+        For a reader of some projects it is the runs of these.
+        """
         checkpoint = self._audit.flush()
         with self._db.read() as conn:
             found = closed_runs(conn, since_us, until_us)
-        return checkpoint, [Closed(run, index) for run, index in found if index < checkpoint.size]
+        readable = [(run, index) for run, index, project in found if may_read(who, project)]
+        return checkpoint, [Closed(run, index) for run, index in readable if index < checkpoint.size]
+
+    def _event(self, kind: Kind, who: Subject, sealed: store.Sealed) -> Event:
+        """In a stream of its own: the run's stream has ended."""
+        project = self._audit.project_of(sealed.run)
+        return Event(kind, who, Resource("evidence", sealed.run), project=project, data={"digest": sealed.digest})
 
     def _newest(self, run_id: RunId) -> store.Sealed:
         with self._db.read() as conn:
@@ -177,11 +196,6 @@ class Evidence:
                 named |= exemptions_named(canonical.loads(data))
         found = [self._audit.stream(exemption_stream(name)) for name in sorted(named)]
         return [leaf for stream in found for leaf in stream if leaf.index < last]
-
-
-def _event(kind: Kind, who: Subject, sealed: store.Sealed) -> Event:
-    """In a stream of its own: the run's stream has ended."""
-    return Event(kind, who, Resource("evidence", sealed.run), data={"digest": sealed.digest})
 
 
 @contextmanager

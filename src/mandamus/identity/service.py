@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
+from mandamus.audit.catalogue import VERBS
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Resource
+from mandamus.audit.secret_forms import without_secrets
 from mandamus.audit.service import Audit
 from mandamus.identity import store
-from mandamus.identity.model import CLAIMED, OS_USER, Group, User
+from mandamus.identity.model import CLAIMED, OS_USER, Group, Role, User
 from mandamus.kernel import canonical
-from mandamus.kernel.access import MEMBER, OWNER, Permission, Subject, check, requires
+from mandamus.kernel.access import AUDITOR, MEMBER, OWNER, Permission, Subject, check, requires
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.reader import did_you_mean
 from mandamus.store.database import Database, Tx
+
+_MAY = {Role.MEMBER: MEMBER, Role.AUDITOR: AUDITOR}
 
 
 class Identity:
@@ -52,7 +57,7 @@ class Identity:
     def embedded(self, os_user: str, claimed: str | None, is_owner: bool) -> Subject:  # noqa: FBT001 - one bit of who asks
         """The Subject of somebody at the keyboard.
 
-        The owner of the home may every verb, a known user what a member may; only the owner may claim to be someone
+        The owner of the home may every verb, a known user what their role may; only the owner may claim to be someone
         else (``--as``), which the Subject says for ever after. Raises ``forbidden`` for anyone else, ``not_found``
         for a claim of a name nobody has.
         """
@@ -68,8 +73,10 @@ class Identity:
                 remedy=f"ask its owner to add `{os_user}` under `users` and to run `mandamus env apply`",
                 context={"user": os_user},
             )
-        name = user.display_name if user is not None else ""
-        return Subject(os_user, OS_USER, groups, OWNER if is_owner else MEMBER, name)
+        if is_owner or user is None:
+            name = user.display_name if user is not None else ""
+            return Subject(os_user, OS_USER, groups, OWNER, name)
+        return self._subject(user, OS_USER, groups)
 
     def groups_of(self, user: str) -> frozenset[str]:
         """Names of the groups an active user is in."""
@@ -162,4 +169,22 @@ class Identity:
             raise MandamusError(
                 Code.FORBIDDEN, f"{claimed} is not active", remedy="act as another user", context={"user": claimed}
             )
-        return Subject(claimed, CLAIMED, groups, MEMBER, user.display_name)
+        return self._subject(user, CLAIMED, groups)
+
+    def _subject(self, user: User, authn: str, groups: frozenset[str]) -> Subject:
+        """What a user may: that of their role, and no more than is of their projects when they are held to some."""
+        made = Subject(user.name, authn, groups, _MAY[user.role], user.display_name)
+        if user.projects is not None:
+            permissions = made.permissions - {Permission.AUDIT_READ_ALL}
+            made = replace(made, permissions=permissions, projects=frozenset(user.projects))
+        return replace(made, told=partial(self._read, made)) if user.role is Role.AUDITOR else made
+
+    def _read(self, who: Subject, verb: str, about: str) -> None:
+        """Record what an auditor reads; a verb that leaves an event of its own tells more by that."""
+        if isinstance(VERBS.get(verb), Kind):
+            return
+        event = Event(
+            Kind.ACCESS_READ, who, Resource("access", verb), data={"verb": verb, "about": without_secrets(about)}
+        )
+        with self._db.begin("access.read") as tx:
+            self._audit.record(tx, event)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from mandamus.identity.model import Group, User
+from mandamus.identity.model import Group, Role, User
+from mandamus.kernel import canonical
 from mandamus.store.tables.identity import home, identity_group, identity_member, identity_user
 
 _HOME_ID = 1
@@ -26,14 +28,13 @@ def insert_home(conn: sa.Connection, owner: str, created_us: int) -> None:
 
 def get_user(conn: sa.Connection, name: str) -> User | None:
     """One user, or None."""
-    row = conn.execute(sa.select(identity_user).where(identity_user.c.name == name)).mappings().one_or_none()
-    return None if row is None else User(**row)
+    row = conn.execute(sa.select(identity_user).where(identity_user.c.name == name)).one_or_none()
+    return None if row is None else _user(row)
 
 
 def list_users(conn: sa.Connection) -> list[User]:
     """Every user, by name."""
-    rows = conn.execute(sa.select(identity_user).order_by(identity_user.c.name)).mappings()
-    return [User(**row) for row in rows]
+    return [_user(row) for row in conn.execute(sa.select(identity_user).order_by(identity_user.c.name))]
 
 
 def list_groups(conn: sa.Connection) -> list[Group]:
@@ -76,7 +77,9 @@ def changed_by(conn: sa.Connection, group: str) -> str | None:
 def put_users(conn: sa.Connection, users: Iterable[User]) -> None:
     """Insert or overwrite users."""
     for user in users:
-        _upsert(conn, identity_user, {"name": user.name}, {k: v for k, v in vars(user).items() if k != "name"})
+        values = {name: value for name, value in vars(user).items() if name != "name"}
+        values |= {"role": user.role.value, "projects": _json(user.projects)}
+        _upsert(conn, identity_user, {"name": user.name}, values)
 
 
 def put_groups(conn: sa.Connection, groups: Sequence[Group], changed_by: str) -> None:
@@ -87,6 +90,15 @@ def put_groups(conn: sa.Connection, groups: Sequence[Group], changed_by: str) ->
         rows = [{"group_name": group.name, "user_name": user} for user in dict.fromkeys(group.members)]
         if rows:
             conn.execute(identity_member.insert(), rows)
+
+
+def _user(row: sa.Row[Any]) -> User:
+    projects = None if row.projects is None else tuple(canonical.loads(row.projects))
+    return User(row.name, row.display_name, row.email, row.active, Role(row.role), projects)
+
+
+def _json(projects: tuple[str, ...] | None) -> bytes | None:
+    return None if projects is None else canonical.dumps(list(projects))
 
 
 def _upsert(conn: sa.Connection, table: sa.Table, key: dict[str, object], values: dict[str, object]) -> None:

@@ -24,6 +24,7 @@ class Permission(Enum):
     ENVIRONMENT_READ = "environment:read"
     ENVIRONMENT_WRITE = "environment:write"
     POLICY_READ = "policy:read"
+    POLICY_TEST = "policy:test"
     POLICY_WRITE = "policy:write"
     POLICY_EXEMPT = "policy:exempt"
     AUDIT_READ = "audit:read"
@@ -49,6 +50,7 @@ MEMBER = frozenset(
         Permission.WORKFLOW_READ,
         Permission.ENVIRONMENT_READ,
         Permission.POLICY_READ,
+        Permission.POLICY_TEST,
         Permission.AUDIT_READ,
         Permission.AUDIT_VERIFY,
         Permission.EVIDENCE_READ,
@@ -58,13 +60,31 @@ MEMBER = frozenset(
 )
 """A known user: may ask, read and decide; whether a decision counts is the approval rule's business."""
 
+AUDITOR = frozenset(
+    {
+        Permission.RUN_READ,
+        Permission.ENVIRONMENT_READ,
+        Permission.POLICY_READ,
+        Permission.AUDIT_READ,
+        Permission.AUDIT_READ_ALL,
+        Permission.AUDIT_VERIFY,
+        Permission.EVIDENCE_READ,
+        Permission.IDENTITY_READ,
+    }
+)
+"""Reads and verifies everything and changes nothing; each read is recorded."""
+
+NAMES_LENGTH_MAX = 200
+
 
 @dataclass(frozen=True)
 class Subject:
     """An authenticated actor.
 
     ``authn`` says how the identity was established: ``os-user``, ``local, unverified`` (``--as``), later ``oidc``.
-    ``behalf_of`` names the person a program acts for; both are recorded.
+    ``behalf_of`` names the person a program acts for; both are recorded. ``projects`` are those the subject is held to,
+    None for all. ``told`` hears of every verb of a watched subject before it does anything: its name and what it is
+    about.
     """
 
     user: str
@@ -73,6 +93,8 @@ class Subject:
     permissions: frozenset[Permission] = field(default=frozenset(), repr=False)
     display_name: str = ""
     behalf_of: str | None = None
+    projects: frozenset[str] | None = None
+    told: Callable[[str, str], None] | None = field(default=None, repr=False, compare=False)
 
     @property
     def verified(self) -> bool:
@@ -93,6 +115,8 @@ def requires(permission: Permission) -> Callable[[Verb[S, P, R]], Verb[S, P, R]]
         @functools.wraps(verb)
         def guarded(self: S, who: Subject, /, *args: P.args, **kwargs: P.kwargs) -> R:
             check(who, permission)
+            if who.told is not None:
+                who.told(verb.__qualname__, _about(*args, *kwargs.values()))
             return verb(self, who, *args, **kwargs)
 
         setattr(guarded, "permission", permission)  # noqa: B010 - mypy knows no attribute on a function
@@ -110,6 +134,17 @@ def check(who: Subject, permission: Permission) -> None:
             remedy="ask the owner of this home for access, or act as a user who has it",
             context={"user": who.user, "permission": permission.value},
         )
+
+
+def may_read(who: Subject, project: str | None) -> bool:
+    """Whether the subject may read what is of a project: always, unless it is held to others."""
+    return who.projects is None or project in who.projects
+
+
+def _about(*given: object) -> str:
+    """The names among what a verb was called with."""
+    names = " ".join(str(each) for each in given if isinstance(each, str | int))
+    return names[:NAMES_LENGTH_MAX] if names.isprintable() else ascii(names)[:NAMES_LENGTH_MAX]
 
 
 def permission_of(verb: Callable[..., Any]) -> Permission | None:

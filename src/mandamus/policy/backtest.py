@@ -38,7 +38,7 @@ class Backtests:
         self._ids = ids
         self._cores = cores
 
-    @requires(Permission.POLICY_READ)
+    @requires(Permission.POLICY_TEST)
     def run(
         self,
         who: Subject,

@@ -14,7 +14,7 @@ from mandamus.audit.model import Event, Resource
 from mandamus.audit.model import Outcome as EventOutcome
 from mandamus.audit.service import Audit
 from mandamus.kernel import access, canonical
-from mandamus.kernel.access import Permission, Subject, requires
+from mandamus.kernel.access import Permission, Subject, may_read, requires
 from mandamus.kernel.attachment import Attached, Level
 from mandamus.kernel.clock import Clock, rfc3339
 from mandamus.kernel.errors import Code, MandamusError, Problem, raise_problems
@@ -221,8 +221,13 @@ class Policy:
         except MandamusError:
             return True
 
-    def record(self, tx: Tx, who: Subject, verdict: Verdict, run: RunId | None, step: str | None) -> DecisionId:
-        """Store the verdict with its exact input, in the transaction of the action it governs."""
+    def record(
+        self, tx: Tx, who: Subject, verdict: Verdict, run: RunId | None, step: str | None, project: str = ""
+    ) -> DecisionId:
+        """Store the verdict with its exact input, in the transaction of the action it governs.
+
+        ``project`` is for a decision that is of no run; one of a run is of the run's project.
+        """
         made = Decision(self._ids.decision(), run, step, verdict)
         if len(verdict.input) > store.INLINE_BYTES_MAX:
             self._blobs.put(verdict.input)
@@ -236,6 +241,7 @@ class Policy:
                 EventOutcome.DENIED if verdict.outcome is Outcome.DENY else EventOutcome.OK,
                 run=run,
                 step=step,
+                project=project,
                 data={
                     "decision": made.id,
                     "point": verdict.point.value,
@@ -262,7 +268,7 @@ class Policy:
         """One decision; raises ``not_found``."""
         with self._db.read() as conn:
             found = store.find(conn, self._blobs, id_)
-        if found is None:
+        if found is None or not self._may_read(who, found.run):
             raise MandamusError(
                 Code.NOT_FOUND,
                 f"there is no decision {id_}",
@@ -272,14 +278,24 @@ class Policy:
 
     @requires(Permission.POLICY_READ)
     def decisions(self, who: Subject, run: RunId) -> list[Decision]:
-        """The decisions of a run, oldest first."""
-        return self.of_run(run)
+        """The decisions of a run, oldest first; none of a run of a project that the subject may not read."""
+        return self.of_run(run) if self._may_read(who, run) else []
 
     @requires(Permission.POLICY_READ)
     def page(self, who: Subject, wanted: Wanted, *, before: DecisionId | None, limit: int) -> list[Listed]:
         """At most ``limit`` decisions of that kind, newest first; those before one of them are the next page."""
-        with self._db.read() as conn:
-            return store.page(conn, wanted, before, limit)
+        found: list[Listed] = []
+        while True:
+            with self._db.read() as conn:
+                rows = store.page(conn, wanted, before, limit)
+            found += [row for row in rows if self._may_read(who, row.run)]
+            if len(rows) < limit or len(found) >= limit:
+                return found[:limit]
+            before = rows[-1].id
+
+    def _may_read(self, who: Subject, run: RunId | None) -> bool:
+        """Whether the subject may read the project of a decision's run; that of no run is for who is held to none."""
+        return who.projects is None or (run is not None and may_read(who, self._audit.project_of(run)))
 
     def of_run(self, run: RunId) -> list[Decision]:
         """The decisions of a run, oldest first."""

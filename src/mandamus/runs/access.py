@@ -16,7 +16,8 @@ def check(rooms: Rooms, who: Subject, action: str, environment: Environment, run
     if verdict is None:
         return
     with rooms.db.begin("access") as tx:
-        rooms.policy.record(tx, who, verdict, run.id if run else None, None)
+        project = environment.project.name if environment.project else ""
+        rooms.policy.record(tx, who, verdict, run.id if run else None, None, project)
     if gate.refuses(verdict):
         denied = gate.denial([verdict])
         raise MandamusError(

@@ -9,7 +9,7 @@ from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Authority, Outcome
 from mandamus.catalog.model import Environment, Workflow
 from mandamus.kernel import canonical
-from mandamus.kernel.access import Subject
+from mandamus.kernel.access import Subject, may_read
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Digest
 from mandamus.policy.model import Outcome as PolicyOutcome
@@ -28,6 +28,7 @@ def admit(rooms: Rooms, who: Subject, root: Path, request: Request) -> Run:
     a denial by policy is not an error here but the state of the run that is returned.
     """
     project = rooms.catalog.project_at(root)
+    _refuse_other(who, project.name if project else "")
     environment = rooms.catalog.environment(request.environment, project.name if project else "")
     access.check(rooms, who, "run:request", environment, None)
     _refuse_claimed(who, environment)
@@ -41,6 +42,16 @@ def admit(rooms: Rooms, who: Subject, root: Path, request: Request) -> Run:
         _write(rooms, tx, who, run, workflow, verdict, denied=denied)
         rooms.engine.enqueue(tx, "run", run.id, "0")
         return store.get_run(tx.conn, run.id)
+
+
+def _refuse_other(who: Subject, project: str) -> None:
+    if not may_read(who, project):
+        raise MandamusError(
+            Code.FORBIDDEN,
+            f"{who.user} is held to other projects than {project or 'none'}",
+            remedy="ask for a run in one of your projects, or have the owner of this home add this one to yours",
+            context={"user": who.user, "project": project, "permission": "run:request"},
+        )
 
 
 def _refuse_claimed(who: Subject, environment: Environment) -> None:
@@ -95,7 +106,7 @@ def _write(rooms: Rooms, tx: Tx, who: Subject, run: Run, workflow: Workflow, ver
         "inputs": canonical.digest_of(run.inputs),
         "plan_only": run.plan_only,
     }
-    record(rooms, tx, event(Kind.RUN_REQUESTED, who, run.id, why=run.reason, data=asked))
+    record(rooms, tx, event(Kind.RUN_REQUESTED, who, run.id, why=run.reason, data=asked, project=run.project))
     decisions = gate.record(rooms, tx, who, run, None, [verdict])
     authority = Authority(decisions=decisions)
     if denied:

@@ -76,8 +76,9 @@ def event(
     why: str = "",
     authority: Authority | None = None,
     data: Mapping[str, Any] | None = None,
+    project: str = "",
 ) -> Event:
-    """An event in a run's own stream."""
+    """An event in a run's own stream; the first one names the project, for all that follow."""
     resource = Resource("run", run) if step is None else Resource("step", f"{run}/{step}")
     return Event(
         kind=kind,
@@ -88,6 +89,7 @@ def event(
         step=step,
         why=why,
         authority=authority or Authority(),
+        project=project,
         data=data or {},
     )
 

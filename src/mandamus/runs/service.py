@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from mandamus.audit.kinds import Kind
 from mandamus.executors.output import Piece
 from mandamus.kernel import canonical
-from mandamus.kernel.access import Permission, Subject, requires
+from mandamus.kernel.access import Permission, Subject, may_read, requires
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import RunId
 from mandamus.runs import access, admit, approval, settle, store
@@ -45,7 +45,7 @@ class RunView:
 
 
 class Runs:
-    """Request, watch, decide, cancel, retry, settle."""
+    """Request, watch, decide, cancel, retry, settle; for whoever is held to projects, others' runs are not there."""
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
@@ -67,13 +67,13 @@ class Runs:
                 remedy="use one of " + ", ".join(known.value for known in RunState),
             )
         with self._rooms.db.read() as conn:
-            return store.list_runs(conn, state=state, before=before, limit=min(limit, PAGE_MAX))
+            return store.list_runs(conn, state=state, before=before, limit=min(limit, PAGE_MAX), projects=who.projects)
 
     @requires(Permission.RUN_READ)
     def show(self, who: Subject, run_id: RunId) -> RunView:
         """One run with its steps and approvals; raises ``not_found``."""
         with self._rooms.db.read() as conn:
-            run = store.get_run(conn, run_id)
+            run = _readable(conn, who, run_id)
             steps = store.list_steps(conn, run_id)
             given = store.approvals_of(conn, run_id)
         waiting = [row for row in steps if row.state is StepState.WAITING]
@@ -85,6 +85,7 @@ class Runs:
     def change_set(self, who: Subject, run_id: RunId, step: str) -> dict[str, Any]:
         """The change set a step was planned to make, as JSON; empty while it is not planned."""
         with self._rooms.db.read() as conn:
+            _readable(conn, who, run_id)
             row = store.get_step(conn, run_id, step)
         if row.plan is None:
             return {}
@@ -104,7 +105,7 @@ class Runs:
     ) -> Piece:
         """Output of a step from a byte offset, already redacted, and the offset to go on from."""
         with self._rooms.db.read() as conn:
-            run = store.get_run(conn, run_id)
+            run = _readable(conn, who, run_id)
             row = store.get_step(conn, run_id, step)
         access.check_run(self._rooms, who, "run:read_log", run)
         return self._rooms.outputs.read(run_id, step, attempt or row.attempt, phase, offset)
@@ -114,6 +115,7 @@ class Runs:
         self, who: Subject, run_id: RunId, *, step: str | None = None, reason: str = "", group: str | None = None
     ) -> Approval:
         """Say yes to the bound digest of the waiting step; raises ``approval_refused``."""
+        self._known(who, run_id)
         return approval.decide(self._rooms, who, run_id, step, approval.YES, reason=reason, group=group)
 
     @requires(Permission.RUN_DECIDE)
@@ -121,6 +123,7 @@ class Runs:
         self, who: Subject, run_id: RunId, *, step: str | None = None, reason: str = "", group: str | None = None
     ) -> Approval:
         """Say no; the step ends rejected. Raises ``approval_refused``."""
+        self._known(who, run_id)
         return approval.decide(self._rooms, who, run_id, step, approval.NO, reason=reason, group=group)
 
     @requires(Permission.RUN_CANCEL)
@@ -168,12 +171,23 @@ class Runs:
 
     def _may(self, who: Subject, action: str, run_id: RunId) -> None:
         with self._rooms.db.read() as conn:
-            run = store.get_run(conn, run_id)
+            run = _readable(conn, who, run_id)
         access.check_run(self._rooms, who, action, run)
+
+    def _known(self, who: Subject, run_id: RunId) -> None:
+        with self._rooms.db.read() as conn:
+            _readable(conn, who, run_id)
 
     def watch(self, watcher: Watcher) -> None:
         """Show every line of progress made in this process to the watcher."""
         self._rooms.watchers.append(watcher)
+
+
+def _readable(conn: sa.Connection, who: Subject, run_id: RunId) -> Run:
+    run = store.get_run(conn, run_id)
+    if not may_read(who, run.project):
+        raise store.no_run(run_id)
+    return run
 
 
 def _to_retry(conn: sa.Connection, run: Run) -> list[str]:

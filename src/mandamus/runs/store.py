@@ -120,15 +120,22 @@ def get_run(conn: sa.Connection, run_id: RunId) -> Run:
     """One run; raises ``not_found``."""
     row = conn.execute(_GET_RUN, {"of_run": run_id}).one_or_none()
     if row is None:
-        raise MandamusError(
-            Code.NOT_FOUND, f"there is no run {run_id}", remedy="list the runs with `mandamus runs list`"
-        )
+        raise no_run(run_id)
     return _run(row)
 
 
-def list_runs(conn: sa.Connection, *, state: str | None, before: RunId | None, limit: int) -> list[Run]:
-    """Newest first; ``before`` is the last id of the page before."""
+def no_run(run_id: RunId) -> MandamusError:
+    """There is none, or none that the reader may know of."""
+    return MandamusError(Code.NOT_FOUND, f"there is no run {run_id}", remedy="list the runs with `mandamus runs list`")
+
+
+def list_runs(
+    conn: sa.Connection, *, state: str | None, before: RunId | None, limit: int, projects: frozenset[str] | None = None
+) -> list[Run]:
+    """Newest first, of all projects or some; ``before`` is the last id of the page before."""
     query = run.select().order_by(run.c.id.desc()).limit(limit)
+    if projects is not None:
+        query = query.where(run.c.project.in_(sorted(projects)))
     if state is not None:
         query = query.where(run.c.state == state)
     if before is not None:

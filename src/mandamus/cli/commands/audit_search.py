@@ -17,6 +17,7 @@ from mandamus.kernel.errors import Exit
 @click.option("--kind", metavar="KIND", help="Only events of this kind, such as run.requested.")
 @click.option("--resource", metavar="TYPE[/ID]", help="Only events about this, such as environment/prod.")
 @click.option("--run", metavar="RUN", help="Only events of this run.")
+@click.option("--project", metavar="PROJECT", help="Only events of this project.")
 @click.option("--outcome", metavar="OUTCOME", help="Only events that went so: ok, denied, failed or unknown.")
 @click.option("--since", metavar="TIME", help="From this moment on: 2027-01-31, or 2027-01-31T18:00:00Z.")
 @click.option("--until", metavar="TIME", help="Before this moment.")
@@ -33,6 +34,7 @@ def command(
     kind: str | None,
     resource: str | None,
     run: str | None,
+    project: str | None,
     outcome: str | None,
     since: str | None,
     until: str | None,
@@ -42,15 +44,15 @@ def command(
 ) -> Exit:
     """Find events, newest first.
 
-    Shows the owner all that fits, others the events of runs, of what runs need, and their own. Each search is recorded
-    with what was looked for. A text is looked for in so many events at once: a page may be empty and not the last.
+    Shows the owner and auditors all that fits, others the events of the projects they may read. Each search is recorded
+    with what was looked for. So many events are looked at for a page: it may be empty and not the last.
 
     \b
     Example:
       mandamus audit search --kind approval.recorded --since 2027-01-01 --limit 20
     """  # noqa: D301 - \b keeps click from joining the lines
     moments = [None if each is None else moment_us(each) for each in (since, until)]
-    wanted = Wanted(actor, kind, resource, run, outcome, moments[0], moments[1], text)
+    wanted = Wanted(actor, kind, resource, run, outcome, moments[0], moments[1], text, project)
     with session.house() as house:
         page = house.audit.search.find(house.who, wanted, before=before, limit=limit)
     if session.wants_json:

@@ -16,6 +16,7 @@ audit_event = sa.Table(
     sa.Column("resource_type", sa.Text, nullable=False),
     sa.Column("resource_id", sa.Text, nullable=False),
     sa.Column("run", sa.Text),
+    sa.Column("project", sa.Text),
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("stream", sa.Text, nullable=False),
     sa.Column("seq", sa.BigInteger, nullable=False),
@@ -32,6 +33,7 @@ for _name, _columns in {
     sa.Index(f"ix_audit_event_{_name}", *_columns, _found.at_us, _found.event_id)
 for _name, _column, _few in (
     ("run", _found.run, _found.run.is_not(None)),
+    ("project", _found.project, _found.project.is_not(None)),
     ("outcome", _found.outcome, _found.outcome != sa.literal_column("'ok'")),
 ):
     sa.Index(
@@ -44,6 +46,7 @@ audit_stream = sa.Table(
     sa.Column("stream", sa.Text, primary_key=True),
     sa.Column("seq", sa.BigInteger, nullable=False, comment="of the newest event"),
     sa.Column("hash", sa.LargeBinary, nullable=False, comment="RFC 6962 leaf hash of the newest event"),
+    sa.Column("project", sa.Text, comment="what the events of a run belong to; its first event names it"),
 )
 
 audit_queue = sa.Table(

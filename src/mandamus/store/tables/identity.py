@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from mandamus.store.tables.base import MicrosUtc, metadata
+from mandamus.store.tables.base import Json, MicrosUtc, metadata
 
 home = sa.Table(
     "home",
@@ -21,6 +21,8 @@ identity_user = sa.Table(
     sa.Column("display_name", sa.Text, nullable=False),
     sa.Column("email", sa.Text, nullable=False),
     sa.Column("active", sa.Boolean, nullable=False),
+    sa.Column("role", sa.Text, nullable=False, server_default="member"),
+    sa.Column("projects", Json, comment="names of the projects the user is held to; null for all"),
 )
 
 identity_group = sa.Table(
