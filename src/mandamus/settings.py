@@ -72,6 +72,18 @@ class Settings(BaseModel):
     audit_timeout_s: Annotated[
         int, Field(description="How long an effect waits for its intent to be in a checkpoint.", ge=1, le=600)
     ] = 30
+    audit_lag_warn_s: Annotated[
+        int, Field(description="The doctor warns when events wait longer for the published log.", ge=1, le=86_400)
+    ] = 60
+    audit_lag_block_s: Annotated[
+        int, Field(description="Nothing is applied while events wait longer for the published log.", ge=1, le=86_400)
+    ] = 300
+    disk_free_min_percent: Annotated[
+        int, Field(description="What must be free on the home's disk for anything to change; 0 for none.", ge=0, le=50)
+    ] = 10
+    disk_enough_gib: Annotated[
+        int, Field(description="So much free space is enough on a disk of any size.", ge=1, le=100_000)
+    ] = 10
     witness_mode: Annotated[
         Literal["none", "grace", "require"],
         Field(description="What an effect needs of the witnesses: nothing, their quorum but for a time, or always."),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mandamus.audit import note
+from mandamus.audit.gate import Mode
 from mandamus.audit.model import Leaf
 from mandamus.audit.post import Answer, post
 from mandamus.audit.quorum import parse_policy
@@ -20,7 +21,7 @@ from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.audit.trust import parse_trust
 from mandamus.audit.verify import verify_log
-from mandamus.audit.witness_client import Mode, Witnessing
+from mandamus.audit.witness_client import Witnessing
 from mandamus.audit.witness_server import Witness, WitnessServer
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError

@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from mandamus.audit.gate import Demand, Mode, Row
+from mandamus.audit.gatekeeper import error_of
 from mandamus.bootstrap.house import open_house
 from mandamus.kernel.errors import Code, Exit, MandamusError
 from mandamus.settings import Settings
@@ -82,13 +84,14 @@ def test_a_required_sink_that_lags_closes_the_gate(made, tmp_path):
     _declare(made, f"  dead: {{otlp: {{url: '{DEAD}'}}, required: true, lag_max: 1000}}")
     house = open_house(Settings(), made.environ, made.home, None)
     try:
-        house.log_export.gate()
+        gate, nobody = house.rooms.gate, Demand(Mode.NONE)
+        assert gate.blocked(nobody) == ()
         _declare(made, f"  dead: {{otlp: {{url: '{DEAD}'}}, required: true, lag_max: 1}}")
-        with pytest.raises(MandamusError, match="the required sink dead lacks") as caught:
-            house.log_export.gate()
-        assert caught.value.code is Code.AUDIT_UNAVAILABLE
+        (blocked,) = gate.blocked(nobody)
+        assert (blocked.row, error_of([blocked]).code) == (Row.SINK, Code.AUDIT_UNAVAILABLE)
+        assert "the required sink dead lacks" in blocked.message
         _declare(made, f"  dead: {{otlp: {{url: '{DEAD}'}}, lag_max: 1}}")
-        house.log_export.gate()
+        assert gate.blocked(nobody) == ()
     finally:
         house.close()
 

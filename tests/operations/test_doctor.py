@@ -53,13 +53,13 @@ def test_only_who_may_see_the_system_is_told(place):
     assert caught.value.context["permission"] == Permission.SYSTEM_READ.value
 
 
-def test_events_that_wait_too_long_are_told(place, wrong, monkeypatch):
+def test_events_that_wait_too_long_are_told(place, wrong):
     """A log that nobody brings up to date is a warning; one that waits for a moment is not."""
     house = place.house()
     with house.rooms.db.begin("test") as tx:
         house.audit.record(tx, Event(Kind.LOG_HEARTBEAT, house.who, Resource("log", "x")))
     assert wrong(house.doctor.examine(house.who)) == []
-    monkeypatch.setattr(doctor, "LAG_WARNED_S", 0.0)
+    house.rooms.gate.limits = replace(house.rooms.gate.limits, lag_warned_s=0.0)
     ((check, message),) = wrong(house.doctor.examine(house.who))
     assert (check, message.split(",")[0]) == ("log lag", "1 events wait for their place in the log")
     house.audit.flush()
@@ -314,7 +314,7 @@ def built(place) -> Callable[..., Doctor]:
         rooms = place.house().rooms
         whole = {
             "home": place.home, "db": rooms.db, "blobs": rooms.blobs, "audit": rooms.audit, "effects": rooms.effects,
-            "catalog": rooms.catalog, "clock": rooms.clock, "evaluator": place.opened[-1].pool,
+            "gate": rooms.gate, "catalog": rooms.catalog, "clock": rooms.clock, "evaluator": place.opened[-1].pool,
             "sandbox": lambda: None, "tools": {}, "named": (), "decisions": lambda _leaves: [],
         }  # fmt: skip
         return Doctor(**{**whole, **parts})

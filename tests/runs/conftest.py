@@ -115,9 +115,10 @@ class Stage:
     notices: list[Notice] = field(default_factory=list)
     houses: list[House] = field(default_factory=list)
 
-    def house(self, user: str | None = None) -> House:
-        """A house as another process would open it; one per user."""
-        made = open_house(Settings(), dict(os.environ), self.home, user, tools=Tools(self.act), clock=self.clock)  # type: ignore[arg-type]
+    def house(self, user: str | None = None, **parts: Any) -> House:
+        """A house as another process would open it; one per user. ``parts`` are what it is opened with besides."""
+        given = {"tools": Tools(self.act), "clock": self.clock, **parts}
+        made = open_house(Settings(), dict(os.environ), self.home, user, **given)
         self.houses.append(made)
         return made
 

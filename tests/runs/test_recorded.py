@@ -62,12 +62,20 @@ class Scene:
         found = self.house.policy.exemptions.all(self.house.who)
         return found[0].id if found else "exm_00000000000000000000000000"
 
+    def glass(self) -> str:
+        """A break-glass that ada declared."""
+        return self.house.break_glass.open(dataclasses.replace(self.house.who, user="ada"), "why", 60).id
+
 
 Call = Callable[[Scene, Subject], object]
 
 CALLS: dict[str, Call] = {
     "Audit.verify": lambda s, who: s.house.audit.verify(who),
     "Backtests.run": lambda s, who: s.house.backtests.run(who, "policy", s.project / "policy", protected=bool),
+    "BreakGlass.close": lambda s, who: s.house.break_glass.close(who, s.glass(), "looked at it"),
+    "BreakGlass.confirm": lambda s, who: s.house.break_glass.confirm(who, s.glass()),
+    "BreakGlass.list": lambda s, who: s.house.break_glass.list(who),
+    "BreakGlass.open": lambda s, who: s.house.break_glass.open(who, "why", 60),
     "Catalog.apply_environment": lambda s, who: s.within(
         lambda tx: s.house.catalog.apply_environment(tx, who, Environment("other"))
     ),

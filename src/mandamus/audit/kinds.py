@@ -244,6 +244,26 @@ class Kind(Enum):
         {"attempt": COUNT, "phase": WORD, "binding": DIGEST, "artifact": DIGEST, "token": COUNT},
         "The outside world is about to be changed; in a signed checkpoint before it is",
     )
+    BREAKGLASS_OPENED = (
+        "breakglass.opened",
+        {"breakglass": ID, "until_us": TIME_US},
+        "Someone declared an emergency and said until when; it lets nothing through before another confirms it",
+    )
+    BREAKGLASS_CONFIRMED = (
+        "breakglass.confirmed",
+        {"breakglass": ID},
+        "A second person confirmed it: until its end effects begin although the log is in trouble",
+    )
+    BREAKGLASS_USED = (
+        "breakglass.used",
+        {"attempt": COUNT, "breakglass": ID, "rows": list_of(NAME)},
+        "The step begins under break-glass; says what would have held it up",
+    )
+    BREAKGLASS_CLOSED = (
+        "breakglass.closed",
+        {"breakglass": ID, "uses": COUNT},
+        "A third person ended it, or looked at what was done under it, and said so with a reason",
+    )
     EFFECT_HELD = (
         "effect.held",
         {"attempt": COUNT, "rows": list_of(NAME)},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from mandamus.audit.kinds import Kind
 from mandamus.kernel.access import Subject
@@ -14,6 +14,19 @@ from mandamus.kernel.errors import Exit
 FORMAT = "leaf/1"
 LEAF_BYTES_MAX = 65_535
 """An entry bundle gives each leaf a two-byte length (C2SP tlog-tiles)."""
+
+
+class Follower(Protocol):
+    """Works in the background on what is published, and holds up nobody."""
+
+    def start(self) -> None:
+        """Begin; once."""
+
+    def nudge(self) -> None:
+        """There is a new checkpoint; returns at once."""
+
+    def stop(self) -> None:
+        """Let go, within seconds; what is left is found again at the next start."""
 
 
 class Outcome(StrEnum):

@@ -12,12 +12,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from mandamus.audit import leaf as leaves
-from mandamus.audit import proof, store, tiles, tree
+from mandamus.audit import proof, store, tiles, tree, witness_store
+from mandamus.audit.clock_watch import ClockWatch, Step
 from mandamus.audit.edge import Edge
+from mandamus.audit.gate import Demand
 from mandamus.audit.integrator import Integrated, Integrator, refuse_other
 from mandamus.audit.keyring import Keyring, keyring_of, opening_stream
 from mandamus.audit.kinds import Kind
-from mandamus.audit.model import Checkpoint, Event, IndexedLeaf, Leaf, Outcome, Report, Resource
+from mandamus.audit.model import Checkpoint, Event, Follower, IndexedLeaf, Leaf, Outcome, Report, Resource
 from mandamus.audit.private_store import seal
 from mandamus.audit.publisher import VKEY_FILE, Publisher
 from mandamus.audit.rotation import opening, retirement
@@ -67,6 +69,8 @@ class Audit:
         self._publisher = Publisher(folder, self._keys, database, self._edge)
         self._integrator = Integrator(self._keys, clock)
         self._witnesses: Witnesses | None = None
+        self._followers: list[Follower] = []
+        self._clock_watch = ClockWatch(clock)
         self.search = Search(database, self, lambda: self._keys.name)
         self._turn = threading.Lock()
         self._rounds_begun = 0
@@ -96,7 +100,18 @@ class Audit:
     def seen_by(self, config: Witnessing) -> None:
         """Have the log's checkpoints cosigned by witnesses from now on."""
         publish = self._publisher.publish_witnessed
-        self._witnesses = Witnesses(config, self._database, self._keys.name, publish, self.consistency, self._clock)
+        witnesses = Witnesses(config, self._database, self._keys.name, publish, self.consistency, self._clock)
+        self._followers = [each for each in self._followers if each is not self._witnesses] + [witnesses]
+        self._witnesses = witnesses
+
+    @property
+    def witnesses(self) -> Witnesses | None:
+        """Who is asked to cosign, None when nobody is."""
+        return self._witnesses
+
+    def followed_by(self, follower: Follower) -> None:
+        """Have something woken by every published checkpoint from now on, while this process integrates."""
+        self._followers.append(follower)
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
@@ -159,14 +174,15 @@ class Audit:
                 self._keys.signers(tx.conn)
                 self._check_platform(tx.conn, platform_key)
         self._end_rotation()
+        self._record_step(self._newest_step())
         return self.flush()
 
     def flush(self) -> Checkpoint:
         """Integrate and publish everything committed so far, in the calling thread."""
         return self._covered(timeout_s=-1)
 
-    def wait_checkpointed(self, leaf: Leaf, timeout_s: float = 30.0) -> Checkpoint:
-        """Return once the committed leaf is in a signed and published checkpoint.
+    def wait_checkpointed(self, leaf: Leaf, timeout_s: float = 30.0, demand: Demand | None = None) -> Checkpoint:
+        """Return once the committed leaf is in a signed and published checkpoint, cosigned as far as is demanded.
 
         Raises ``audit_unavailable`` (retryable) when that cannot be had in time, ``audit_tampered`` when the log's
         two copies disagree. Many waiters share one integration: while one works, the others queue, and the next one
@@ -184,7 +200,9 @@ class Audit:
                 context={"stream": leaf.stream, "seq": leaf.seq},
                 retryable=True,
             )
-        return checkpoint if self._witnesses is None else self._witnesses.gate(checkpoint)
+        if self._witnesses is None:
+            return checkpoint
+        return self._witnesses.gate(checkpoint, demand or self._witnesses.demand)
 
     def _index_of(self, leaf: Leaf) -> int | None:
         """The leaf's place: from memory when this process gave it, else from the rows."""
@@ -232,8 +250,8 @@ class Audit:
             if self._published == done.checkpoint:
                 self._integrator.agree(done.checkpoint)
             if not done.more:
-                if self._witnesses is not None:
-                    self._witnesses.nudge()
+                for follower in self._followers:
+                    follower.nudge()
                 self._round_done = self._rounds_begun
                 return self._published
 
@@ -288,8 +306,8 @@ class Audit:
             self._stopping = False
             self._thread = threading.Thread(target=self._run, name="audit-integrator", daemon=True)
             self._thread.start()
-            if self._witnesses is not None:
-                self._witnesses.start()
+            for follower in self._followers:
+                follower.start()
 
     def stop(self) -> None:
         """End the background thread and publish what is left."""
@@ -300,8 +318,8 @@ class Audit:
                 self._wake.notify_all()
             thread.join(STOP_TIMEOUT_S)
         self.flush()
-        if self._witnesses is not None:
-            self._witnesses.stop()
+        for follower in self._followers:
+            follower.stop()
 
     def _count(self, events: int) -> None:
         with self._wake:
@@ -328,12 +346,24 @@ class Audit:
                 with self._database.begin("audit.heartbeat") as tx:
                     self.record(tx, Event(Kind.LOG_HEARTBEAT, SYSTEM, Resource("log", self._keys.name)))
                 self._end_rotation()
+                self._record_step(self._newest_step())
+            self._record_step(self._clock_watch.look())
             self.flush()
         except MandamusError:
             # Whoever needs a checkpoint gets the same error from wait_checkpointed; here it only means: later again.
             with self._wake:
                 self._pending += 1
                 self._wake.wait_for(lambda: self._stopping, RETRY_S)
+
+    def _newest_step(self) -> Step | None:
+        with self._database.read() as conn:
+            return self._clock_watch.compare(store.newest_us(conn))
+
+    def _record_step(self, step: Step | None) -> None:
+        if step is not None:
+            data = {"behind_us": step.behind_us, "against": step.against.value}
+            with self._database.begin("audit.clock") as tx:
+                self.record(tx, Event(Kind.CLOCK_STEPPED, SYSTEM, Resource("log", self._keys.name), data=data))
 
     # --- reading and proving -----------------------------------------------------------------------------------------
 
@@ -388,10 +418,12 @@ class Audit:
             return store.queued(conn)
 
     def lag_s(self) -> float:
-        """For how long the oldest of those has waited, in seconds; 0 when none waits."""
+        """For how long the oldest event has waited that is not in the published log, in seconds; 0 when none waits."""
+        published = self._publisher.read()
         with self._database.read() as conn:
-            oldest = store.oldest_queued(conn)
-        return 0.0 if oldest is None else max(0.0, (self._clock.now_us() - oldest) / 1e6)
+            unpublished = witness_store.first_after_us(conn, published.size if published else 0)
+            since = [at_us for at_us in (store.oldest_queued(conn), unpublished) if at_us is not None]
+        return max(0.0, (self._clock.now_us() - min(since)) / 1e6) if since else 0.0
 
     def verify_database(self) -> Report:
         """Recompute the whole tree and every chain from the rows; reads every event.

@@ -148,6 +148,7 @@ _OLDEST_QUEUED = sa.select(sa.func.min(audit_event.c.at_us)).where(
     audit_event.c.event_id.in_(sa.select(audit_queue.c.event_id))
 )
 _QUEUED = sa.select(sa.func.count()).select_from(audit_queue)
+_NEWEST_AT = sa.select(audit_event.c.at_us).order_by(audit_event.c.event_id.desc()).limit(1)
 
 
 @dataclass(frozen=True)
@@ -360,6 +361,12 @@ def stream_leaves(conn: sa.Connection, stream: str) -> list[IndexedLeaf]:
 def oldest_queued(conn: sa.Connection) -> int | None:
     """When the oldest event that waits for its place was recorded; None when none waits."""
     found: int | None = conn.scalar(_OLDEST_QUEUED)
+    return found
+
+
+def newest_us(conn: sa.Connection) -> int | None:
+    """When the newest event was recorded, by the clock of whoever did; None for an empty log."""
+    found: int | None = conn.scalar(_NEWEST_AT)
     return found
 
 

@@ -6,12 +6,12 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 import sqlalchemy as sa
 import structlog
 
 from mandamus.audit import note, store, witness, witness_store
+from mandamus.audit.gate import Demand, Mode
 from mandamus.audit.model import Checkpoint
 from mandamus.audit.post import Answer
 from mandamus.audit.quorum import KnownWitness, QuorumPolicy
@@ -32,23 +32,20 @@ Send = Callable[[str, bytes, float], Answer]
 """``(URL, body, seconds) -> answer``; raises ``audit_unavailable``."""
 
 
-class Mode(StrEnum):
-    """What becomes of an effect when too few witnesses cosigned its intent."""
-
-    NONE = "none"
-    GRACE = "grace"
-    REQUIRE = "require"
-
-
 @dataclass(frozen=True)
 class Witnessing:
-    """Who is asked and what it is needed for. ``grace_s`` counts from the first checkpoint that was not cosigned."""
+    """Who is asked, and what an effect needs of them where its environment does not say."""
 
     policy: QuorumPolicy
     mode: Mode
     grace_s: float
     timeout_s: float
     send: Send
+
+    @property
+    def demand(self) -> Demand:
+        """What an effect needs of them where its environment says nothing else."""
+        return Demand(self.mode, int(self.grace_s))
 
     @property
     def asked(self) -> tuple[KnownWitness, ...]:
@@ -91,21 +88,41 @@ class Witnesses:
         self._stopping = False
         self._thread: threading.Thread | None = None
 
-    def gate(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The checkpoint, or a newer one, once enough witnesses cosigned it, as far as the mode asks for that.
+    @property
+    def demand(self) -> Demand:
+        """What an effect needs of them where its environment says nothing else."""
+        return self._config.demand
+
+    def gate(self, checkpoint: Checkpoint, demand: Demand) -> Checkpoint:
+        """The checkpoint, or a newer one, once enough witnesses cosigned it, as far as is demanded.
 
         Raises ``audit_unavailable`` when they did not, ``audit_tampered`` when a witness saw another history.
         """
-        if self._config.mode is Mode.NONE:
+        if demand.mode is Mode.NONE:
             return checkpoint
         with self._turn:
             try:
                 return self._obtain(checkpoint.size, self._config.asked)
             except MandamusError as error:
-                if error.code is Code.AUDIT_UNAVAILABLE and self._in_grace():
+                graced = demand.mode is Mode.GRACE and self._missing_s() <= demand.grace_s
+                if error.code is Code.AUDIT_UNAVAILABLE and graced:
                     log.warning("too few witnesses cosigned; the time of grace runs", error=error.message)
                     return checkpoint
                 raise
+
+    def missing(self) -> tuple[float, str]:
+        """For how many seconds the newest checkpoint lacks its quorum, and why; asks those who are missing.
+
+        0 when it has it. Raises ``audit_tampered`` when a witness saw another history.
+        """
+        with self._turn:
+            try:
+                self._obtain(0, self._config.asked)
+            except MandamusError as error:
+                if error.code is not Code.AUDIT_UNAVAILABLE:
+                    raise
+                return max(self._missing_s(), 0.001), error.message
+            return 0.0, ""
 
     def try_once(self) -> None:
         """Ask for the newest checkpoint, those who rest left out; what comes of it is only logged."""
@@ -267,13 +284,12 @@ class Witnesses:
 
     # --- when it is not enough ---------------------------------------------------------------------------------------
 
-    def _in_grace(self) -> bool:
-        if self._config.mode is not Mode.GRACE:
-            return False
+    def _missing_s(self) -> float:
+        """Since when there is a checkpoint without a quorum, in seconds ago; 0 for none."""
         with self._database.read() as conn:
             met = next(self._met(conn), None)
             since_us = witness_store.first_after_us(conn, met.size if met else 0)
-        return since_us is None or self._clock.now_us() - since_us <= self._config.grace_s * 1_000_000
+        return 0.0 if since_us is None else (self._clock.now_us() - since_us) / 1_000_000
 
     def _missing(self, heard: Sequence[_Heard]) -> MandamusError:
         errors = [each.error for each in heard if each.error is not None]

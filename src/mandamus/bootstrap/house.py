@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import pwd
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mandamus.audit import gate as gates
+from mandamus.audit.break_glass import BreakGlass
+from mandamus.audit.gatekeeper import Gatekeeper
 from mandamus.audit.keyring import Keyring
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Outcome, Resource
@@ -40,6 +43,7 @@ from mandamus.kernel.ids import Ids, RunId
 from mandamus.operations.anchoring import Anchoring
 from mandamus.operations.configure import Configure
 from mandamus.operations.doctor import Doctor
+from mandamus.operations.feeder import Feeder
 from mandamus.operations.log_export import LogExport
 from mandamus.operations.log_keys import LogKeys
 from mandamus.operations.personal_data import PersonalData
@@ -99,6 +103,11 @@ class House:
         return Retention(self.rooms.db, self.audit)
 
     @property
+    def break_glass(self) -> BreakGlass:
+        """Two people let effects begin although the log is in trouble."""
+        return BreakGlass(self.rooms.db, self.audit, self.rooms.clock, self.rooms.ids)
+
+    @property
     def catalog(self) -> Catalog:
         """What may run."""
         return self.rooms.catalog
@@ -128,11 +137,15 @@ class House:
         return drive.drive(self.rooms, run_id, watcher)
 
     def record_denied(self, error: MandamusError) -> None:
-        """Write ``access.denied`` for an error that says ``forbidden``."""
+        """Write ``access.denied`` for an error that says ``forbidden``, ``change.refused`` for a guard's."""
         resource = Resource("access", str(error.context.get("permission", "home")))
         data = {"permission": str(error.context.get("permission", ""))}
+        kind = Kind.ACCESS_DENIED
+        if "row" in error.context:
+            kind = Kind.CHANGE_REFUSED
+            data["row"] = str(error.context["row"])
         why = without_secrets(error.message)
-        made = Event(Kind.ACCESS_DENIED, self.who, resource, Outcome.DENIED, why=why, data=data)
+        made = Event(kind, self.who, resource, Outcome.DENIED, why=why, data=data)
         with self.rooms.db.begin("access denied") as tx:
             self.rooms.audit.record(tx, made)
 
@@ -155,12 +168,15 @@ def open_house(
     hook: CommitHook = no_hook,
     tools: Executors | None = None,
     clock: Clock | None = None,
+    disk: Callable[[], gates.Disk] | None = None,
 ) -> House:
     """Open the home in a folder, made when there is none, for the OS user or as who the owner claims to be.
 
-    ``hook`` is called around every commit (the crash test ends the process there); ``tools`` and ``clock`` are the
-    executors and the time when they are not this machine's. Raises ``home_invalid``, ``forbidden``, ``not_found`` and
-    what the log's own checks raise.
+
+    ``hook`` is called around every commit (the crash test ends the
+    process there); ``tools``, ``clock`` and ``disk`` are the executors, the time and the disk when they are not this
+    machine's. Raises ``home_invalid``, ``forbidden``,
+    ``not_found`` and what the log's own checks raise.
     """
     owner = _prepare(home)
     environ = without_keys(environ)
@@ -178,14 +194,22 @@ def open_house(
     if witnesses is not None:
         audit.seen_by(witnesses)
     audit.open(Subject(os_user, OS_USER), platform.vkey)
+    export = LogExport(
+        home, db, audit, clock, partial(_open_taker, Secrets(environ, home / "secrets"), clock, time.sleep)
+    )
+    audit.followed_by(Feeder(export.names, export.feed))
+    glass = BreakGlass(db, audit, clock, Ids(clock, entropy))
+    gate = Gatekeeper(audit, _gate_limits(settings), clock, disk or partial(disk_of, home), export.behind, glass)
     identity = Identity(db, audit, clock)
     if identity.owner() is None:
         with db.begin("home.create") as tx:
             identity.create_home(tx, user_name(owner))
-    who = identity.embedded(os_user, as_user, is_owner=os.getuid() == owner)
+    who = replace(identity.embedded(os_user, as_user, is_owner=os.getuid() == owner), guard=gate.guard)
     tools = tools or load_executors(settings, environ)
     rotations = LogKeys(db, audit, log_keys, clock, partial(keys.follow, LOG))
-    return _house(settings, environ, home, who, db, keys, audit, identity, platform, rotations, clock, tools)
+    return _house(
+        settings, environ, home, who, db, keys, audit, gate, export, identity, platform, rotations, clock, tools
+    )
 
 
 def _house(
@@ -196,6 +220,8 @@ def _house(
     db: Database,
     keys: Keys,
     audit: Audit,
+    gate: Gatekeeper,
+    export: LogExport,
     identity: Identity,
     platform: Signer,
     log_keys: LogKeys,
@@ -215,6 +241,7 @@ def _house(
         audit=audit,
         engine=engine,
         effects=Effects(db, audit, engine, clock, float(settings.audit_timeout_s)),
+        gate=gate,
         identity=identity,
         secrets=Secrets(environ, home / "secrets"),
         catalog=catalog,
@@ -235,6 +262,7 @@ def _house(
         blobs=blobs,
         audit=audit,
         effects=rooms.effects,
+        gate=gate,
         catalog=catalog,
         evaluator=evaluator,
         clock=clock,
@@ -246,10 +274,24 @@ def _house(
     backtests = Backtests(db, blobs, audit, pool, clock, ids, len(os.sched_getaffinity(0)))
     configure = Configure(db, identity, catalog, policy, backtests, Retention(db, audit))
     anchoring = Anchoring(db, audit, partial(find_anchors, home, environ), clock)
-    export = LogExport(home, db, audit, clock, partial(_open_taker, rooms.secrets, clock, time.sleep))
     return House(
         home, who, rooms, Runs(rooms), configure, backtests, doctor, log_keys, export, anchoring, pool, evaluator
     )
+
+
+def _gate_limits(settings: Settings) -> gates.Limits:
+    return gates.Limits(
+        settings.audit_lag_warn_s,
+        settings.audit_lag_block_s,
+        settings.disk_free_min_percent / 100,
+        settings.disk_enough_gib * gates.GIB,
+    )
+
+
+def disk_of(home: Path) -> gates.Disk:
+    """The disk of a home, as this machine tells it."""
+    found = os.statvfs(home)
+    return gates.Disk(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
 
 
 def policy_engine(settings: Settings) -> WorkerPool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mandamus.audit.gate import Mode
 from mandamus.audit.quorum import BYTES_MAX, parse_policy
-from mandamus.audit.witness_client import Mode, Witnessing
+from mandamus.audit.witness_client import Witnessing
 from mandamus.cli.late import late
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.settings import PREFIX, Settings

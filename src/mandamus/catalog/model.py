@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from mandamus.audit.gate import Demand, Mode
 from mandamus.catalog import expression, inputs
 from mandamus.catalog.expression import Scope, Template
 from mandamus.catalog.inputs import InputSpec
@@ -21,7 +22,7 @@ from mandamus.secrets.model import SecretRef
 ENVIRONMENT_FORMAT = "environment/1"
 PROJECT_FORMAT = "project/1"
 
-_JUDGES = frozenset({"policies", "approvers", "approval_ttl_s"})
+_JUDGES = frozenset({"policies", "approvers", "approval_ttl_s", "witnesses"})
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ class Environment:
     """A named target. ``policies`` are the attached policy sets, ``approvers`` a number of people by group.
 
     ``applied_by`` is the user who last changed it: a maker of every run in it, and no part of the digest. Nor is
-    ``project``, the project whose run it is looked at for.
+    ``project``, the project whose run it is looked at for. ``witnesses`` is what effects need of the log's witnesses,
+    None for what the settings say.
     """
 
     name: str
@@ -155,6 +157,7 @@ class Environment:
     approvers: Mapping[str, int] = field(default_factory=dict)
     approval_ttl_s: int = 86_400
     pool: Pool = field(default_factory=Pool)
+    witnesses: Demand | None = None
     applied_by: str = ""
     project: Project | None = None
 
@@ -179,6 +182,7 @@ class Environment:
                 "network": self.pool.network,
                 "allow_private": list(self.pool.allow_private),
             },
+            **({"witnesses": self.witnesses.to_json()} if self.witnesses else {}),
         }
 
     def scope(self) -> dict[str, Any]:
@@ -215,5 +219,8 @@ def environment_from(data: bytes, applied_by: str) -> Environment:
         approvers=value["approvers"],
         approval_ttl_s=value["approval_ttl_s"],
         pool=Pool(pool["sandbox"], pool["network"], tuple(pool["allow_private"])),
+        witnesses=Demand(Mode(value["witnesses"]["mode"]), value["witnesses"]["grace_s"])
+        if "witnesses" in value
+        else None,
         applied_by=applied_by,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mandamus.audit.gate import Demand, Mode
 from mandamus.audit.retention import RetentionClass
 from mandamus.catalog.model import Environment, Pool, Project
 from mandamus.catalog.retention import read_retention
@@ -30,7 +31,7 @@ APPROVAL_TTL_S_DEFAULT = 86_400
 _KEYS = ("users", "groups", "environments", "projects", "retention")
 _ANY_OF_THEM = "users, groups, environments, projects or retention"
 _USER_KEYS = ("name", "email", "active", "role", "projects")
-_ENVIRONMENT_KEYS = ("protected", "vars", "secrets", "policies", "approvers", "approval_ttl", "pool")
+_ENVIRONMENT_KEYS = ("protected", "vars", "secrets", "policies", "approvers", "approval_ttl", "pool", "witnesses")
 _PROJECT_KEYS = ("root", "policies")
 _POLICY_KEYS = (
     "path",
@@ -229,6 +230,7 @@ class _Reading:
             approvers=self._counts(fields["approvers"]) if "approvers" in fields else {},
             approval_ttl_s=ttl_s,
             pool=self._pool(fields["pool"]) if "pool" in fields else Pool(),
+            witnesses=self._demand(fields["witnesses"]) if "witnesses" in fields else None,
         )
         return Target(made, self._policies(fields["policies"]) if "policies" in fields else ())
 
@@ -380,6 +382,15 @@ class _Reading:
             elements = self.reader.sequence(fields["allow_private"], "`allow_private`")
             private = tuple(self._network(element) for element in elements)
         return Pool(sandbox, network, private)
+
+    def _demand(self, node: Node) -> Demand:
+        """``none``, ``require``, or ``{grace: 30m}``."""
+        if node.kind is not Kind.MAP:
+            modes = (Mode.NONE.value, Mode.REQUIRE.value)
+            return Demand(Mode(self.reader.choice(node, "`witnesses`", modes, default=Mode.REQUIRE.value)))
+        fields = self.reader.table(node, "`witnesses`", (Mode.GRACE.value,), required=(Mode.GRACE.value,))
+        grace_s = self.reader.duration_s(fields["grace"], "`grace`", minimum=60) if "grace" in fields else 0
+        return Demand(Mode.GRACE, grace_s)
 
     def _network(self, node: Node) -> str:
         text = self.reader.text(node, "an element of `allow_private`", late=False)

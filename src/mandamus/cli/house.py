@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from mandamus.audit.break_glass import BreakGlass
 from mandamus.audit.service import Audit
 from mandamus.catalog.service import Catalog
 from mandamus.evidence.service import Evidence
@@ -100,6 +101,11 @@ class House(Protocol):
         ...
 
     @property
+    def break_glass(self) -> BreakGlass:
+        """Two people let effects begin although the log is in trouble."""
+        ...
+
+    @property
     def personal_data(self) -> PersonalData:
         """Erases what is known of people."""
         ...
@@ -114,7 +120,7 @@ class House(Protocol):
         ...
 
     def record_denied(self, error: MandamusError) -> None:
-        """Write ``access.denied`` for an error that says ``forbidden``."""
+        """Write ``access.denied`` for an error that says ``forbidden``, ``change.refused`` for a guard's."""
         ...
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "reject": "mandamus.cli.commands.reject:command",
     "audit": "mandamus.cli.commands.audit:command",
     "evidence": "mandamus.cli.commands.evidence:command",
+    "breakglass": "mandamus.cli.commands.breakglass:command",
     "doctor": "mandamus.cli.commands.doctor:command",
 }
 """Every command and where it is; each is loaded when it is called, so that help stays instant."""
@@ -44,6 +45,7 @@ SUMMARIES: Mapping[str, str] = {
     "reject": "Say no to what a run waits with.",
     "audit": "Verify the audit log.",
     "evidence": "Export and verify the proof of a run.",
+    "breakglass": "Let effects begin in an emergency: two people, some hours.",
     "doctor": "Check the home and the machine.",
 }
 """What help says of each command without loading it; a test compares it with the command's own first line."""

@@ -129,11 +129,11 @@ class Session:
 
 @contextmanager
 def denials_recorded(house: House) -> Iterator[None]:
-    """Whatever is refused in here, for want of a permission or by policy, stands in the log as ``access.denied``."""
+    """Whatever is refused in here, for want of a permission, by policy or for want of space, stands in the log."""
     try:
         yield
     except MandamusError as error:
-        if error.code is Code.FORBIDDEN:
+        if error.code is Code.FORBIDDEN or "permission" in error.context:
             house.record_denied(error)
         raise
 

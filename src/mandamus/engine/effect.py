@@ -20,6 +20,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import IntegrityError
 
+from mandamus.audit.gate import Demand
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Authority, Event, Outcome, Resource
 from mandamus.audit.service import Audit
@@ -96,9 +97,11 @@ class Effects:
         act: Callable[[], T],
         succeeded: Callable[[T], bool],
         finish: Callable[[Tx, T], Mapping[str, Any]],
+        demand: Demand | None = None,
     ) -> T:
         """Make the effect. ``begin`` runs in the intent's transaction and may refuse by raising.
 
+        ``demand`` is what it needs of the log's witnesses, by default what the log's configuration says.
         ``finish`` runs in the result's transaction and gives what the log names by digest. Raises ``home_locked``
         for a stale token, ``conflict`` for an effect that was promised before, and ``audit_unavailable`` when the
         promise cannot be published. Then nothing was begun; yet a promise that stands is only withdrawn by `void`.
@@ -115,7 +118,7 @@ class Effects:
                 "token": token,
             }
             leaf = self._audit.record(tx, _event(Kind.EFFECT_INTENDED, intent.who, key, data, intent.authority))
-        self._audit.wait_checkpointed(leaf, self._timeout_s)
+        self._audit.wait_checkpointed(leaf, self._timeout_s, demand)
         self._check_still_ours(key)
         value = act()
         self.conclude(key, intent.who, value, succeeded=succeeded, finish=finish)

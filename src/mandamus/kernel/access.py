@@ -34,6 +34,8 @@ class Permission(Enum):
     EVIDENCE_READ = "evidence:read"
     IDENTITY_READ = "identity:read"
     IDENTITY_WRITE = "identity:write"
+    BREAKGLASS_DECLARE = "breakglass:declare"
+    BREAKGLASS_CLOSE = "breakglass:close"
     SYSTEM_READ = "system:read"
 
 
@@ -55,6 +57,7 @@ MEMBER = frozenset(
         Permission.AUDIT_VERIFY,
         Permission.EVIDENCE_READ,
         Permission.IDENTITY_READ,
+        Permission.BREAKGLASS_DECLARE,
         Permission.SYSTEM_READ,
     }
 )
@@ -70,9 +73,36 @@ AUDITOR = frozenset(
         Permission.AUDIT_VERIFY,
         Permission.EVIDENCE_READ,
         Permission.IDENTITY_READ,
+        Permission.BREAKGLASS_CLOSE,
     }
 )
-"""Reads and verifies everything and changes nothing; each read is recorded."""
+"""Reads and verifies everything and changes nothing but the findings it closes; each read is recorded."""
+
+
+CHANGES = frozenset(
+    {
+        Permission.RUN_REQUEST,
+        Permission.RUN_RETRY,
+        Permission.RUN_DECIDE,
+        Permission.ENVIRONMENT_WRITE,
+        Permission.POLICY_WRITE,
+        Permission.POLICY_EXEMPT,
+        Permission.AUDIT_ADMIN,
+        Permission.IDENTITY_WRITE,
+    }
+)
+"""Whose verbs change something and can wait; cancelling and settling end what has begun, and never have to."""
+
+EMERGENCY = frozenset({Permission.RUN_REQUEST, Permission.RUN_RETRY, Permission.RUN_DECIDE})
+"""Whose verbs break-glass lets through: without a run there is nothing to apply."""
+
+Guard = Callable[[Permission], None]
+"""What else must hold before a subject uses a verb, such as space on the disk; raises when it does not."""
+
+
+def unguarded(_permission: Permission) -> None:
+    """Nothing else has to hold."""
+
 
 NAMES_LENGTH_MAX = 200
 
@@ -93,6 +123,7 @@ class Subject:
     permissions: frozenset[Permission] = field(default=frozenset(), repr=False)
     display_name: str = ""
     behalf_of: str | None = None
+    guard: Guard = field(default=unguarded, repr=False, compare=False)
     projects: frozenset[str] | None = None
     told: Callable[[str, str], None] | None = field(default=None, repr=False, compare=False)
 
@@ -126,7 +157,7 @@ def requires(permission: Permission) -> Callable[[Verb[S, P, R]], Verb[S, P, R]]
 
 
 def check(who: Subject, permission: Permission) -> None:
-    """Raise ``forbidden`` unless the subject has the permission."""
+    """Raise ``forbidden`` unless the subject has the permission, and what its guard raises."""
     if permission not in who.permissions:
         raise MandamusError(
             Code.FORBIDDEN,
@@ -134,6 +165,7 @@ def check(who: Subject, permission: Permission) -> None:
             remedy="ask the owner of this home for access, or act as a user who has it",
             context={"user": who.user, "permission": permission.value},
         )
+    who.guard(permission)
 
 
 def may_read(who: Subject, project: str | None) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mandamus.audit.gatekeeper import Gatekeeper
 from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import decode
 from mandamus.audit.model import Report
@@ -18,6 +19,7 @@ from mandamus.kernel.access import Permission, Subject, requires
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import Digest, RunId
+from mandamus.operations import gate_checks
 from mandamus.operations.checkup import Finding, Level, engine_holder
 from mandamus.policy.engine import Evaluator
 from mandamus.runs import health as run_health
@@ -27,9 +29,6 @@ from mandamus.store.database import Database
 
 SHOWN_MAX = 20
 """Findings shown of one kind; the rest is counted."""
-
-LAG_WARNED_S = 60.0
-"""Whatever works publishes within a second; events that have waited for so long show that nothing does."""
 
 LOOKS = 5
 LOOK_AGAIN_S = 0.3
@@ -62,6 +61,7 @@ class Doctor:
         blobs: Blobs,
         audit: Audit,
         effects: Effects,
+        gate: Gatekeeper,
         catalog: Catalog,
         evaluator: Evaluator,
         clock: Clock,
@@ -75,6 +75,7 @@ class Doctor:
         self._blobs = blobs
         self._audit = audit
         self._effects = effects
+        self._gate = gate
         self._catalog = catalog
         self._evaluator = evaluator
         self._clock = clock
@@ -89,6 +90,7 @@ class Doctor:
         checks: Sequence[tuple[str, Callable[[Tell], Iterable[Finding]]]] = (
             ("database", self._database),
             ("audit log", self._log),
+            ("gate", lambda _tell: self._gate_rows(who)),
             ("blobs", self._blob_store),
             ("rows", self._rows),
             ("decisions", self._decided),
@@ -118,20 +120,13 @@ class Doctor:
         yield from _report("published log", published)
         yield from _report("log in the database", stored)
         behind = stored.size - published.size
-        waiting, lag_s = self._audit.waiting(), self._audit.lag_s()
-        if lag_s > LAG_WARNED_S:
-            # No effect starts meanwhile: its intent would have to be published first.
-            message = f"{waiting} events wait for their place in the log, the oldest for {lag_s:.0f} s"
-            remedy = "`mandamus audit verify` gives them theirs, or says why they get none; nothing is applied before"
-            yield Finding("log lag", Level.WARNING, message, remedy)
-        elif behind > 0:
-            # Whatever runs publishes as it goes; what is behind without an engine waits for the next command.
-            message = f"{behind} leaves are in the database and not published yet"
-            yield Finding(
-                "log lag", Level.WARNING, message, "look again; if it stays, `mandamus audit verify` says why"
-            )
-        else:
-            yield Finding("log lag", Level.OK, "nothing waits to be published")
+        yield from gate_checks.lag(self._audit, self._gate, behind)
+
+    def _gate_rows(self, who: Subject) -> Iterator[Finding]:
+        targets = self._catalog.environments(who)
+        yield from gate_checks.rows(self._gate, [(target.name, target.witnesses) for target in targets])
+        yield from gate_checks.clock(self._audit, self._clock)
+        yield from gate_checks.broken(self._gate, self._clock)
 
     def _blob_store(self, tell: Tell) -> Iterator[Finding]:
         seen: set[Digest] = set()

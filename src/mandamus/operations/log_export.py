@@ -12,6 +12,7 @@ from mandamus.audit.export import Exporter, Pumped
 from mandamus.audit.export_model import Taker
 from mandamus.audit.export_reconcile import Copy, read_file, read_folder
 from mandamus.audit.export_store import Cursor
+from mandamus.audit.gate import Behind
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Outcome, Report, Resource
 from mandamus.audit.service import Audit
@@ -117,20 +118,25 @@ class LogExport:
             self._audit.record(tx, Event(Kind.AUDIT_RECONCILED, who, Resource("sink", name), outcome, data=data))
         return report
 
-    def gate(self) -> None:
-        """Refuse what must not begin while a required sink is too far behind; for the gate of effects.
+    def names(self) -> list[str]:
+        """The sinks as declared now; raises what the file of sinks raises."""
+        return list(load(self._file))
 
-        Raises ``audit_unavailable``.
+    def behind(self) -> list[Behind]:
+        """How far behind each sink is, for the gate of effects."""
+        return [
+            Behind(each.sink.name, each.sink.required, each.lag, each.sink.lag_max, each.cursor.error)
+            for each in self._lags()
+        ]
+
+    def feed(self, name: str) -> None:
+        """Give one sink all that it does not have, for the background: nobody's act, so no event of its own.
+
+        Raises what the sink raises; does nothing for a sink that has everything.
         """
-        for each in self._lags():
-            if each.sink.required and each.lag > each.sink.lag_max:
-                raise MandamusError(
-                    Code.AUDIT_UNAVAILABLE,
-                    f"the required sink {each.sink.name} lacks {each.lag} leaves, {each.sink.lag_max} are allowed",
-                    remedy=f"mend the sink, then run `mandamus audit export run {each.sink.name}`",
-                    context={"sink": each.sink.name, "lag": each.lag, "error": each.cursor.error},
-                    retryable=True,
-                )
+        behind = next((each for each in self._lags() if each.sink.name == name), None)
+        if behind is not None and behind.lag > 0:
+            self._exporter.pump(name, partial(self._open_taker, behind.sink))
 
     def _sinks(self, name: str | None) -> list[Sink]:
         known = load(self._file)

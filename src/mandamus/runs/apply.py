@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
+from mandamus.audit.gate import Blocked, Demand, Mode, rows
+from mandamus.audit.gatekeeper import error_of
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Authority, Event, Resource
 from mandamus.engine.effect import EffectKey, Intent
@@ -19,7 +21,7 @@ from mandamus.runs import plan, progress, store
 from mandamus.runs.lifecycle import StepEvent, StepState, step_after
 from mandamus.runs.model import Applied, Approved, Notice, StepRow
 from mandamus.runs.plan import Work
-from mandamus.runs.rooms import Rooms, acting_for, record
+from mandamus.runs.rooms import Rooms, acting_for, event, record
 from mandamus.store.database import Tx
 
 PHASE = "apply"
@@ -39,12 +41,22 @@ class _Done:
     applied: tools.Applied
 
 
+@dataclass(frozen=True)
+class Passage:
+    """What an effect needs of the witnesses, and the break-glass under which it begins although these rows say no."""
+
+    demand: Demand
+    glass: str = ""
+    rows: Sequence[str] = ()
+
+
 def apply(rooms: Rooms, work: Work, approve: Callable[[Tx], Approved]) -> Applied:
     """Make the one effect of a step.
 
     ``approve`` runs inside the transaction that records the intent, so nothing can move between the last check and
-    the promise; the act starts only when that promise is in a signed checkpoint.
+    the promise; the act starts only when that promise is in a signed checkpoint. Raises what `let_through` raises.
     """
+    passage = let_through(rooms, work)
     promised: list[StepRow] = []
 
     def begin(tx: Tx) -> Intent:
@@ -52,6 +64,10 @@ def apply(rooms: Rooms, work: Work, approve: Callable[[Tx], Approved]) -> Applie
         promised.append(_intend(rooms, tx, work, approved))
         authority = Authority(decisions=approved.judged.decisions, approvals=approved.approvals)
         binding = approved.binding
+        if passage.glass:
+            data = {"attempt": work.row.attempt, "breakglass": passage.glass, "rows": passage.rows}
+            who = acting_for(work.run.requester)
+            record(rooms, tx, event(Kind.BREAKGLASS_USED, who, work.run.id, step=work.row.name, data=data))
         return Intent(acting_for(work.run.requester), authority, binding.digest, binding.artifact)
 
     done = rooms.effects.perform(
@@ -60,9 +76,50 @@ def apply(rooms: Rooms, work: Work, approve: Callable[[Tx], Approved]) -> Applie
         act=lambda: _act(rooms, work, promised[-1]),
         succeeded=lambda done: done.applied.ok,
         finish=lambda tx, done: _finish(rooms, tx, work, promised[-1], done),
+        demand=passage.demand,
     )
     plan.clean(rooms, work.row)
     return _applied(work, done)
+
+
+def let_through(rooms: Rooms, work: Work) -> Passage:
+    """The log's word before a promise is made.
+
+    Raises ``audit_unavailable`` or ``storage_full`` while the log is in trouble: then the step lets go of its state,
+    stays where it is, and is tried again until the trouble ends.
+    """
+    demand = rooms.gate.demand(work.environment.witnesses)
+    blocked = rooms.gate.blocked(demand)
+    glass = rooms.gate.broken_by(blocked) if blocked else None
+    if blocked and glass is None:
+        raise _hold(rooms, work, blocked)
+    rooms.gate.release(_place(work))
+    return Passage(demand) if glass is None else Passage(Demand(Mode.NONE), glass.id, rows(blocked))
+
+
+def may_plan(rooms: Rooms, work: Work) -> None:
+    """Raise instead of planning what would only be held up again, or what would fill the log's reserve."""
+    if rooms.gate.holds(_place(work)):
+        let_through(rooms, work)
+    blocked = rooms.gate.reserve()
+    if blocked is not None:
+        raise _hold(rooms, work, [blocked])
+
+
+def _hold(rooms: Rooms, work: Work, blocked: Sequence[Blocked]) -> MandamusError:
+    """Let go of the state; the first time say what holds the step up, in the log too. Gives the error to raise."""
+    error = error_of(blocked)
+    new = rooms.gate.hold(_place(work))
+    with rooms.db.begin("effect.hold") as tx:
+        _unlock(rooms, tx, work)
+        if new:
+            data = {"attempt": work.row.attempt, "rows": rows(blocked)}
+            who = acting_for(work.run.requester)
+            held = event(Kind.EFFECT_HELD, who, work.run.id, step=work.row.name, why=error.message, data=data)
+            record(rooms, tx, held)
+    if new:
+        rooms.tell(Notice(work.run.id, work.row.name, "blocked", f"{error.message} ({error.remedy})"))
+    return error
 
 
 def resume(rooms: Rooms, work: Work) -> None:
@@ -231,6 +288,10 @@ def _indeterminate(work: Work, detail: str) -> MandamusError:
 def _applied(work: Work, done: _Done) -> Applied:
     error = None if done.applied.error is None else done.applied.error.to_json()
     return Applied(step=work.row, ok=done.applied.ok, outputs=done.applied.outputs, error=error)
+
+
+def _place(work: Work) -> tuple[object, ...]:
+    return (work.run.id, work.row.name, work.row.attempt)
 
 
 def _key(work: Work) -> EffectKey:

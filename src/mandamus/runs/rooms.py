@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mandamus.audit.gatekeeper import Gatekeeper
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Authority, Event, Leaf, Outcome, Resource
 from mandamus.audit.service import Audit
@@ -40,6 +41,7 @@ class Rooms:
     audit: Audit
     engine: Engine
     effects: Effects
+    gate: Gatekeeper
     identity: Identity
     secrets: Secrets
     catalog: Catalog

@@ -63,6 +63,7 @@ def _begin(rooms: Rooms, work: Work) -> bool:
     may = gate.may_step(rooms, work.run, work.environment, document)
     if may.outcome is Outcome.DENY:
         return _refused(rooms, work, [may])
+    apply.may_plan(rooms, work)
     if not _lock(rooms, work):
         return False
     rooms.tell(Notice(work.run.id, work.row.name, "planning"))
