@@ -131,12 +131,11 @@ def plan(
 
 def stretch(wanted: Wanted, lead: Filter, below: Place | None, count: int) -> sa.Select[tuple[Any, ...]]:
     """The next so many events that a filter gives within the time that is wanted, in order."""
-    within = [
-        *([_EVENT.at_us >= wanted.since] if wanted.since is not None else []),
-        *([_EVENT.at_us < wanted.until] if wanted.until is not None else []),
-        *([sa.tuple_(_EVENT.at_us, _EVENT.event_id) < sa.tuple_(*map(sa.literal, below))] if below else []),
-    ]
-    query = sa.select(audit_leaf.c.leaf_index, audit_event).select_from(_JOINED).where(lead(audit_event), *within)
+    query = (
+        sa.select(audit_leaf.c.leaf_index, audit_event)
+        .select_from(_JOINED)
+        .where(lead(audit_event), *_within(wanted, below))
+    )
     return query.order_by(*_newest_first(audit_event)).limit(count)
 
 
@@ -200,8 +199,16 @@ def _filters(wanted: Wanted, scope: Scope | None, dialect: str) -> tuple[list[li
 
 def _count(conn: sa.Connection, wanted: Wanted, lead: Filter, below: Place | None) -> int:
     """How many events a filter gives; one that gives more than are looked at is as good as any other."""
-    events = stretch(wanted, lead, below, SCANNED_MAX).with_only_columns(_EVENT.event_id, maintain_column_froms=False)
-    return conn.scalars(sa.select(sa.func.count()).select_from(events.select_from(audit_event).subquery())).one()
+    events = sa.select(_EVENT.event_id).where(lead(audit_event), *_within(wanted, below)).limit(SCANNED_MAX)
+    return conn.scalars(sa.select(sa.func.count()).select_from(events.subquery())).one()
+
+
+def _within(wanted: Wanted, below: Place | None) -> list[sa.ColumnElement[bool]]:
+    return [
+        *([_EVENT.at_us >= wanted.since] if wanted.since is not None else []),
+        *([_EVENT.at_us < wanted.until] if wanted.until is not None else []),
+        *([sa.tuple_(_EVENT.at_us, _EVENT.event_id) < sa.tuple_(*map(sa.literal, below))] if below else []),
+    ]
 
 
 def _newest_first(events: sa.FromClause) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
