@@ -112,6 +112,8 @@ CALLS: dict[str, Call] = {
         lambda tx: s.house.policy.publish(tx, who, s.house.policy.read(s.project / "policy"), "another")
     ),
     "Policy.versions": lambda s, who: s.house.policy.versions(who),
+    "Pruning.plan": lambda s, who: s.house.pruning.plan(who),
+    "Pruning.prune": lambda s, who: s.house.pruning.prune(who),
     "Retention.apply": lambda s, who: s.within(
         lambda tx: s.house.retention.apply(tx, who, [RetentionClass("default", at_most_s=1)])
     ),

@@ -55,6 +55,8 @@ VERBS: Mapping[str, Kind | str] = {
     "Policy.page": _DECISION,
     "Policy.publish": Kind.POLICY_PUBLISHED,
     "Policy.versions": _DOCUMENT,
+    "Pruning.plan": "it counts what would go; what each entry says stands in the log already",
+    "Pruning.prune": Kind.AUDIT_PRUNED,
     "Retention.apply": Kind.RETENTION_APPLIED,
     "Retention.classes": _SAME,
     "Runs.approve": Kind.APPROVAL_RECORDED,

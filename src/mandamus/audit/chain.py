@@ -79,11 +79,14 @@ class Chains:
     def __init__(self, newest: Newest | None = None, *, open_: bool = False) -> None:
         self._newest: Newest = dict(newest or {})
         self._open = open_
+        self.loose: dict[bytes, tuple[int, str]] = {}
+        """What continues no leaf that was seen, by the hash it names (hex): its index, and what is wrong with it unless
+        the leaf with that hash is among those that are pruned."""
 
-    def follow(self, leaf: bytes, hashed: bytes) -> str:
-        """What is wrong with this leaf in its stream, or an empty text."""
+    def follow(self, leaf: bytes, hashed: bytes, index: int) -> str:
+        """What is wrong with this leaf in its stream, or an empty text; it may be ``loose``, too."""
         segment = Segment()
-        wrong = segment.follow([leaf], [hashed], 0)
+        wrong = segment.follow([leaf], [hashed], index)
         return next((message for _, message in (*wrong, *self.join(segment))), "")
 
     def join(self, segment: Segment) -> Iterator[tuple[int, str]]:
@@ -93,7 +96,9 @@ class Chains:
             if last is None and self._open and bool(seq) == bool(prev):
                 continue
             last = last or (-1, b"")
-            if seq != last[0] + 1 or prev != hexlify(last[1]):
+            if seq > last[0] + 1 and prev:
+                self.loose[prev] = (index, _break(stream, last, seq))
+            elif seq != last[0] + 1 or prev != hexlify(last[1]):
                 yield index, _break(stream, last, seq)
         self._newest.update(segment.newest)
 

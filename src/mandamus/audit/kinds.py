@@ -86,6 +86,11 @@ class Kind(Enum):
         "A legal hold began",
     )
     AUDIT_RELEASED = ("audit.released", {"hold": NAME}, "A legal hold ended")
+    AUDIT_PRUNED = (
+        "audit.pruned",
+        {"origin": NAME, "min_index": COUNT, "before_us": TIME_US},
+        "Events below an index of the log are kept no longer; their hashes and all checkpoints are",
+    )
     RETENTION_APPLIED = (
         "retention.applied",
         {"class": NAME, "digest": DIGEST, "previous": maybe(DIGEST), "at_least_s": COUNT, "at_most_s": COUNT},

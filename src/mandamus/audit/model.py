@@ -152,14 +152,16 @@ class Finding:
 class Report:
     """What a verification found. ``size`` is in leaves; the worst finding is the outcome.
 
-    ``since`` counts the leaves that were verified before and were built on.
-    ``witnessed`` is set when witnesses cosigned the first so many leaves, and not all.
+    ``since`` counts the leaves that were verified before and were built on. Entries below ``pruned`` are gone, as leaf
+    ``pruned_by`` says. ``witnessed`` is set when witnesses cosigned the first so many leaves, and not all.
     """
 
     size: int
     problems: tuple[Finding, ...] = ()
     origin: str = ""
     since: int = 0
+    pruned: int = 0
+    pruned_by: int | None = None
     witnessed: int | None = None
 
     @property
@@ -181,13 +183,21 @@ class Report:
         """The first leaf index any finding names."""
         return min((p.leaf for p in self.problems if p.leaf is not None), default=None)
 
+    @property
+    def gone(self) -> str:
+        """What is said of entries that are pruned."""
+        return f"entries 0 to {self.pruned - 1} are pruned, as leaf {self.pruned_by} says; their hashes are there"
+
     def merge(self, other: Report) -> Report:
         """Both reports as one."""
-        return Report(max(self.size, other.size), self.problems + other.problems, self.origin or other.origin)
+        gone = max(self, other, key=lambda each: each.pruned)
+        size, problems = max(self.size, other.size), self.problems + other.problems
+        return Report(size, problems, self.origin or other.origin, 0, gone.pruned, gone.pruned_by)
 
     def to_json(self) -> dict[str, object]:
         """As commands print it."""
         problems = [{**vars(problem), "verdict": problem.verdict.value} for problem in self.problems]
         found = {"outcome": self.outcome.value, "origin": self.origin, "size": self.size, "since": self.since}
         cosigned = {} if self.witnessed is None else {"witnessed": self.witnessed}
-        return {**found, **cosigned, "problems": problems}
+        pruned = {"pruned": self.pruned, "pruned_by": self.pruned_by} if self.pruned else {}
+        return {**found, **pruned, **cosigned, "problems": problems}

@@ -134,7 +134,7 @@ def _missing(tile: tiles.Tile) -> MandamusError:
     return MandamusError(
         Code.AUDIT_INCOMPLETE,
         f"{tile.path} is missing or cannot be read",
-        remedy="get the whole of the log again",
+        remedy="get the whole of the log again; `mandamus audit verify --log` says whether these entries are pruned",
         context={"file": tile.path},
     )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from mandamus.audit import tiles, tree
 from mandamus.audit.chain import Segment
 from mandamus.audit.model import Finding, Verdict
+from mandamus.audit.pruned import STREAM, Mark, marks
 from mandamus.audit.source import Source, read_tile
 from mandamus.kernel.errors import MandamusError
 
@@ -31,22 +32,26 @@ class Range:
 
 @dataclass
 class Verified:
-    """What a range gave.
+    """What the range that begins at ``low`` gave.
 
-    ``roots`` are those of its full bundles, ``rest`` the leaf hashes of a last one that is not full. ``whole`` is
-    False when a bundle could not be read: roots and chains then end before it.
+    ``roots`` are those of its full bundles, ``rest`` the leaf hashes of a last one that is not full. Of the first
+    ``gone`` bundles only the hashes were there, which is well when one of the ``marks`` of the log says so. ``whole``
+    is False when another bundle could not be read: roots and chains then end before it.
     """
 
+    low: int = 0
+    gone: int = 0
     roots: list[bytes] = field(default_factory=list)
     rest: list[bytes] = field(default_factory=list)
     segment: Segment = field(default_factory=Segment)
+    marks: list[Mark] = field(default_factory=list)
     problems: list[Finding] = field(default_factory=list)
     whole: bool = True
 
 
 def verify_range(part: Range) -> Verified:
     """Hash every entry of the range, follow its chains and compare its hash tiles; findings never raise."""
-    made = Verified()
+    made = Verified(part.low)
     try:
         for tile in tiles.tiles_of(tiles.ENTRIES, part.low, part.high):
             _bundle(part, tile, made)
@@ -58,7 +63,10 @@ def verify_range(part: Range) -> Verified:
 
 
 def _bundle(part: Range, tile: tiles.Tile, made: Verified) -> None:
-    leaves = _leaves(part.source, tile, made.problems)
+    data = read_tile(part.source, tile)
+    if data is None and made.gone == len(made.roots) and _gone(part.source, tile, made):
+        return
+    leaves = _leaves(part.source, tile, data, made.problems)
     if leaves is None:
         made.whole = False
         return
@@ -66,8 +74,11 @@ def _bundle(part: Range, tile: tiles.Tile, made: Verified) -> None:
     hashes = [sha256(b"\x00" + leaf).digest() for leaf in leaves]
     if made.whole:
         known = max(0, part.first - tile.low)
+        last = made.segment.newest.get(STREAM)
         for index, wrong in made.segment.follow(leaves[known:], hashes[known:], tile.low + known):
             made.problems.append(Finding(Verdict.TAMPERED, f"leaf {index}: {wrong}", tile.path, index))
+        if made.segment.newest.get(STREAM) != last:
+            made.marks += marks(leaves, tile.low)
         if tile.full:
             made.roots.append(tree.complete_root(hashes))
         else:
@@ -75,8 +86,17 @@ def _bundle(part: Range, tile: tiles.Tile, made: Verified) -> None:
     made.problems += compare(part.source, tiles.Tile(0, tile.number, tile.width), hashes)
 
 
-def _leaves(source: Source, tile: tiles.Tile, problems: list[Finding]) -> list[bytes] | None:
-    data = read_tile(source, tile)
+def _gone(source: Source, tile: tiles.Tile, made: Verified) -> bool:
+    """Take the hashes in the place of a bundle that may be pruned; False when it cannot be: they are not there."""
+    hashes = read_tile(source, tiles.Tile(0, tile.number, tile.width)) if tile.full else None
+    if hashes is None or len(hashes) != tiles.WIDTH * tiles.HASH_BYTES:
+        return False
+    made.gone += 1
+    made.roots.append(tree.complete_root(tiles.split_hashes(hashes)))
+    return True
+
+
+def _leaves(source: Source, tile: tiles.Tile, data: bytes | None, problems: list[Finding]) -> list[bytes] | None:
     if data is None:
         problems.append(Finding(Verdict.INCOMPLETE, "the file is missing or cannot be read", tile.path, tile.low))
         return None

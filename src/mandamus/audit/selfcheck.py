@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import hexlify
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import commitment, decode
 from mandamus.audit.model import Checkpoint, Finding, Report, Verdict
 from mandamus.audit.private_store import unseal
+from mandamus.audit.pruning import all_marks, marked
 from mandamus.audit.signer import Verifier
 from mandamus.audit.trust import Trust, trust_in
 from mandamus.kernel.errors import MandamusError
@@ -100,6 +102,9 @@ class _Check:
         self.frontier = tree.Frontier()
         self.problems: list[Finding] = []
         self._chains = Chains()
+        # The leaf that says so is a row like the others, and checked with them.
+        mark = marked(conn, trust.name)
+        self._pruned_to = mark.min_index if mark else 0
         self._nodes: dict[tuple[int, int], bytes] = {}
         self._private: dict[int, dict[str, Sealed]] = {}
 
@@ -107,10 +112,13 @@ class _Check:
         """Leaves, subtrees, checkpoints and head against the event bytes."""
         checkpoints, newest = self._checkpoints()
         for row in self._integrated():
-            if row.leaf_index != self.frontier.size or row.leaf is None:
+            if row.leaf_index != self.frontier.size or (row.leaf is None and row.leaf_index >= self._pruned_to):
                 self._add("audit_leaf", f"leaf {self.frontier.size} is missing", self.frontier.size)
                 return
-            self._leaf(row)
+            if row.leaf is None:
+                self._append(_bytes(row.stored))
+            else:
+                self._leaf(row)
             checkpoint = checkpoints.pop(self.frontier.size, None)
             if checkpoint is not None:
                 self._checkpoint(checkpoint)
@@ -154,9 +162,27 @@ class _Check:
         """The stored stream heads against the chains."""
         stored = {row.stream: (row.seq, row.hash) for row in self.conn.execute(sa.select(audit_stream))}
         found = self._chains.newest()
+        loose = dict(self._chains.loose)
         for stream in sorted(stored.keys() | found.keys()):
-            if stored.get(stream) != found.get(stream):
-                self._add("audit_stream", f"the head of stream {stream} is not its newest event")
+            message = f"the head of stream {stream} is not its newest event"
+            head = stored.get(stream)
+            # What is newest in a chain may be pruned.
+            if head is not None and (stream not in found or head[0] > found[stream][0]):
+                loose[hexlify(_bytes(head[1]))] = (-2, message)
+            elif head != found.get(stream):
+                self._add("audit_stream", message)
+        self._loose(loose)
+
+    def _loose(self, loose: dict[bytes, tuple[int, str]]) -> None:
+        """What continues nothing that is there must continue what is pruned, by this log or an earlier one."""
+        if loose and self._pruned_to:
+            gone = sa.select(audit_leaf.c.hash).where(audit_leaf.c.leaf_index < self._pruned_to)
+            for hashed in self.conn.scalars(gone):
+                loose.pop(hexlify(hashed), None)
+        if loose and any(mark.origin != self.trust.name for mark in all_marks(self.conn)):
+            return
+        for index, wrong in loose.values():
+            self._add("audit_stream" if index == -2 else "audit_event", wrong, index if index >= 0 else None)
 
     def _integrated(self) -> Iterator[sa.Row[tuple[object, ...]]]:
         low = 0
@@ -211,13 +237,16 @@ class _Check:
         index, hashed = self.frontier.size, tree.leaf_hash(_bytes(row.leaf))
         if hashed != row.stored:
             self._add("audit_event", f"leaf {index} does not have the hash that audit_leaf holds for it", index)
+        self._append(hashed)
+        self._event(row, hashed, index)
+
+    def _append(self, hashed: bytes) -> None:
         for level, at, node in self.frontier.append(hashed):
             if level:
                 self._nodes[level, at] = node
-        self._event(row, hashed, index)
 
     def _event(self, row: sa.Row[tuple[object, ...]], hashed: bytes, index: int | None) -> None:
-        wrong = self._chains.follow(_bytes(row.leaf), hashed)
+        wrong = self._chains.follow(_bytes(row.leaf), hashed, -1 if index is None else index)
         if wrong:
             self._add("audit_event", f"event {row.event_id}: {wrong}", index)
             return

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from mandamus.audit import leaf as leaves
-from mandamus.audit import proof, store, tiles, tree, witness_store
+from mandamus.audit import proof, pruning, store, tiles, tree, witness_store
 from mandamus.audit.clock_watch import ClockWatch, Step
 from mandamus.audit.edge import Edge
 from mandamus.audit.gate import Demand
@@ -86,6 +86,11 @@ class Audit:
     def vkey(self) -> str:
         """The trust root of everything that can be verified: the log's verifier key, or its keys on a line each."""
         return self._keys.trust.text
+
+    @property
+    def origin(self) -> str:
+        """The log's name."""
+        return self._keys.name
 
     @property
     def people(self) -> DataKeys:
@@ -175,7 +180,13 @@ class Audit:
                 self._check_platform(tx.conn, platform_key)
         self._end_rotation()
         self._record_step(self._newest_step())
-        return self.flush()
+        checkpoint = self.flush()
+        self.remove_pruned()  # what a process that was killed had begun
+        return checkpoint
+
+    def remove_pruned(self) -> int:
+        """Take away the entries that the published log says are kept no longer; how many that were."""
+        return pruning.remove(self._database, self._folder, self._keys.name)
 
     def flush(self) -> Checkpoint:
         """Integrate and publish everything committed so far, in the calling thread."""

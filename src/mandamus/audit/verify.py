@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from binascii import hexlify
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 from mandamus.audit import note, proof, tiles, tree
 from mandamus.audit.chain import Chains, Newest
 from mandamus.audit.model import Checkpoint, Finding, Report, Verdict
+from mandamus.audit.pruned import Mark, newest
 from mandamus.audit.quorum import QuorumPolicy
 from mandamus.audit.ranges import LEAVES, PROBLEMS_MAX, Range, Verified, compare, verify_range
 from mandamus.audit.source import SMALL_BYTES_MAX, Folder, Source, read_tile
@@ -52,6 +54,7 @@ def verify_log(log: Path | Source, trust: str, *, procs: int = 1, quorum: Quorum
     1. The checkpoint is signed by a trusted key, at a size of its time, and is of its log.
     2. The tree computed from the entries has the signed root; every tile holds exactly the hashes it should.
     3. Within every stream the sequence numbers are dense and each leaf names the hash of the one before.
+    4. Entries that are not there are below the index to which a leaf of the log says it is pruned; hashes are there.
 
     A damaged entry is named by its leaf index and the bundle it stands in. ``procs`` processes share the work. With a
     ``quorum`` the checkpoint must be cosigned by enough witnesses, too, or continue ``checkpoint.witnessed``, which is;
@@ -99,7 +102,9 @@ def walk(
         return Walked(Report(0, (Finding(verdict_of(error), error.message, CHECKPOINT_FILE),)))
     problems = tuple(walked.problems[:PROBLEMS_MAX])
     since = start.checkpoint.size if start.checkpoint else 0
-    report = Report(checkpoint.size, problems, checkpoint.origin, since, witnessed=walked.witnessed)
+    report = Report(
+        checkpoint.size, problems, checkpoint.origin, since, walked.pruned, walked.pruned_by, walked.witnessed
+    )
     return Walked(report, None if problems else Start(checkpoint, walked.chains.known))
 
 
@@ -123,6 +128,8 @@ class _Walk:
         self.witnessed: int | None = None
         self.chains = Chains(start.newest, open_=start.newest is None)
         self.nodes: dict[int, tuple[int, list[bytes]]] = {}
+        self.pruned = 0
+        self.pruned_by: int | None = None
 
     @property
     def size(self) -> int:
@@ -205,13 +212,19 @@ class _Walk:
     def _entries(self, edge: tree.Frontier, procs: int) -> None:
         """Fold the ranges into the root, follow the chains through all of them, compare the upper hash tiles."""
         first = edge.size * tiles.WIDTH
-        whole, rest = True, list[bytes]()
+        whole, rest, gone, found = True, list[bytes](), 0, list[Mark]()
         self.nodes = {level: (edge.size >> 8 * (level - 1), []) for level in tiles.levels(self.size) if level}
         for made in self._ranges(first, procs):
+            # Bundles are pruned from the first on: one that is missing behind one that is there was taken away.
+            if made.gone and not (whole and made.low == first + gone * tiles.WIDTH):
+                self._missing(made.low // tiles.WIDTH, made.gone)
+                whole = False
             whole = whole and made.whole
             self.problems += made.problems
+            found += made.marks
             if not whole:
                 continue
+            gone += made.gone
             for index, wrong in self.chains.join(made.segment):
                 bundle = tiles.bundle_of(index, self.size)
                 self._add(Verdict.TAMPERED, f"leaf {index}: {wrong}", bundle.path, index)
@@ -222,7 +235,33 @@ class _Walk:
         root = tree.fold([*edge.roots, *tree.compact(rest)]) if edge.size or rest else tree.EMPTY_ROOT
         if whole and root != self.checkpoint.root:
             self._add(Verdict.TAMPERED, "the entries do not have the root that the checkpoint signs", CHECKPOINT_FILE)
+        self._gone(first, gone, found)
         self._upper_tiles()
+
+    def _gone(self, first: int, count: int, found: Sequence[Mark]) -> None:
+        """Bundles of which only hashes are there must be below what the log says is pruned, as must be what is named.
+
+        A leaf whose predecessor in its chain was not seen continues one that is pruned: its hash stands in a tile.
+        """
+        mark = newest(found, self.checkpoint.origin)
+        end = first + count * tiles.WIDTH
+        limit = max(first, min(end, mark.min_index // tiles.WIDTH * tiles.WIDTH if mark else 0))
+        self._missing(limit // tiles.WIDTH, (end - limit) // tiles.WIDTH)
+        if limit > first and mark is not None:
+            self.pruned, self.pruned_by = limit, mark.index
+        loose = dict(self.chains.loose)
+        for tile in tiles.tiles_of(0, first, limit) if loose else ():
+            for hashed in self._hashes(0, tile.low, tile.low + tile.width):
+                loose.pop(hexlify(hashed), None)
+        # Of what an earlier log of the same home pruned, this one never had a hash.
+        if limit < end or any(each.origin != self.checkpoint.origin for each in found):
+            return
+        for index, wrong in loose.values():
+            self._add(Verdict.TAMPERED, f"leaf {index}: {wrong}", tiles.bundle_of(index, self.size).path, index)
+
+    def _missing(self, number: int, count: int) -> None:
+        for tile in (tiles.Tile(tiles.ENTRIES, number + at, tiles.WIDTH) for at in range(min(count, PROBLEMS_MAX))):
+            self._add(Verdict.INCOMPLETE, "the file is missing or cannot be read", tile.path, tile.low)
 
     def _ranges(self, first: int, procs: int) -> Iterator[Verified]:
         parts = [

@@ -47,6 +47,7 @@ from mandamus.operations.feeder import Feeder
 from mandamus.operations.log_export import LogExport
 from mandamus.operations.log_keys import LogKeys
 from mandamus.operations.personal_data import PersonalData
+from mandamus.operations.pruning import Pruning
 from mandamus.operations.retention import Retention
 from mandamus.operations.tools import terraform
 from mandamus.policy.backtest import Backtests
@@ -96,6 +97,11 @@ class House:
     def personal_data(self) -> PersonalData:
         """Erases what is known of people."""
         return PersonalData(self.rooms.db, self.audit, self.identity, self.rooms.clock)
+
+    @property
+    def pruning(self) -> Pruning:
+        """Takes away old entries of the log."""
+        return Pruning(self.rooms.db, self.audit, self.rooms.clock)
 
     @property
     def retention(self) -> Retention:
@@ -328,7 +334,7 @@ def _prepare(home: Path) -> int:
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = home.stat()
-        for name in ("secrets", "work"):
+        for name in ("people", "secrets", "work"):
             (home / name).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise MandamusError(

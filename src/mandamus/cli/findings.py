@@ -28,6 +28,8 @@ def show(session: Session, title: str, report: Report, unit: str) -> Exit:
     since = f", the first {report.since} verified before" if report.since else ""
     since += "" if report.witnessed is None else f", the first {report.witnessed} cosigned by the quorum"
     screen.data(f"{title}: ", verdict, f", {report.size} {unit}{origin}{since}")
+    if report.pruned:
+        screen.data(report.gone)
     if not report.ok:
         screen.say(Painted("remedy", "bold"), f": {_REMEDIES[code]}")
     return code

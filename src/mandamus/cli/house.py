@@ -20,6 +20,7 @@ from mandamus.operations.doctor import Doctor
 from mandamus.operations.log_export import LogExport
 from mandamus.operations.log_keys import LogKeys
 from mandamus.operations.personal_data import PersonalData
+from mandamus.operations.pruning import Pruning
 from mandamus.operations.retention import Retention
 from mandamus.policy.backtest import Backtests
 from mandamus.policy.service import Policy
@@ -108,6 +109,11 @@ class House(Protocol):
     @property
     def personal_data(self) -> PersonalData:
         """Erases what is known of people."""
+        ...
+
+    @property
+    def pruning(self) -> Pruning:
+        """Takes away old entries of the log."""
         ...
 
     @property
