@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+import tamper_kinds
 
 from mandamus.audit import proof, pruning, tiles, tree
 from mandamus.audit.kinds import Kind
@@ -19,11 +21,13 @@ from mandamus.audit.private_store import Hold, add_hold
 from mandamus.audit.resume import verify_since, verify_with_state
 from mandamus.audit.retention import RetentionClass
 from mandamus.audit.retention_store import put_class
+from mandamus.audit.search_store import Wanted
 from mandamus.audit.selfcheck import check_database
 from mandamus.audit.service import Audit
 from mandamus.audit.trust import parse_trust
 from mandamus.audit.verify import verify_log
 from mandamus.kernel.access import OWNER, Subject
+from mandamus.kernel.errors import Code, MandamusError
 from mandamus.operations.pruning import Pruning
 from mandamus.store.database import Database
 
@@ -124,6 +128,18 @@ def test_the_log_goes_on(ground: Ground, open_audit: Callable[..., Audit], clock
     assert ground.log().pruned == 1_792
 
 
+def test_a_search_says_what_is_pruned(ground: Ground) -> None:
+    """What stays is found and shown as ever; of what went it is said that it is no longer kept."""
+    ground.pruning.prune(ADA, ground.young_us)
+    search = ground.audit.search
+    assert search.find(ADA, Wanted(run="run_1")).hits == ()
+    assert len(search.find(ADA, Wanted(run="run_3"), limit=1_000).hits) == 133
+    assert search.show(ADA, 900).fields["run"] == "run_3"
+    with pytest.raises(MandamusError, match=r"leaf 5 are no longer kept") as refused:
+        search.show(ADA, 5)
+    assert refused.value.code is Code.NOT_FOUND
+
+
 def test_a_dry_run_takes_nothing(ground: Ground) -> None:
     """It only counts."""
     rows = ground.rows()
@@ -195,6 +211,36 @@ def test_a_pruned_log_hides_no_tampering(
     ground.pruning.prune(ADA, ground.young_us)
     change(ground.audit.folder / path)
     assert ground.log().outcome is verdict
+
+
+def test_no_mutation_of_a_pruned_log_is_missed(ground: Ground) -> None:
+    """Bytes of any file that stays, changed in every way of the tamper matrix, and any file taken away."""
+    if not ground.database.is_sqlite:
+        return  # only the files matter here
+    ground.pruning.prune(ADA, ground.young_us)
+    ground.sound()
+    draw, missed, tried = random.Random(7), [], 0
+    files = sorted(path for path in (ground.audit.folder / "tile").rglob("*") if path.is_file())
+    for path in [*files, ground.audit.folder / "checkpoint"]:
+        whole = path.read_bytes()
+        current = not path.parent.name.endswith(".p") or path.name == max(
+            (each.name for each in path.parent.iterdir()), key=int
+        )
+        for how in (*tamper_kinds.BYTES, *(["remove"] if current else [])):
+            changed = whole if how == "remove" else tamper_kinds.change(whole, how, draw)
+            if how == "remove":
+                path.unlink()
+            elif changed == whole:
+                continue
+            else:
+                path.write_bytes(changed)
+            tried += 1
+            if ground.log().ok:
+                missed.append((str(path.relative_to(ground.audit.folder)), how))
+            path.write_bytes(whole)
+    assert not missed
+    assert tried > 60
+    ground.sound()
 
 
 def test_nobody_prunes_past_the_log(ground: Ground) -> None:
