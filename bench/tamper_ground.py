@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from stage import ASK, Stage, see_through, until_waiting
 
 from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import decode
-from mandamus.audit.model import Event, Resource, Where
+from mandamus.audit.model import Event, Resource
 from mandamus.audit.resume import verify_since
 from mandamus.audit.selfcheck import check_database
 from mandamus.audit.trust import parse_trust
 from mandamus.audit.verify import verify_log
 from mandamus.evidence.verify import verify
+from mandamus.kernel.access import Where
 from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import Digest
 from mandamus.policy import health as policy_health
@@ -87,9 +89,8 @@ class Ground:
         for number in range(count):
             event = Event(
                 Kind.STEP_PLANNED,
-                self.home.who,
+                replace(self.home.who, where=Where(address=f"192.0.2.{number}", agent="bench")),
                 Resource("step", "filler"),
-                where=Where(address=f"192.0.2.{number}", agent="bench"),
                 data={"attempt": number},
             )
             with self.home.rooms.db.begin("fill") as tx:

@@ -27,6 +27,10 @@ _witness = late("mandamus.bootstrap.witness:open_witness")
 _epoch = late("mandamus.bootstrap.epoch:new_epoch")
 
 
+AGENT = "mandamus-cli"
+"""How the log names this program."""
+
+
 def main() -> None:
     """Run the command line on this process's arguments and environment; ends the process with the exit code."""
     environ = dict(os.environ)
@@ -45,10 +49,10 @@ def main() -> None:
     sys.exit(run(handed))
 
 
-def _open_house(environ: Mapping[str, str], home: Path, as_user: str | None) -> Any:
+def _open_house(environ: Mapping[str, str], home: Path, as_user: str | None, ticket: str = "") -> Any:
     settings = _settings(environ)
     _talk(debug=settings.debug)
-    return _house(settings, environ, home, as_user)
+    return _house(settings, environ, home, as_user, agent=AGENT, ticket=ticket)
 
 
 def _new_epoch(environ: Mapping[str, str], home: Path, reason: str, distrust: bool) -> Any:  # noqa: FBT001 - as below

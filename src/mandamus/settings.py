@@ -21,6 +21,7 @@ class Settings(BaseModel):
 
     home: Annotated[Path | None, Field(description="Where the embedded home lives; the option --home wins.")] = None
     user: Annotated[str, Field(description="Act as this user, like --as; only for the owner of the home.")] = ""
+    ticket: Annotated[str, Field(description="The change request that all of this is for, like --ticket.")] = ""
     debug: Annotated[bool, Field(description="Show tracebacks of unexpected errors.")] = False
     database_url: Annotated[
         str, Field(description="A Postgres URL; empty means SQLite in the home.", pattern="^(|postgresql://.+)$")

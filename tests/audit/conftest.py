@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import pytest
 
 from mandamus.audit import note, tiles, tree
 from mandamus.audit.kinds import Kind
-from mandamus.audit.model import Event, Leaf, Resource, Where
+from mandamus.audit.model import Event, Leaf, Resource
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.kernel import canonical
-from mandamus.kernel.access import OWNER, Subject
+from mandamus.kernel.access import OWNER, Subject, Where
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.ids import Entropy
 from mandamus.store.database import Database
@@ -70,11 +71,10 @@ def write(database: Database, who: Subject) -> Callable[..., list[Leaf]]:
         for number in range(count):
             event = Event(
                 Kind.STEP_PLANNED,
-                who,
+                dataclasses.replace(who, where=Where(address="192.0.2.7", agent="mandamus-cli")),
                 Resource("step", "build"),
                 run=run,
                 step="build",
-                where=Where(address="192.0.2.7", agent="mandamus-cli"),
                 data={"attempt": number + 1},
             )
             with database.begin("test") as tx:

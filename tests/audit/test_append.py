@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from mandamus.audit.kinds import Kind
-from mandamus.audit.model import Event, Resource, Where
+from mandamus.audit.model import Event, Resource
 from mandamus.audit.service import Audit
-from mandamus.kernel.access import Subject
+from mandamus.kernel.access import Subject, Where
 from mandamus.store.database import Database
 from mandamus.store.tables import audit as tables
 
@@ -23,10 +23,14 @@ def test_events_of_one_transaction_keep_their_order_and_what_is_theirs(audit: Au
                 tx,
                 Event(
                     Kind.STEP_PLANNED,
-                    Subject("ada", "os-user", display_name="Ada Lovelace" if kept else ""),
+                    Subject(
+                        "ada",
+                        "os-user",
+                        display_name="Ada Lovelace" if kept else "",
+                        where=Where(address="192.0.2.7" if kept == 2 else ""),
+                    ),
                     Resource("step", "build"),
                     run=f"run_{number % 2}",
-                    where=Where(address="192.0.2.7" if kept == 2 else ""),
                 ),
             )
             for number, kept in enumerate(KEPT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -10,11 +11,11 @@ import sqlalchemy as sa
 from mandamus.audit import leaf as leaves
 from mandamus.audit import tree
 from mandamus.audit.kinds import Kind
-from mandamus.audit.model import Authority, Event, Leaf, Resource, Where
+from mandamus.audit.model import Authority, Event, Leaf, Resource
 from mandamus.audit.private_store import unseal
 from mandamus.audit.service import Audit
 from mandamus.kernel import canonical
-from mandamus.kernel.access import Subject
+from mandamus.kernel.access import Subject, Where
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.store.data_keys import Sealed
 from mandamus.store.database import Database
@@ -27,13 +28,18 @@ def test_leaf_format_1(audit: Audit, database: Database, who: Subject) -> None:
     """A leaf is canonical JSON with exactly these fields; the format is frozen, so this test never changes."""
     event = Event(
         Kind.APPROVAL_RECORDED,
-        Subject("grace", "local, unverified", frozenset({"b", "a"}), behalf_of="ada"),
+        Subject(
+            "grace",
+            "local, unverified",
+            frozenset({"b", "a"}),
+            behalf_of="ada",
+            where=Where(agent="cli", request="req_1", node="n1"),
+        ),
         Resource("approval", "apr_1"),
         run="run_1",
         step="bucket",
         why="looks right",
         authority=Authority(("dec_1",), ("apr_1",)),
-        where=Where(agent="cli", request="req_1", node="n1"),
         data={"approval": "apr_1", "verdict": "yes"},
     )
     with database.begin("test") as tx:
@@ -65,6 +71,28 @@ def test_leaf_format_1(audit: Audit, database: Database, who: Subject) -> None:
         "prev": None,
         "data": {"approval": "apr_1", "verdict": "yes"},
     }
+
+
+def test_where_it_was_recorded_is_filled_in(audit: Audit, database: Database, who: Subject) -> None:
+    """What the request does not say of itself is as the process is; what it says counts."""
+    audit.recorded_from(Where(agent="mandamus-cli/1", request="req_0", node="n1"))
+    there = dataclasses.replace(who, where=Where(address="192.0.2.7", agent="curl/8", request="req_1"))
+    with database.begin("test") as tx:
+        made = [audit.record(tx, Event(Kind.RUN_ADMITTED, each, Resource("run", "r"))) for each in (who, there)]
+    mine, theirs = (canonical.loads(leaf.bytes)["where"] for leaf in made)
+    assert mine == {"address": None, "agent": "mandamus-cli/1", "request": "req_0", "node": "n1"}
+    assert theirs.pop("address").startswith("hmac-sha256:")
+    assert theirs == {"agent": "curl/8", "request": "req_1", "node": "n1"}
+
+
+def test_every_kind_may_name_a_ticket(audit: Audit, database: Database, who: Subject) -> None:
+    """The ticket that somebody acts on stands in the data of whatever they do; a sentence is no ticket."""
+    event = Event(Kind.RUN_ADMITTED, dataclasses.replace(who, ticket="CHG-1234"), Resource("run", "r"))
+    with database.begin("test") as tx:
+        leaf = audit.record(tx, event)
+    assert canonical.loads(leaf.bytes)["data"] == {"ticket": "CHG-1234"}
+    with pytest.raises(MandamusError, match="no name of a ticket"), database.begin("test") as tx:
+        audit.record(tx, dataclasses.replace(event, who=dataclasses.replace(who, ticket="as I said on the phone")))
 
 
 def test_streams_are_chained(audit: Audit, write: Write) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from mandamus.audit import leaf
 from mandamus.audit.kinds import Kind
-from mandamus.audit.model import Authority, Event, Resource, Where
+from mandamus.audit.model import Authority, Event, Resource
 from mandamus.audit.secret_forms import without_secrets
-from mandamus.kernel.access import Subject
+from mandamus.kernel.access import Subject, Where
 from mandamus.kernel.errors import Code, MandamusError
 
 PLACE = leaf.Place("evt_1", 1, "run/run_1", 0, b"")
@@ -44,9 +44,9 @@ def _fields(text: str) -> dict[str, Event]:
         "authn": dataclasses.replace(EVENT, who=dataclasses.replace(WHO, authn=text)),
         "behalf_of": dataclasses.replace(EVENT, who=dataclasses.replace(WHO, behalf_of=text)),
         "groups": dataclasses.replace(EVENT, who=dataclasses.replace(WHO, groups=frozenset({text}))),
-        "agent": dataclasses.replace(EVENT, where=Where(agent=text)),
-        "request": dataclasses.replace(EVENT, where=Where(request=text)),
-        "node": dataclasses.replace(EVENT, where=Where(node=text)),
+        "agent": dataclasses.replace(EVENT, who=dataclasses.replace(WHO, where=Where(agent=text))),
+        "request": dataclasses.replace(EVENT, who=dataclasses.replace(WHO, where=Where(request=text))),
+        "node": dataclasses.replace(EVENT, who=dataclasses.replace(WHO, where=Where(node=text))),
         "type": dataclasses.replace(EVENT, resource=Resource(text, "x")),
         "id": dataclasses.replace(EVENT, resource=Resource("x", text)),
         "project": dataclasses.replace(EVENT, project=text),

@@ -149,7 +149,7 @@ class Shell:
     def handed(self) -> Handed:
         """What an entry point hands in."""
         return Handed(
-            open_house=lambda home, user: open_house(Settings(), self.environ, home, user),
+            open_house=lambda home, user, ticket: open_house(Settings(), self.environ, home, user, ticket=ticket),
             environ=self.environ,
             monotonic_s=time.monotonic,
             validators=lambda: load_executors(Settings(), self.environ).validators(),

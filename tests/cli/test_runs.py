@@ -22,7 +22,7 @@ next, for grace: mandamus --home HOME approve run_ID
 """
 SHOWN = r"""
 run_ID  waiting
-  asked by  ada (local, unverified), TIME
+  asked by  ada (local, unverified: os-user OWNER), TIME
   reason    a test
   workflow  deploy (workflows/deploy.yaml) in dev
   inputs    asked=true, code=0, public=false, says="done"
@@ -51,7 +51,7 @@ change  script 1, opaque, sandbox required
 """.lstrip("\n")
 DENIED = """\
 run_ID  denied, took SECONDS
-  asked by  ada (local, unverified), TIME
+  asked by  ada (local, unverified: os-user OWNER), TIME
   reason    none given
   workflow  deploy (workflows/deploy.yaml) in dev
   inputs    asked=false, code=0, public=true, says="done"
@@ -236,7 +236,9 @@ def test_outcomes_of_settling_are_those_the_service_knows():
 
 def test_from_request_to_success_and_back(shell, steady):
     """Refused to its maker, approved by another, applied; cancelled while it waits; retried after a failure."""
+    shell.environ["MANDAMUS_TICKET"] = "CHG-1234"
     asked = shell.ask(asked="true")
+    del shell.environ["MANDAMUS_TICKET"]
     own = shell("approve", asked.run, as_="ada")
     assert own.code == Exit.FAILED
     assert own.err.startswith(
@@ -248,6 +250,7 @@ def test_from_request_to_success_and_back(shell, steady):
     shown = shell("runs", "show", asked.run)
     assert "  grace said yes to step change for platform: as agreed\n" in shown.out
     assert steady(shown.err) == "next: mandamus --home HOME evidence export run_ID\n"
+    assert "  ticket    CHG-1234\n" in shown.out
     again = shell("runs", "cancel", asked.run)
     assert again.code == Exit.FAILED
     assert again.err.startswith("error[conflict]: ")

@@ -157,7 +157,7 @@ def log_of(sqlite_database: Database, clock: Clock, entropy: Entropy) -> Callabl
         signer = Signer("example.com/log", entropy(32))
         audit = Audit(sqlite_database, folder, signer, clock, entropy)
         who = Subject("ada", "os-user", display_name="Ada Lovelace")
-        audit.open(who, "none")
+        audit.open(who, Signer("example.com/platform", entropy(32)).vkey)
         with sqlite_database.begin("events") as tx:
             for number in range(events):
                 audit.record(

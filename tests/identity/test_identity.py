@@ -87,13 +87,30 @@ def test_only_the_owner_may_claim_to_be_another(identity, apply):
     """``--as`` is for the owner; what it gives is a member, marked as unverified for ever after."""
     apply()
     who = identity.embedded("ada", "grace", True)
-    assert (who.user, who.authn, who.verified, who.permissions) == ("grace", "local, unverified", False, MEMBER)
+    assert (who.user, who.authn) == ("grace", "local, unverified: os-user ada")
+    assert (who.verified, who.permissions) == (False, MEMBER)
     assert who.groups == {"platform"}
     refused(Code.FORBIDDEN, lambda: identity.embedded("grace", "ada", False))
     refused(Code.FORBIDDEN, lambda: identity.embedded("eve", "grace", False))
     refused(Code.FORBIDDEN, lambda: identity.embedded("ada", "alan", True))
     assert refused(Code.NOT_FOUND, lambda: identity.embedded("ada", "grcae", True)).remedy == "did you mean `grace`?"
     refused(Code.NOT_FOUND, lambda: identity.embedded("ada", "", True))
+
+
+def test_a_claim_is_recorded_with_who_made_it(identity, apply, database):
+    """Each claim leaves one event that names the OS user; a refused one says so and is by the OS user."""
+    apply()
+    before = len(leaves(database))
+    identity.embedded("ada", "grace", True)
+    refused(Code.FORBIDDEN, lambda: identity.embedded("grace", "ada", False))
+    refused(Code.NOT_FOUND, lambda: identity.embedded("ada", "no such\nname", True))
+    made = leaves(database)[before:]
+    assert {leaf["kind"] for leaf in made} == {"identity.claimed"}
+    assert [(leaf["who"]["subject"], leaf["who"]["authn"], leaf["outcome"], leaf["data"]) for leaf in made] == [
+        ("grace", "local, unverified: os-user ada", "ok", {"claimed": "grace", "os_user": "ada"}),
+        ("grace", "os-user", "denied", {"claimed": "ada", "os_user": "grace"}),
+        ("ada", "os-user", "denied", {"claimed": "no-name", "os_user": "ada"}),
+    ]
 
 
 def test_claiming_to_be_oneself_is_no_claim(identity, apply):
@@ -169,6 +186,20 @@ def test_a_change_is_one_event_without_names_of_people(identity, apply, database
     text = canonical.dumps(applied).decode()
     assert all(word not in text for word in ("Lovelace", "Hopper", "example.com", "grace"))
     assert applied["data"]["groups"] == canonical.digest_of({"platform": ["alan", "grace"], "empty": []})
+
+
+def test_a_change_tells_what_it_changed(identity, apply, database):
+    """Roles, who is active and who is in a group are told before and after, people by the digests of their names."""
+    apply()
+    apply(users=(User("grace", active=False),), groups=(Group("platform", ("alan",)),))
+    assert leaves(database)[-1]["data"]["changes"] == [
+        {
+            "field": "groups.platform",
+            "before": canonical.digest_of(["alan", "grace"]),
+            "after": canonical.digest_of(["alan"]),
+        },
+        {"field": f"users.{canonical.digest_of('grace')}.active", "before": True, "after": False},
+    ]
 
 
 def test_a_home_has_one_owner(identity, database):

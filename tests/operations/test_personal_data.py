@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import decode
-from mandamus.audit.model import Event, Resource, Where
+from mandamus.audit.model import Event, Resource
 from mandamus.audit.private_store import seal, unseal
 from mandamus.audit.retention import Facts, RetentionClass, Rules
 from mandamus.audit.retention_store import FactsReader
@@ -22,7 +22,7 @@ from mandamus.audit.tree import leaf_hash
 from mandamus.audit.verify import verify_log
 from mandamus.identity.model import User
 from mandamus.identity.service import Identity
-from mandamus.kernel.access import MEMBER, OWNER, Subject
+from mandamus.kernel.access import MEMBER, OWNER, Subject, Where
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.operations.personal_data import Erased, PersonalData
 from mandamus.operations.retention import Retention
@@ -80,10 +80,8 @@ def desk(database, home, clock, entropy) -> Desk:
     with database.begin("test") as tx:
         identity.apply(tx, ADA, [User("bob", "Robert Browning", "bob@example.com"), User("ada", "Ada Lovelace")], [])
         for who in (ADA, BOB, BOB):
-            event = Event(
-                Kind.RUN_CANCELLED, who, Resource("run", "run_1"), run="run_1", where=Where("192.0.2.77"), project="pay"
-            )
-            audit.record(tx, event)
+            there = replace(who, where=Where("192.0.2.77"))
+            audit.record(tx, Event(Kind.RUN_CANCELLED, there, Resource("run", "run_1"), run="run_1", project="pay"))
     audit.flush()
     return Desk(database, audit, identity, PersonalData(database, audit, identity, clock))
 

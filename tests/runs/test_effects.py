@@ -223,6 +223,39 @@ def test_secrets_stay_out_of_rows(stage, tmp_path):
     assert secret.encode() not in rows + log
 
 
+def test_reads_of_secrets_are_recorded(stage, tmp_path):
+    """Each read stands in the run's stream before it is used, with a mark for the value; also one that fails."""
+    file = tmp_path / "secret"
+    file.write_text("canary-5f1c9a")
+    platform = (stage.project / "platform.yaml").read_text()
+    declared = f"policies: [policy]\n    secrets: {{token: {{file: {file}}}}}"
+    stage.apply(platform.replace("policies: [policy]", declared))
+    stage.workflow('one: {act: {env: {TOKEN: "${{ secrets.token }}"}}}')
+    first, read = _reads(stage, stage.ask())
+    order = ["secret.read", "step.planned", "effect.intended", "secret.read", "effect.finished"]
+    assert [kind for kind in first if kind in order] == order
+    mark = read[0]["data"]["secrets"]["token"]
+    assert [leaf["data"] for leaf in read] == [
+        {"attempt": 1, "phase": "plan", "secrets": {"token": mark}},
+        {"attempt": 1, "phase": "apply", "secrets": {"token": mark}},
+    ]
+    assert mark.startswith("redacted:")
+    file.write_text("another-8e11")
+    _, changed = _reads(stage, stage.ask())
+    assert changed[0]["data"]["secrets"]["token"] != mark
+    file.unlink()
+    _, failed = _reads(stage, stage.ask())
+    assert [(leaf["outcome"], leaf["data"]["secrets"]) for leaf in failed] == [("failed", {"token": None})]
+
+
+def _reads(stage, run):
+    """The kinds of a run's events, and what its reads of secrets say."""
+    audit = stage.house().audit
+    audit.flush()
+    leaves = [canonical.loads(leaf.bytes) for leaf in audit.events(run.id)]
+    return [leaf["kind"] for leaf in leaves], [leaf for leaf in leaves if leaf["kind"] == "secret.read"]
+
+
 def test_a_missing_secret_is_told(stage):
     """A step that reads a secret nobody declared fails before its tool starts, and names it."""
     stage.workflow('one: {act: {env: {TOKEN: "${{ secrets.token }}"}}}')

@@ -17,6 +17,7 @@ _ID = re.compile(r"[a-z]{2,8}_[0-9a-z]{1,26}")
 _WORD = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 _KEY = re.compile(r"[^+\s]{1,255}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{1,3000}={0,2}")
 _SIGNATURE = re.compile(r"[A-Za-z0-9+/]{1,8000}={0,2}")
+_MARK = re.compile(r"redacted:[0-9a-f]{16}")
 _TICKET = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/#:-]{0,99}")
 _SAFE_INTEGER = 2**53 - 1
 _DIGEST_LENGTH = len("sha256:") + 64
@@ -119,4 +120,5 @@ FLAG = Form("true or false", lambda value: value is True or value is False)
 KEY = Form("verifier key", _of(_KEY))
 SIGNATURE = Form("signature in base 64", _of(_SIGNATURE))
 NOTE = Form("signed note", text().fits)
+MARK = Form("mark `redacted:...`", _of(_MARK))
 TICKET = Form("ticket", is_ticket)

@@ -11,6 +11,7 @@ from mandamus.audit.forms import (
     FLAG,
     ID,
     KEY,
+    MARK,
     NAME,
     NOTE,
     SHORT,
@@ -18,6 +19,7 @@ from mandamus.audit.forms import (
     TIME_US,
     WORD,
     Form,
+    by_name,
     list_of,
     maybe,
     one_of,
@@ -126,22 +128,27 @@ class Kind(Enum):
     )
     ENVIRONMENT_APPLIED = (
         "environment.applied",
-        {"environment": NAME, "digest": DIGEST, "previous": maybe(DIGEST)},
+        {"environment": NAME, "digest": DIGEST, "previous": maybe(DIGEST), "changes": _CHANGES},
         "An environment was declared or changed",
+    )
+    IDENTITY_CLAIMED = (
+        "identity.claimed",
+        {"claimed": NAME, "os_user": NAME},
+        "The owner of the home acts as somebody else from here on, in one process; or nobody may, and it was refused",
     )
     IDENTITY_APPLIED = (
         "identity.applied",
-        {"users": DIGEST, "groups": DIGEST},
+        {"users": DIGEST, "groups": DIGEST, "changes": _CHANGES},
         "Users and groups were declared or changed",
     )
     PROJECT_APPLIED = (
         "project.applied",
-        {"project": NAME, "digest": DIGEST, "previous": maybe(DIGEST)},
+        {"project": NAME, "digest": DIGEST, "previous": maybe(DIGEST), "changes": _CHANGES},
         "A project was registered or changed",
     )
     POLICY_PUBLISHED = (
         "policy.published",
-        {"set": DIGEST, "files": COUNT, "name": NAME, "version": COUNT},
+        {"set": DIGEST, "files": COUNT, "name": NAME, "version": COUNT, "previous": maybe(DIGEST)},
         "A version of a policy set was published",
     )
     POLICY_BACKTESTED = (
@@ -290,6 +297,11 @@ class Kind(Enum):
         "A probe or a person said what became of the change",
     )
 
+    SECRET_READ = (
+        "secret.read",
+        {"attempt": COUNT, "phase": WORD, "secrets": by_name(maybe(MARK))},
+        "Secrets were read for a step; by name the mark that stands for the value everywhere, null when there was none",
+    )
     STATE_WRITTEN = (
         "state.written",
         {"environment": NAME, "state": NAME, "lineage": NAME, "serial": COUNT, "digest": DIGEST},

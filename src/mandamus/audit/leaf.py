@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mandamus.audit.forms import TICKET
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import FORMAT, LEAF_BYTES_MAX, Event
 from mandamus.audit.secret_forms import holds_secret
 from mandamus.kernel import canonical
+from mandamus.kernel.access import Where
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Entropy
 
 SALT_BYTES = 32
 COMMITMENT = "hmac-sha256:"
+NOWHERE = Where()
 
 Private = dict[str, tuple[bytes, str]]
 """Salt and value of each committed field, by the field's path in the leaf."""
@@ -32,8 +35,8 @@ class Place:
     prev: bytes
 
 
-def encode(event: Event, place: Place, entropy: Entropy) -> tuple[bytes, Private]:
-    """The canonical leaf, and what has to be kept apart from it.
+def encode(event: Event, place: Place, entropy: Entropy, here: Where = NOWHERE) -> tuple[bytes, Private]:
+    """The canonical leaf, and what has to be kept apart from it; ``here`` tells of the process that records.
 
     Raises ``value_invalid`` for data that is not canonical JSON, for a leaf over 65,535 bytes and for one that holds
     what looks like a secret.
@@ -46,7 +49,7 @@ def encode(event: Event, place: Place, entropy: Entropy) -> tuple[bytes, Private
             "kind": event.kind.text,
             "at": place.at_us,
             "who": _who(event, private, entropy),
-            "where": _where(event, private, entropy),
+            "where": _where(event.who.where, here, private, entropy),
             "what": {"type": event.resource.type, "id": event.resource.id},
             "project": event.project or None,
             "run": event.run,
@@ -57,7 +60,7 @@ def encode(event: Event, place: Place, entropy: Entropy) -> tuple[bytes, Private
             "stream": place.stream,
             "seq": place.seq,
             "prev": place.prev.hex() or None,
-            "data": dict(event.data),
+            "data": {**event.data, "ticket": event.who.ticket} if event.who.ticket else dict(event.data),
         }
     )
     if len(leaf) > LEAF_BYTES_MAX:
@@ -115,6 +118,13 @@ def check(event: Event) -> None:
     for name, value in event.data.items():
         if name not in checks or not checks[name](value):
             raise _unfit(event.kind, name)
+    if event.who.ticket and not TICKET.fits(event.who.ticket):
+        raise MandamusError(
+            Code.VALUE_INVALID,
+            "that is no name of a ticket",
+            remedy="give its key alone, up to 100 letters, digits and . _ / # : -, such as CHG-1234",
+            context={"kind": event.kind.text},
+        )
 
 
 def _unfit(kind: Kind, name: str) -> MandamusError:
@@ -141,13 +151,12 @@ def _who(event: Event, private: Private, entropy: Entropy) -> dict[str, Any]:
     }
 
 
-def _where(event: Event, private: Private, entropy: Entropy) -> dict[str, Any]:
-    where = event.where
+def _where(where: Where, here: Where, private: Private, entropy: Entropy) -> dict[str, Any]:
     return {
         "address": _commit("where.address", where.address, private, entropy),
-        "agent": where.agent or None,
-        "request": where.request or None,
-        "node": where.node or None,
+        "agent": where.agent or here.agent or None,
+        "request": where.request or here.request or None,
+        "node": where.node or here.node or None,
     }
 
 

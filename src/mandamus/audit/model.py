@@ -47,20 +47,6 @@ class Resource:
 
 
 @dataclass(frozen=True)
-class Where:
-    """Where the request came from.
-
-    ``address`` is a network address and goes into the leaf only as a salted commitment; ``agent`` names the program,
-    ``request`` the request it came with, ``node`` the machine that recorded it.
-    """
-
-    address: str = ""
-    agent: str = ""
-    request: str = ""
-    node: str = ""
-
-
-@dataclass(frozen=True)
 class Authority:
     """On what the action stands: ids of decisions and approvals."""
 
@@ -70,7 +56,11 @@ class Authority:
 
 @dataclass(frozen=True)
 class Event:
-    """What happened, as a room reports it. ``data`` holds only fields its kind allows, ids, digests, short strings."""
+    """What happened, as a room reports it.
+
+    ``data`` holds only fields its kind allows, each in its form, beside the ticket that ``who`` acts on. ``why`` is the
+    one place for words of people's own.
+    """
 
     kind: Kind
     who: Subject
@@ -80,7 +70,6 @@ class Event:
     step: str | None = None
     why: str = ""
     authority: Authority = Authority()
-    where: Where = Where()
     project: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
 

@@ -29,7 +29,7 @@ from mandamus.audit.signer import Signer, Verifier, parse_vkey
 from mandamus.audit.trust import parse_trust
 from mandamus.audit.verify import verify_log
 from mandamus.audit.witness_client import Witnesses, Witnessing
-from mandamus.kernel.access import Permission, Subject, requires
+from mandamus.kernel.access import Permission, Subject, Where, requires
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Entropy, Ids
@@ -68,6 +68,7 @@ class Audit:
         self._edge = Edge(database)
         self._publisher = Publisher(folder, self._keys, database, self._edge)
         self._integrator = Integrator(self._keys, clock)
+        self._here = leaves.NOWHERE
         self._witnesses: Witnesses | None = None
         self._followers: list[Follower] = []
         self._clock_watch = ClockWatch(clock)
@@ -102,6 +103,10 @@ class Audit:
         """Where the published log is."""
         return self._folder
 
+    def recorded_from(self, here: Where) -> None:
+        """Say in every event of this process which program on which machine it is; a request may say more."""
+        self._here = here
+
     def seen_by(self, config: Witnessing) -> None:
         """Have the log's checkpoints cosigned by witnesses from now on."""
         publish = self._publisher.publish_witnessed
@@ -132,7 +137,7 @@ class Audit:
         if event.run and head.project and not event.project:
             event = replace(event, project=head.project)  # whatever happens in a run belongs to the run's project
         place = leaves.Place(self._ids.new("evt"), self._clock.now_us(), stream, head.seq + 1, head.hash)
-        data, private = leaves.encode(event, place, self._entropy)
+        data, private = leaves.encode(event, place, self._entropy, self._here)
         hashed = tree.leaf_hash(data)
         sealed = {field: seal(self._people, event.who.user, hashed, field, *kept) for field, kept in private.items()}
         columns = {

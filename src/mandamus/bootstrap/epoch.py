@@ -15,12 +15,13 @@ from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.bootstrap.house import engine_of, name_origin, origins, user_name
 from mandamus.bootstrap.keys import LOG, given_log_key, held_log_keys, platform_key, without_keys
-from mandamus.bootstrap.tools import SystemClock
+from mandamus.bootstrap.tools import SystemClock, this_process
 from mandamus.engine import dispatch
 from mandamus.identity.model import OS_USER
 from mandamus.kernel.access import Subject
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.ids import Ids
 from mandamus.operations.checkup import engine_holder
 from mandamus.settings import Settings
 from mandamus.store import migrate
@@ -46,7 +47,7 @@ def new_epoch(
     """
     _refuse(home)
     environ, clock = without_keys(environ), clock or SystemClock()
-    who = Subject(user_name(os.getuid()), OS_USER)
+    who = Subject(user_name(os.getuid()), OS_USER, where=this_process("mandamus", Ids(clock, os.urandom)))
     keys = Keys(home / "keys", os.urandom)
     db = Database(engine_of(settings, home), hook)
     try:

@@ -22,7 +22,7 @@ from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.bootstrap.anchors import find_anchors
 from mandamus.bootstrap.keys import LOG, held_log_keys, platform_key, without_keys
-from mandamus.bootstrap.tools import SystemClock, load_executors, toolbox
+from mandamus.bootstrap.tools import SystemClock, load_executors, this_process, toolbox
 from mandamus.bootstrap.witnesses import witnessing
 from mandamus.catalog.service import Catalog
 from mandamus.cli.late import late
@@ -171,6 +171,8 @@ def open_house(
     home: Path,
     as_user: str | None,
     *,
+    agent: str = "mandamus",
+    ticket: str = "",
     hook: CommitHook = no_hook,
     tools: Executors | None = None,
     clock: Clock | None = None,
@@ -178,6 +180,8 @@ def open_house(
 ) -> House:
     """Open the home in a folder, made when there is none, for the OS user or as who the owner claims to be.
 
+
+    ``agent`` is the program as the log names it, ``ticket`` the change request that all of this is for.
 
     ``hook`` is called around every commit (the crash test ends the
     process there); ``tools``, ``clock`` and ``disk`` are the executors, the time and the disk when they are not this
@@ -196,6 +200,7 @@ def open_house(
     platform = platform_key(settings, environ, keys, base)
     log_keys = Keyring(origin, partial(held_log_keys, settings, environ, keys, origin))
     audit = Audit(db, home / "log", log_keys, clock, entropy)
+    audit.recorded_from(this_process(agent, Ids(clock, entropy)))
     witnesses = witnessing(settings, home)
     if witnesses is not None:
         audit.seen_by(witnesses)
@@ -211,6 +216,7 @@ def open_house(
         with db.begin("home.create") as tx:
             identity.create_home(tx, user_name(owner))
     who = replace(identity.embedded(os_user, as_user, is_owner=os.getuid() == owner), guard=gate.guard)
+    who = replace(who, ticket=ticket)
     tools = tools or load_executors(settings, environ)
     rotations = LogKeys(db, audit, log_keys, clock, partial(keys.follow, LOG))
     return _house(

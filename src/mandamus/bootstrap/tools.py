@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 from mandamus.executors import service as executors
 from mandamus.executors.model import Toolbox
 from mandamus.executors.process import build_runner
 from mandamus.executors.service import Executors
+from mandamus.kernel.access import Where
+from mandamus.kernel.ids import Ids
 from mandamus.settings import Settings
 
 
@@ -24,6 +28,11 @@ class SystemClock:
     def monotonic_s(self) -> float:
         """Seconds from an arbitrary start."""
         return time.monotonic()
+
+
+def this_process(agent: str, ids: Ids) -> Where:
+    """What the log says of this process: the program, the machine, and one id for all that it does."""
+    return Where(agent=f"{agent}/{version('mandamus')}", request=ids.new("req"), node=os.uname().nodename)
 
 
 def load_executors(settings: Settings, environ: Mapping[str, str]) -> Executors:

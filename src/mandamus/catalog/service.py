@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from mandamus.audit.difference import differences
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Resource
 from mandamus.audit.service import Audit
@@ -102,9 +103,11 @@ class Catalog:
                 remedy="give each project a folder of its own",
             )
         applied = replace(made, applied_by=who.user)
+        before = store.get_project(tx.conn, applied.name)
         previous = store.put_project(tx.conn, applied, self._clock.now_us())
         if previous != applied.digest:
-            data = {"project": applied.name, "digest": applied.digest, "previous": previous}
+            changes = differences(before.to_json() if before else None, applied.to_json())
+            data = {"project": applied.name, "digest": applied.digest, "previous": previous, "changes": changes}
             resource = Resource("project", applied.name)
             self._audit.record(tx, Event(Kind.PROJECT_APPLIED, who, resource, project=applied.name, data=data))
         return applied
@@ -131,7 +134,9 @@ class Catalog:
         applied = replace(made, applied_by=who.user)
         previous = store.put_environment(tx.conn, applied, self._clock.now_us())
         if previous != applied.digest:
-            data = {"environment": applied.name, "digest": applied.digest, "previous": previous}
+            before = store.get_version(tx.conn, applied.name, previous) if previous else None
+            changes = differences(before.to_json() if before else None, applied.to_json(), digested=("vars",))
+            data = {"environment": applied.name, "digest": applied.digest, "previous": previous, "changes": changes}
             resource = Resource("environment", applied.name)
             self._audit.record(tx, Event(Kind.ENVIRONMENT_APPLIED, who, resource, data=data))
         current = store.get_environment(tx.conn, applied.name)

@@ -134,5 +134,5 @@ class House(Protocol):
         ...
 
 
-OpenHouse = Callable[[Path, str | None], House]
-"""Opens the home in a folder (made when there is none) for the OS user, or as the user it may act as."""
+OpenHouse = Callable[[Path, str | None, str], House]
+"""Opens the home in a folder (made when there is none) for the OS user or as whom it may act, and for a ticket."""

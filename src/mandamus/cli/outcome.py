@@ -104,6 +104,7 @@ def as_json(session: Session, house: House, view: RunView) -> dict[str, Any]:
         "makers": list(run.makers),
         "inputs": run.inputs,
         "reason": run.reason,
+        "ticket": run.ticket,
         "plan_only": run.plan_only,
         "source": run.source,
         "requested_us": run.requested_us,

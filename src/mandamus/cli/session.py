@@ -57,6 +57,7 @@ class Session:
     handed: Handed
     home_option: Path | None = None
     as_user: str | None = None
+    ticket: str = ""
     output: str = "table"
     debug: bool = False
     screen: Screen = field(init=False)
@@ -64,6 +65,7 @@ class Session:
     def __post_init__(self) -> None:
         self.screen = Screen(sys.stdout, sys.stderr, self.environ)
         self.as_user = self.environ.get("MANDAMUS_USER") or None
+        self.ticket = self.environ.get("MANDAMUS_TICKET", "")
         self.debug = self.environ.get("MANDAMUS_DEBUG", "").lower() in {"1", "true", "yes", "on"}
 
     @property
@@ -104,7 +106,7 @@ class Session:
                 remedy=f"make one with `{self.command('init')}`, or name another with --home DIR",
                 context={"home": str(self.home)},
             )
-        house = self.handed.open_house(self.home, self.as_user)
+        house = self.handed.open_house(self.home, self.as_user, self.ticket)
         try:
             with denials_recorded(house):
                 yield house
@@ -188,6 +190,13 @@ _AS = click.option(
     callback=_keep("as_user"),
     help="Act as this user; for the owner of the home only, recorded as unverified.",
 )
+_TICKET = click.option(
+    "--ticket",
+    metavar="KEY",
+    expose_value=False,
+    callback=_keep("ticket"),
+    help="The change request this is for, such as CHG-1234; else MANDAMUS_TICKET. Recorded with all that it does.",
+)
 
 
 def common(command: F) -> F:
@@ -197,9 +206,9 @@ def common(command: F) -> F:
 
 def common_with(*further: str) -> Callable[[F], F]:
     """The same for a command whose data comes in further forms than a table and JSON."""
-    return lambda command: _HOME(_AS(_output(*further)(_DEBUG(command))))
+    return lambda command: _HOME(_AS(_TICKET(_output(*further)(_DEBUG(command)))))
 
 
 def common_but_as(command: F) -> F:
     """The same for a command with an ``--as`` of its own; who acts is then given before the command."""
-    return _HOME(_output()(_DEBUG(command)))
+    return _HOME(_TICKET(_output()(_DEBUG(command))))

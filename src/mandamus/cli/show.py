@@ -61,6 +61,7 @@ def _head(screen: Screen, run: Run) -> None:
     facts = {
         "asked by": f"{run.requester.user}{behalf} ({run.requester.authn}), {stamp(run.requested_us)}",
         "reason": line(run.reason) or "none given",
+        "ticket": run.ticket,
         "workflow": f"{run.workflow} ({run.workflow_file}) in {run.environment}",
         "inputs": ", ".join(f"{name}={document(value)}" for name, value in run.inputs.items()) or "none",
         "made by": ", ".join(run.makers),

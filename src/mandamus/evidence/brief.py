@@ -45,6 +45,7 @@ def _told(case: Case, checkpoint: Checkpoint) -> dict[str, Any]:
         "requester": summary["requester"],
         "makers": summary["makers"],
         "reason": summary["reason"],
+        "ticket": summary.get("ticket", ""),
         "inputs": summary["inputs"],
         "error": summary.get("error"),
         "steps": [_step(case, row) for row in summary["steps"]],
@@ -125,6 +126,7 @@ def _vote(record: Record) -> dict[str, Any]:
         "by": record.who["subject"],
         "authn": record.who["authn"],
         "reason": record.fields["why"],
+        "ticket": record.data.get("ticket", ""),
         "at": rfc3339(record.at_us),
         "leaf": record.index,
     }

@@ -58,6 +58,7 @@ def _request(told: Mapping[str, Any]) -> Iterable[Markup]:
             ("asked by", f"{who['user']} ({who['authn']})" + (f" for {who['behalf_of']}" if who["behalf_of"] else "")),
             ("when", told["requested"]),
             ("why", told["reason"] or "no reason was given"),
+            ("ticket", told["ticket"] or "none was named"),
             ("workflow", told["workflow"]),
             ("source", told["source"]),
             ("environment", told["environment"]),
@@ -116,7 +117,7 @@ def _people(told: Mapping[str, Any]) -> Iterable[Markup]:
         yield tag("p", "Nobody decided on it.", class_="muted")
         return
     yield table(
-        ("who", "said", "for", "on step", "why", "when", "leaf"),
+        ("who", "said", "for", "on step", "why", "ticket", "when", "leaf"),
         (
             (
                 f"{vote['by']} ({vote['authn']})",
@@ -124,6 +125,7 @@ def _people(told: Mapping[str, Any]) -> Iterable[Markup]:
                 vote["group"] or "any other user",
                 vote["step"],
                 vote["reason"] or "no reason was given",
+                vote["ticket"],
                 vote["at"],
                 vote["leaf"],
             )

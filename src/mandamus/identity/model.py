@@ -16,6 +16,11 @@ OS_USER = "os-user"
 CLAIMED = "local, unverified"
 
 
+def claimed_by(os_user: str) -> str:
+    """How a claimed identity was established, with who the operating system says claimed it."""
+    return f"{CLAIMED}: {OS_USER} {os_user}"
+
+
 class Role(StrEnum):
     """What a user is here for: a member asks, reads and decides; an auditor reads everything and changes nothing."""
 

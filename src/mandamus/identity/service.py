@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from mandamus.audit.catalogue import VERBS
+from mandamus.audit.difference import differences
 from mandamus.audit.kinds import Kind
-from mandamus.audit.model import Event, Resource
+from mandamus.audit.model import Event, Outcome, Resource
 from mandamus.audit.secret_forms import without_secrets
 from mandamus.audit.service import Audit
 from mandamus.identity import store
-from mandamus.identity.model import CLAIMED, OS_USER, Group, Role, User
+from mandamus.identity.model import OS_USER, USER_NAME, Group, Role, User, claimed_by
 from mandamus.kernel import canonical
 from mandamus.kernel.access import AUDITOR, MEMBER, OWNER, Permission, Subject, check, requires
 from mandamus.kernel.clock import Clock
@@ -21,6 +23,17 @@ from mandamus.kernel.reader import did_you_mean
 from mandamus.store.database import Database, Tx
 
 _MAY = {Role.MEMBER: MEMBER, Role.AUDITOR: AUDITOR}
+
+
+def _told(users: Iterable[User], groups: Mapping[str, Iterable[str]]) -> dict[str, Any]:
+    """Users and groups as the log tells of a change: people by the digests of their names."""
+    return {
+        "users": {
+            canonical.digest_of(user.name): {"active": user.active, "role": user.role.value, "projects": user.projects}
+            for user in users
+        },
+        "groups": {name: canonical.digest_of(sorted(members)) for name, members in groups.items()},
+    }
 
 
 class Identity:
@@ -62,7 +75,7 @@ class Identity:
         for a claim of a name nobody has.
         """
         if claimed is not None and claimed != os_user:
-            return self._claimed(os_user, claimed, is_owner=is_owner)
+            return self._recorded_claim(os_user, claimed, is_owner=is_owner)
         with self._db.read() as conn:
             user = store.get_user(conn, os_user)
             groups = store.groups_of(conn, os_user)
@@ -133,6 +146,13 @@ class Identity:
         data = {
             "users": canonical.digest_of(sorted(user.name for user in changed_users)),
             "groups": canonical.digest_of({group.name: sorted(group.members) for group in changed_groups}),
+            "changes": differences(
+                _told(
+                    [before_users[user.name] for user in changed_users if user.name in before_users],
+                    {group.name: before_groups[group.name] for group in changed_groups if group.name in before_groups},
+                ),
+                _told(changed_users, {group.name: group.members for group in changed_groups}),
+            ),
         }
         self._audit.record(tx, Event(Kind.IDENTITY_APPLIED, who, Resource("identity", "users"), data=data))
 
@@ -145,6 +165,30 @@ class Identity:
                         f"group {group.name} has the member {member}, who is no user",
                         remedy=did_you_mean(member, known, f"add `{member}` under `users`"),
                     )
+
+    def _recorded_claim(self, os_user: str, claimed: str, *, is_owner: bool) -> Subject:
+        """Also a claim that is refused stands in the log, by whoever the operating system says it was."""
+        try:
+            who = self._claimed(os_user, claimed, is_owner=is_owner)
+        except MandamusError as error:
+            why = without_secrets(error.message)
+            self._tell_claim(Subject(os_user, OS_USER), os_user, claimed, Outcome.DENIED, why)
+            raise
+        self._tell_claim(who, os_user, claimed, Outcome.OK)
+        return who
+
+    def _tell_claim(self, who: Subject, os_user: str, claimed: str, outcome: Outcome, why: str = "") -> None:
+        name = without_secrets(claimed) if USER_NAME.fullmatch(claimed) else "no-name"
+        event = Event(
+            Kind.IDENTITY_CLAIMED,
+            who,
+            Resource("user", name),
+            outcome,
+            why=why,
+            data={"claimed": name, "os_user": os_user},
+        )
+        with self._db.begin("identity.claimed") as tx:
+            self._audit.record(tx, event)
 
     def _claimed(self, os_user: str, claimed: str, *, is_owner: bool) -> Subject:
         if not is_owner:
@@ -169,7 +213,7 @@ class Identity:
             raise MandamusError(
                 Code.FORBIDDEN, f"{claimed} is not active", remedy="act as another user", context={"user": claimed}
             )
-        return self._subject(user, CLAIMED, groups)
+        return self._subject(user, claimed_by(os_user), groups)
 
     def _subject(self, user: User, authn: str, groups: frozenset[str]) -> Subject:
         """What a user may: that of their role, and no more than is of their projects when they are held to some."""

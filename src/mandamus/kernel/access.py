@@ -108,11 +108,25 @@ NAMES_LENGTH_MAX = 200
 
 
 @dataclass(frozen=True)
+class Where:
+    """Where a request came from.
+
+    ``address`` is a network address and goes into the log only as a salted commitment; ``agent`` names the program,
+    ``request`` the request it came with, ``node`` the machine that records. What is empty is as the log's process is.
+    """
+
+    address: str = ""
+    agent: str = ""
+    request: str = ""
+    node: str = ""
+
+
+@dataclass(frozen=True)
 class Subject:
     """An authenticated actor.
 
     ``authn`` says how the identity was established: ``os-user``, ``local, unverified`` (``--as``), later ``oidc``.
-    ``behalf_of`` names the person a program acts for; both are recorded. ``projects`` are those the subject is held to,
+    ``behalf_of`` names the person a program acts for, ``ticket`` the change request they act on; all are recorded. ``projects`` are those the subject is held to,
     None for all. ``told`` hears of every verb of a watched subject before it does anything: its name and what it is
     about.
     """
@@ -123,6 +137,8 @@ class Subject:
     permissions: frozenset[Permission] = field(default=frozenset(), repr=False)
     display_name: str = ""
     behalf_of: str | None = None
+    where: Where = Where()
+    ticket: str = ""
     guard: Guard = field(default=unguarded, repr=False, compare=False)
     projects: frozenset[str] | None = None
     told: Callable[[str, str], None] | None = field(default=None, repr=False, compare=False)

@@ -171,7 +171,9 @@ _RUN = _object(
         "plan_only": _flag("Whether it ends when everything is planned."),
         "project": _text("The project it came from, empty without one."),
         "reason": _text("Why it was asked for, empty when nobody said."),
+        "ticket": _text("The change request it is for, empty without one."),
     },
+    ("ticket",),
 )
 
 _ENVIRONMENT = _object(
@@ -327,7 +329,9 @@ _ANSWER = _object(
         "verdict": _one_of("What they say.", ("yes", "no")),
         "group": _text("The group they say it for; empty when they named none."),
         "reason": _text("Why, empty when they did not say."),
+        "ticket": _text("The change request they name, empty without one."),
     },
+    ("ticket",),
 )
 
 _WHO = _object(

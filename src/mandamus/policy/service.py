@@ -126,6 +126,7 @@ class Policy:
         published = PolicySet(digest, tuple(tree.files), name or set_name(tree.directory), found.warnings)
         now_us = self._clock.now_us()
         store.add_set(tx, published.digest, published.files, now_us)
+        newest = next(iter(store.versions(tx.conn, published.name)), None)
         version = store.add_version(tx, published.name, published.digest, who.user, now_us)
         if version is not None:
             self._audit.record(
@@ -139,6 +140,7 @@ class Policy:
                         "files": len(published.files),
                         "name": published.name,
                         "version": version,
+                        "previous": newest.digest if newest else None,
                     },
                 ),
             )

@@ -81,6 +81,7 @@ def _run(
         makers=tuple(sorted(str(maker) for maker in makers)),
         inputs=workflow.bind(request.inputs),
         reason=request.reason,
+        ticket=who.ticket,
         plan_only=request.plan_only,
         project=project.name if project else "",
         requires=(),

@@ -70,6 +70,7 @@ def _asked_policy(
         "verdict": verdict,
         "group": group or "",
         "reason": reason,
+        "ticket": who.ticket,
     }
     return gate.approving(rooms, run, environment, row, given, answer)
 

@@ -62,6 +62,7 @@ def _summary(run: Run, steps: list[StepRow]) -> dict[str, Any]:
         "makers": list(run.makers),
         "inputs": run.inputs,
         "reason": run.reason,
+        "ticket": run.ticket,
         "plan_only": run.plan_only,
         "state": run.state.value,
         "error": run.error,

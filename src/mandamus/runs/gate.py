@@ -256,6 +256,7 @@ def _run(run: Run) -> dict[str, Any]:
         "plan_only": run.plan_only,
         "project": run.project,
         "reason": run.reason,
+        "ticket": run.ticket,
     }
 
 

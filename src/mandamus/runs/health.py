@@ -116,7 +116,7 @@ def _states(run: Run, steps: Sequence[StepRow], folded: Folded, kinds: set[str])
 
 def _request(run: Run, leaves: Sequence[Leaf]) -> Iterator[str]:
     first = leaves[0]
-    says = {**first["data"], "reason": first["why"], "requester": first["who"]["subject"]}
+    says = {"ticket": "", **first["data"], "reason": first["why"], "requester": first["who"]["subject"]}
     holds = {
         "workflow": run.workflow,
         "workflow_digest": run.workflow_digest,
@@ -125,6 +125,7 @@ def _request(run: Run, leaves: Sequence[Leaf]) -> Iterator[str]:
         "inputs": canonical.digest_of(run.inputs),
         "plan_only": run.plan_only,
         "reason": run.reason,
+        "ticket": run.ticket,
         "requester": run.requester.user,
     }
     for name, value in holds.items():

@@ -72,6 +72,7 @@ class Run:
     makers: tuple[str, ...]
     inputs: Mapping[str, Any]
     reason: str
+    ticket: str
     plan_only: bool
     project: str
     requires: tuple[Requirement, ...]

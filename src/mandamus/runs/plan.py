@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mandamus.audit.kinds import Kind
+from mandamus.audit.model import Outcome
 from mandamus.catalog.model import Environment, Step, Workflow
 from mandamus.executors.model import Cancel, Planned, Progress, SandboxPolicy, State, Task
 from mandamus.kernel import canonical
@@ -19,7 +21,7 @@ from mandamus.kernel.ids import Digest
 from mandamus.kernel.redact import Redactor
 from mandamus.runs import store
 from mandamus.runs.model import Binding, Notice, PlanRecord, Run, StepRow
-from mandamus.runs.rooms import Rooms
+from mandamus.runs.rooms import Rooms, acting_for, event, record
 from mandamus.secrets.model import SecretRef
 
 PHASE = "plan"
@@ -93,8 +95,7 @@ def draft(rooms: Rooms, work: Work) -> Draft:
 
 def task(rooms: Rooms, work: Work, phase: str) -> Task:
     """What the executor gets: resolved values, a private folder, the source, the sandbox and where output goes."""
-    secrets = rooms.secrets.resolve(_secret_refs(work))
-    redactor = Redactor(secrets.values(), rooms.redaction_key)
+    secrets, redactor = _secrets(rooms, work, phase)
     scope = _scope(rooms, work, work.step.references, secrets)
     row = work.row
     return Task(
@@ -115,6 +116,28 @@ def task(rooms: Rooms, work: Work, phase: str) -> Task:
         state=_state(rooms, work),
         folder=posixpath.dirname(work.run.workflow_file) or ".",
     )
+
+
+def _secrets(rooms: Rooms, work: Work, phase: str) -> tuple[dict[str, str], Redactor]:
+    """The values the step reads, with what keeps them out of sight; the log says so before anything uses them."""
+    refs = _secret_refs(work)
+    try:
+        secrets = rooms.secrets.resolve(refs)
+    except MandamusError:
+        _record_read(rooms, work, phase, dict.fromkeys(refs), Outcome.FAILED)
+        raise
+    redactor = Redactor(secrets.values(), rooms.redaction_key)
+    if secrets:
+        _record_read(rooms, work, phase, {name: redactor.mark(value) for name, value in secrets.items()}, Outcome.OK)
+    return secrets, redactor
+
+
+def _record_read(rooms: Rooms, work: Work, phase: str, marks: Mapping[str, str | None], outcome: Outcome) -> None:
+    data = {"attempt": work.row.attempt, "phase": phase, "secrets": marks}
+    who = acting_for(work.run.requester)
+    made = event(Kind.SECRET_READ, who, work.run.id, step=work.row.name, outcome=outcome, data=data)
+    with rooms.db.begin("secret.read") as tx:
+        record(rooms, tx, made)
 
 
 def _secret_refs(work: Work) -> Mapping[str, SecretRef]:

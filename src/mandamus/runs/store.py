@@ -78,6 +78,7 @@ def insert_run(conn: sa.Connection, made: Run) -> None:
             makers=canonical.dumps(made.makers),
             inputs=canonical.dumps(made.inputs),
             reason=made.reason,
+            ticket=made.ticket,
             plan_only=made.plan_only,
             project=made.project,
             requires=canonical.dumps([requirement.to_json() for requirement in made.requires]),

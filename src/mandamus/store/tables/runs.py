@@ -21,6 +21,7 @@ run = sa.Table(
     sa.Column("makers", Json, nullable=False),
     sa.Column("inputs", Json, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("ticket", sa.Text, nullable=False, server_default=""),
     sa.Column("plan_only", sa.Boolean, nullable=False),
     sa.Column("requires", Json, nullable=False, comment="approvals that policy asked for when it was requested"),
     sa.Column("state", sa.Text, nullable=False),
