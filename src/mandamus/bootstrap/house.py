@@ -180,7 +180,6 @@ def open_house(
 ) -> House:
     """Open the home in a folder, made when there is none, for the OS user or as who the owner claims to be.
 
-
     ``agent`` is the program as the log names it, ``ticket`` the change request that all of this is for.
 
     ``hook`` is called around every commit (the crash test ends the
