@@ -125,9 +125,9 @@ class Where:
 class Subject:
     """An authenticated actor.
 
-    ``authn`` says how the identity was established: ``os-user``, ``local, unverified`` (``--as``), later ``oidc``.
-    ``behalf_of`` names the person a program acts for, ``ticket`` the change request they act on; all are recorded. ``projects`` are those the subject is held to,
-    None for all. ``told`` hears of every verb of a watched subject before it does anything: its name and what it is
+    ``authn`` says how the identity was established: ``os-user``, ``local, unverified: os-user NAME`` for one that NAME
+    claimed (``--as``), later ``oidc``. ``behalf_of`` names the person a program acts for, ``ticket`` the change request
+    they act on; all are recorded. ``projects`` are those the subject is held to, None for all. ``told`` hears of every verb of a watched subject before it does anything: its name and what it is
     about.
     """
 
