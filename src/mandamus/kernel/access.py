@@ -127,8 +127,8 @@ class Subject:
 
     ``authn`` says how the identity was established: ``os-user``, ``local, unverified: os-user NAME`` for one that NAME
     claimed (``--as``), later ``oidc``. ``behalf_of`` names the person a program acts for, ``ticket`` the change request
-    they act on; all are recorded. ``projects`` are those the subject is held to, None for all. ``told`` hears of every verb of a watched subject before it does anything: its name and what it is
-    about.
+    they act on; all are recorded. ``projects`` are those the subject is held to, None for all. ``told`` hears of every
+    verb of a watched subject before it does anything: its name and what it is about.
     """
 
     user: str
