@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mandamus.audit.gate import Demand, Mode
 from mandamus.catalog import platform
 from mandamus.catalog.model import Environment, Pool, environment_from
 from mandamus.catalog.platform import Known, PlatformConfig
@@ -89,6 +90,30 @@ def test_the_default_pool_is_walled_in(folder):
     (target,) = read("environments: {dev: {}}\n", folder).environments
     made = target.environment
     assert (made.pool, made.protected, made.approval_ttl_s) == (Pool("required", network=False), False, 86_400)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("require", Demand(Mode.REQUIRE)),
+        ("none", Demand(Mode.NONE)),
+        ("{grace: 30m}", Demand(Mode.GRACE, 1800)),
+    ],
+)
+def test_what_is_demanded_of_witnesses_is_read(folder, text, expected):
+    """It is kept with the environment; changing it has runs that wait judged again, not planned again."""
+    made = read(f"environments: {{dev: {{witnesses: {text}}}}}", folder).environments[0].environment
+    assert made.witnesses == expected
+    assert environment_from(canonical.dumps(made.to_json()), "ada").witnesses == expected
+    plain = read("environments: {dev: {}}", folder).environments[0].environment
+    assert (made.target, made.judges == plain.judges) == (plain.target, False)
+    assert "witnesses" not in plain.to_json()
+
+
+@pytest.mark.parametrize("text", ["grace", "{grace: 5s}", "{}", "true"])
+def test_no_other_demand_is_understood(folder, text):
+    """A misspelt demand is an error, never none."""
+    assert problems(f"environments: {{dev: {{witnesses: {text}}}}}", folder)
 
 
 def test_an_environment_is_rebuilt_from_its_bytes(folder):
@@ -209,7 +234,7 @@ def test_names_of_earlier_files_may_be_used(folder):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("{}", "1:1: the file declares nothing (add users, groups, environments or projects)"),
+        ("{}", "1:1: the file declares nothing (add users, groups, environments, projects or retention)"),
         ("[]", "1:1: a platform file is a map, not list (write key: value lines below it, indented)"),
         ("users: [ada]", "1:8: `users` is a map, not list (write key: value lines below it, indented)"),
         ("environments: {dev: 1}", "1:21: environment `dev` is a map, not integer (write key: value lines below it,"),

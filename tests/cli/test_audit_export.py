@@ -11,7 +11,7 @@ import pytest
 from mandamus.audit.gate import Demand, Mode, Row
 from mandamus.audit.gatekeeper import error_of
 from mandamus.bootstrap.house import open_house
-from mandamus.kernel.errors import Code, Exit, MandamusError
+from mandamus.kernel.errors import Code, Exit
 from mandamus.settings import Settings
 
 DEAD = "http://127.0.0.1:1/"
@@ -82,7 +82,7 @@ def test_a_dead_sink_holds_up_no_other(made, tmp_path):
 def test_a_required_sink_that_lags_closes_the_gate(made, tmp_path):
     """The gate opens while the lag is allowed, and refuses with what is to be done while it is not."""
     _declare(made, f"  dead: {{otlp: {{url: '{DEAD}'}}, required: true, lag_max: 1000}}")
-    house = open_house(Settings(), made.environ, made.home, None)
+    house = open_house(Settings(disk_free_min_percent=0), made.environ, made.home, None)
     try:
         gate, nobody = house.rooms.gate, Demand(Mode.NONE)
         assert gate.blocked(nobody) == ()

@@ -1,4 +1,4 @@
-"""Break-glass: two people let effects begin for some hours although the log is in trouble; an auditor looks at it after.
+"""Break-glass: two people let effects begin for some hours although the log is in trouble; a third looks at it after.
 
 What is open is a fold over the log's own events, so nothing but the log can say that it is.
 """

@@ -31,7 +31,7 @@ DISK_EVERY_S = 5.0
 class Gatekeeper:
     """Asked before every effect and every verb.
 
-    ``disk`` looks at the home's disk, ``sinks`` says how far each is, ``glass`` are the emergencies that people declared.
+    ``disk`` looks at the home's disk, ``sinks`` says how far each is, ``glass`` holds what people declared.
     """
 
     def __init__(
