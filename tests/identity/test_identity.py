@@ -10,7 +10,7 @@ from mandamus.audit.signer import Signer
 from mandamus.identity.model import Group, Role, User
 from mandamus.identity.service import Identity
 from mandamus.kernel import canonical
-from mandamus.kernel.access import AUDITOR, MEMBER, OWNER, Permission, Subject, may_read
+from mandamus.kernel.access import AUDITOR, CHANGES, MEMBER, OWNER, Permission, Subject, may_read
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.store.tables.audit import audit_event
 
@@ -87,8 +87,12 @@ def test_only_the_owner_may_claim_to_be_another(identity, apply):
     """``--as`` is for the owner; what it gives is a member, marked as unverified for ever after."""
     apply()
     who = identity.embedded("ada", "grace", True)
-    assert (who.user, who.authn) == ("grace", "local, unverified: os-user ada")
-    assert (who.verified, who.permissions) == (False, MEMBER)
+    assert (who.user, who.authn, who.verified, who.permissions) == (
+        "grace",
+        "local, unverified: os-user ada",
+        False,
+        MEMBER,
+    )
     assert who.groups == {"platform"}
     refused(Code.FORBIDDEN, lambda: identity.embedded("grace", "ada", False))
     refused(Code.FORBIDDEN, lambda: identity.embedded("eve", "grace", False))
@@ -221,6 +225,7 @@ def test_a_role_and_projects_are_kept_and_bind(identity, apply):
     assert identity.users(OWNER_ADA) == [pam, auditor, held]
     rita, rob, who = (identity.embedded(name, None, False) for name in ("rita", "rob", "pam"))
     assert (rita.permissions, rita.projects) == (AUDITOR, None)
+    assert not rita.permissions & CHANGES
     assert (rob.permissions, rob.projects) == (AUDITOR - {Permission.AUDIT_READ_ALL}, {"shop"})
     assert (who.permissions, who.projects, who.told) == (MEMBER, {"payments", "shop"}, None)
     assert [may_read(who, project) for project in ("shop", "payments", "other", "", None)] == [True, True] + [False] * 3
