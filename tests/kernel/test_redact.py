@@ -104,6 +104,16 @@ def test_redacting_twice_changes_nothing_even_when_a_secret_occurs_in_a_mark():
     assert streamed(made, [bytes([byte]) for byte in once.encode()]) == once.encode()
 
 
+def test_a_mark_and_what_follows_it_are_no_secret():
+    """A secret that begins as some mark ends is not seen where that mark meets the rest of the secret by chance."""
+    for number in range(200):
+        secret = f"ab\né\nb{number}"
+        made = redactor(secret)
+        once = made.text(f"{secret}{secret[1:]} {made.mark(secret)[-1]}{secret}")
+        assert made.text(once) == once
+        assert streamed(made, [bytes([byte]) for byte in once.encode()]) == once.encode()
+
+
 def test_hold_back_is_bounded_and_only_for_what_may_become_a_secret():
     """Live output is not delayed by the length of a secret, and memory does not grow."""
     made = redactor("aaaaaaaa", "secret-value-1")

@@ -42,7 +42,9 @@ class Redactor:
         for secret in sorted({*secrets} - {""}, key=lambda text: (-len(text), text)):
             _check(secret)
             self._add(secret, forms)
-        self._shield(forms)
+        # A mark that is there already stands for itself, so that redacting twice changes nothing.
+        self._marks = frozenset(forms.values())
+        forms |= {mark: mark for mark in self._marks}
         self._forms = tuple(sorted(forms.items(), key=lambda form: (-len(form[0]), form[0])))
         self._steps = {form: _period(form) for form in forms}
         self._any = re.compile(b"|".join(re.escape(form) for form, _ in self._forms)) if forms else None
@@ -74,7 +76,7 @@ class Redactor:
 
     def stream(self) -> RedactStream:
         """A scrubber for bytes that arrive in chunks; give each stream its own."""
-        return RedactStream(self._forms, self._steps, self.form_bytes_max)
+        return RedactStream(self._forms, self._steps, self._marks, self.form_bytes_max)
 
     def _add(self, secret: str, forms: dict[bytes, bytes]) -> None:
         mark = self.mark(secret)
@@ -88,14 +90,6 @@ class Redactor:
             if len(line) >= LINE_LENGTH_MIN:
                 for form in _forms(line):
                     forms.setdefault(form, self.mark(line).encode())
-
-    def _shield(self, forms: dict[bytes, bytes]) -> None:
-        # A secret such as "cafe" can occur inside a mark. Marks that could be hit stand for themselves, so that
-        # redacting twice changes nothing.
-        marks = set(forms.values())
-        for mark in marks:
-            if any(form in mark for form in forms):
-                forms[mark] = mark
 
     def _hit(self, data: bytes) -> bool:
         if self._any is None:
@@ -122,12 +116,20 @@ class RedactStream:
     Holds back only bytes that may be the beginning of a secret, at most one byte less than the longest form.
     """
 
-    def __init__(self, forms: tuple[tuple[bytes, bytes], ...], steps: dict[bytes, int], form_bytes_max: int) -> None:
+    def __init__(
+        self,
+        forms: tuple[tuple[bytes, bytes], ...],
+        steps: dict[bytes, int],
+        marks: frozenset[bytes],
+        form_bytes_max: int,
+    ) -> None:
         self._forms = forms
         self._steps = steps
+        self._marks = marks
         self._tail_bytes = max(form_bytes_max - 1, 0)
         self._held = b""
         self._covered = 0
+        self._inside_mark = False
 
     def feed(self, data: bytes) -> bytes:
         """Take a chunk; give the bytes that are certain by now."""
@@ -161,30 +163,37 @@ class RedactStream:
         parts: list[bytes] = []
         # The first bytes may belong to a stretch whose mark is out already; what overlaps them joins it.
         done = self._covered
-        for start, end, mark in self._spans(buffer):
+        for start, end, mark, is_mark in self._spans(buffer, self._covered if self._inside_mark else 0):
             if start >= cut:
                 break
             if start >= done:
                 parts += [buffer[done:start], mark]
-            done = max(done, end)
+            if end > done:
+                done, self._inside_mark = end, is_mark
         parts.append(buffer[done:cut])
         self._held = buffer[cut:]
         self._covered = max(done - cut, 0)
         return b"".join(parts)
 
-    def _spans(self, buffer: bytes) -> Iterator[tuple[int, int, bytes]]:
-        """Every stretch covered by forms that overlap, with the mark of the first (of several there, the longest)."""
+    def _spans(self, buffer: bytes, begin: int) -> Iterator[tuple[int, int, bytes, bool]]:
+        """Every stretch from there on that is covered by forms, with the mark of the first (of several, the longest).
+
+        Forms that overlap are one stretch. A mark that was there already is one of its own, as the last value says:
+        what begins inside of it, and goes on with what follows by chance, is no secret.
+        """
         start = end = -1
-        mark = b""
+        mark, is_mark = b"", False
         for at, length, found in self._matches(buffer):
+            if at < begin or (is_mark and at < end):
+                continue
             if at >= end:
                 if end > start:
-                    yield start, end, mark
-                start, end, mark = at, at + length, found
+                    yield start, end, mark, is_mark
+                start, end, mark, is_mark = at, at + length, found, buffer[at : at + length] in self._marks
             else:
                 end = max(end, at + length)
         if end > start:
-            yield start, end, mark
+            yield start, end, mark, is_mark
 
     def _matches(self, buffer: bytes) -> list[tuple[int, int, bytes]]:
         found: list[tuple[int, int, bytes]] = []
