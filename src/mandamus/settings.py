@@ -84,7 +84,7 @@ class Settings(BaseModel):
     ] = 10
     disk_enough_gib: Annotated[
         int, Field(description="So much free space is enough on a disk of any size.", ge=1, le=100_000)
-    ] = 10
+    ] = 2
     witness_mode: Annotated[
         Literal["none", "grace", "require"],
         Field(description="What an effect needs of the witnesses: nothing, their quorum but for a time, or always."),
