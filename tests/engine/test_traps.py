@@ -88,7 +88,7 @@ def test_every_connection_is_durable_dbos_included(empty_sqlite: Database, engin
 def test_dbos_writers_take_the_lock_at_once(sqlite_db: Database):
     """A transaction of DBOS begins IMMEDIATE like ours: a plain BEGIN loses updates."""
     seen: list[str] = []
-    sa.event.listen(sqlite_db.engine, "before_cursor_execute", lambda _c, _cur, statement, *_: seen.append(statement))
+    sa.event.listen(sqlite_db.engine, "checkout", lambda driver, *_: driver.set_trace_callback(seen.append))
     with sqlite_db.engine.begin() as conn:
         conn.exec_driver_sql("SELECT 1")
     with sqlite_db.read() as conn:

@@ -374,6 +374,31 @@ def run(*argv, env={ENV!r}):
     runner.run(task, Command(argv, task.box, env, b"", (task.box,)), marks=Marks(task.marks, "apply"))
 """
 
+STOPS = f"""
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+{CHILD}
+
+class Told(Kept):
+    def append(self, data):
+        super().append(data)
+        if b"up" in data:
+            task.cancel.set()
+
+object.__setattr__(task, "output", Told())
+command = Command(("/bin/sh", "-c", "echo up; sleep 300"), task.box, {ENV!r}, b"", (task.box,))
+print(runner.run(task, command, marks=Marks(task.marks, "apply"), grace_s=200.0).code)
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_process_that_ignores_interrupts_still_sends_them(tmp_path, mode):
+    """A shell has background jobs ignore SIGINT; what they start must hear it, or nothing could be stopped in order."""
+    words = [sys.executable, "-c", STOPS, str(tmp_path), mode]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True, timeout=LONG_S)
+    assert ended.stdout == "130\n"
+
+
 # In a process of its own: other tests open and close what they like in this one.
 LEAVES = f"""{CHILD}
 def held():

@@ -30,6 +30,7 @@ def test_every_setting_is_read_from_its_variable():
     given = {
         "home": "/srv/m",
         "user": "ada",
+        "ticket": "CHG-1",
         "debug": "true",
         "database_url": "postgresql://host/db",
         "origin": "log.example.com/m",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -82,7 +84,14 @@ class ProcessRunner:
 
 
 def build_runner(clock: Clock, environ: Mapping[str, str], python: Path) -> ProcessRunner:
-    """The supervisor of this machine; ``python`` is the interpreter that runs child programs (``sys.executable``)."""
+    """The supervisor of this machine; ``python`` is the interpreter that runs child programs (``sys.executable``).
+
+    Built in the main thread by a process that ignores interrupts, as shells have background jobs do, it has the process
+    hear them and do nothing. What is ignored stays ignored in every program that is started, and then no tool could be
+    told to stop; what is heard does not.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, lambda _number, _frame: None)
     groups = ControlGroups(Path("/proc/self/cgroup").read_text())
     return ProcessRunner(Launcher(Bubblewrap(environ), groups, python), clock)
 
