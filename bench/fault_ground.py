@@ -246,7 +246,7 @@ def rows(value):
     return ('{"result":[{"expressions":[{"value":' + value + '}]}]}').encode()
 def die(signal=9):
     os.kill(os.getpid(), signal)
-    time.sleep(9)
+    time.sleep(9)  # a signal may be delivered late; nothing below may run meanwhile
 STARTING
 NAMES = [(p, r) for p in ("apply", "plan", "step", "trigger") for r in ("deny", "require_approval")]
 send(0, 0, b"isolated")

@@ -22,6 +22,7 @@ from mandamus.policy.pool import Limits, WorkerPool
 from mandamus.policy.service import Policy
 
 Make = Callable[[Ground, random.Random], AbstractContextManager[Trial]]
+USUAL = Limits()
 
 
 @dataclass(frozen=True)
@@ -51,23 +52,23 @@ deny contains "big" if {
 """
 
 
-def stood_in(script: str, *, when: str = "asked", **limits: float) -> Make:
+def stood_in(script: str, *, when: str = "asked", limits: Limits = USUAL) -> Make:
     """A worker that misbehaves; it answers an allow where the script lets it."""
 
     @contextmanager
     def make(ground: Ground, _draw: random.Random) -> Iterator[Trial]:
-        with ground.opened(Limits(**limits), stand_in(script, when=when)) as pool:  # type: ignore[arg-type]
+        with ground.opened(limits, stand_in(script, when=when)) as pool:
             yield ground.trial(ground.on(pool))
 
     return make
 
 
-def started(command: Callable[[], Sequence[str]], **limits: float) -> Make:
+def started(command: Callable[[], Sequence[str]], limits: Limits = USUAL) -> Make:
     """A worker that is not even one."""
 
     @contextmanager
     def make(ground: Ground, _draw: random.Random) -> Iterator[Trial]:
-        with ground.opened(Limits(**limits), command) as pool:  # type: ignore[arg-type]
+        with ground.opened(limits, command) as pool:
             yield ground.trial(ground.on(pool))
 
     return make
@@ -78,13 +79,13 @@ def no_engine() -> Sequence[str]:
     raise fault(Fault.ENGINE_MISSING, "no engine", "install one")
 
 
-def real(text: str, **limits: float) -> Make:
+def real(text: str, limits: Limits = USUAL) -> Make:
     """A real worker that runs into a limit."""
 
     @contextmanager
     def make(ground: Ground, _draw: random.Random) -> Iterator[Trial]:
         bad = ground.publish(everywhere(text))
-        with ground.opened(Limits(**limits)) as pool:  # type: ignore[arg-type]
+        with ground.opened(limits) as pool:
             yield ground.trial(ground.on(pool), bad)
 
     return make
@@ -144,8 +145,8 @@ def frozen(ground: Ground, draw: random.Random) -> Iterator[Trial]:
 def _kill_at_work(pool: WorkerPool, pid: int, after_s: float) -> None:
     """Not before it has been taken for a decision: a worker that is dead by then is replaced, which is no fault."""
     while pid in pool.pids():
-        time.sleep(0.0002)
-    time.sleep(after_s)
+        time.sleep(0.0002)  # the pool tells nobody that it takes a worker; a look is cheap and a decision is short
+    time.sleep(after_s)  # where in the decision the kill comes is what the fault is about
     _kill(pid)
 
 
@@ -167,7 +168,7 @@ def all_busy(ground: Ground, _draw: random.Random) -> Iterator[Trial]:
         busy.start()
         try:
             while pool.pids():
-                time.sleep(0.001)
+                time.sleep(0.001)  # until the thread above has taken it; the pool tells nobody
             yield ground.trial(policy, spin)
         finally:
             _kill(pid)

@@ -35,6 +35,7 @@ from fault_kinds import (
 
 from mandamus.kernel.attachment import Level
 from mandamus.policy.model import Point
+from mandamus.policy.pool import Limits
 from mandamus.policy.service import INPUT_BYTES_MAX, INPUT_DEPTH_MAX
 
 _EAT = """import resource
@@ -44,7 +45,7 @@ while True:
     eaten.append(bytes(1 << 20))"""
 _DRIP = """for byte in OK:
     os.write(1, bytes([byte]))
-    time.sleep(0.005)"""
+    time.sleep(0.005)  # far from all of them come before the deadline"""
 _BIT = """at = int.from_bytes(os.urandom(4), "big") % (8 * len(OK))
 OK = bytearray(OK)
 OK[at // 8] ^= 1 << at % 8
@@ -82,16 +83,21 @@ KILL = (
     Kind("kill", "cannot be started", started(lambda: ["/nowhere/worker"])),
 )
 OOM = (
-    Kind("out of memory", "a rule eats all there is", real(HUNGRY, memory_bytes=2 << 30, decide_s=60), every=RARELY),
+    Kind(
+        "out of memory",
+        "a rule eats all there is",
+        real(HUNGRY, limits=Limits(memory_bytes=2 << 30, decide_s=60)),
+        every=RARELY,
+    ),
     Kind("out of memory", "a worker has none for the answer", stood_in(_EAT), every=SOMETIMES),
     Kind("out of memory", "a worker has none for the set", stood_in(_EAT, when="loading"), every=SOMETIMES),
 )
 TIMEOUT = (
-    Kind("timeout", "a rule goes on for ever", real(SPIN, decide_s=0.03), every=SELDOM),
+    Kind("timeout", "a rule goes on for ever", real(SPIN, limits=Limits(decide_s=0.03)), every=SELDOM),
     Kind("timeout", "a frozen worker", frozen, every=SELDOM),
-    Kind("timeout", "a rule uses up its CPU time", real(SPIN, cpu_s=0, decide_s=60), every=RARELY),
-    Kind("timeout", "a silent worker", stood_in("time.sleep(60)", decide_s=0.01), every=SOMETIMES),
-    Kind("timeout", "a byte now and then", stood_in(_DRIP, decide_s=0.02), every=SOMETIMES),
+    Kind("timeout", "a rule uses up its CPU time", real(SPIN, limits=Limits(cpu_s=0, decide_s=60)), every=RARELY),
+    Kind("timeout", "a silent worker", stood_in("time.sleep(60)", limits=Limits(decide_s=0.01)), every=SOMETIMES),
+    Kind("timeout", "a byte now and then", stood_in(_DRIP, limits=Limits(decide_s=0.02)), every=SOMETIMES),
     Kind("timeout", "every worker is busy", all_busy, every=SOMETIMES),
 )
 GARBAGE = (

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import sqlalchemy as sa
+from events import Log
 from figures import Figure
-from integrate import Log
 
 from mandamus.audit import search_store
 from mandamus.audit.search_store import Scope, Wanted

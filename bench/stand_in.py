@@ -84,7 +84,7 @@ def _until_up(url: str) -> None:
         except urllib.error.HTTPError:
             return
         except OSError:
-            time.sleep(0.1)
+            time.sleep(0.1)  # a server that starts tells nobody when it listens
         else:
             return
     raise TimeoutError(f"nothing answers at {url}")
