@@ -66,6 +66,16 @@ def test_a_text_is_found_as_it_is_written(filled, who):
     assert _ids(filled, who, text="authority") == [], "the name of a field of the leaf is nobody's word"
 
 
+def test_a_text_is_looked_for_in_tickets(filled, who, database):
+    """What people worked on is found by the key of the change request, for those who may read the events."""
+    on_ticket = dataclasses.replace(BOB, ticket="CHG-4711")
+    with database.begin("test") as tx:
+        filled.record(tx, Event(Kind.RUN_CANCELLED, on_ticket, Resource("run", "run_9"), run="run_9", project="shop"))
+    assert _ids(filled, who, text="chg-47", kind="run.cancelled") == ["run_9"]
+    assert _ids(filled, dataclasses.replace(BOB, projects=frozenset({"payments"})), text="CHG-4711") == []
+    assert _ids(filled, who, text="ticket", kind="run.cancelled") == [], "the name of a field is nobody's word"
+
+
 def test_pages_hold_each_event_once(filled, who):
     """Page after page gives what one page gives; the last one names no next."""
     wanted, pages, before = Wanted(kind="run.cancelled"), [], None

@@ -234,6 +234,26 @@ def test_outcomes_of_settling_are_those_the_service_knows():
     assert SETTLED_AS == OUTCOMES
 
 
+@pytest.mark.parametrize(
+    "words", [("--ticket", "for the archive", "runs", "list"), ("runs", "list", "--ticket", "A B")]
+)
+def test_a_ticket_of_a_wrong_form_is_wrong_usage(shared, words):
+    """It is refused before the home is opened, not when the first event would hold it."""
+    told = shared(*words)
+    assert told.code == Exit.USAGE
+    assert told.err.startswith(
+        "error[usage]: the ticket given with --ticket or MANDAMUS_TICKET is no name of a ticket\n"
+    )
+    assert "such as CHG-1234" in told.err
+
+
+def test_a_ticket_in_the_environment_is_looked_at_too(shell):
+    """The same for whoever sets it for all commands; an option goes before it."""
+    shell.environ["MANDAMUS_TICKET"] = "for the archive"
+    assert shell("runs", "list").code == Exit.USAGE
+    assert shell("runs", "list", "--ticket", "CHG-1").code == Exit.OK
+
+
 def test_from_request_to_success_and_back(shell, steady):
     """Refused to its maker, approved by another, applied; cancelled while it waits; retried after a failure."""
     shell.environ["MANDAMUS_TICKET"] = "CHG-1234"

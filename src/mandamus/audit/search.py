@@ -147,7 +147,8 @@ def _holds(found: Mapping[str, Any], text: str | None) -> bool:
     """Whether the words of an event hold the text; the database only looked for it anywhere in the leaf."""
     if text is None:
         return True
-    words = (found["kind"], found["what"]["type"], found["what"]["id"], found["why"], found["step"] or "")
+    about, ticket = found["what"], found["data"].get("ticket", "")
+    words = (found["kind"], about["type"], about["id"], found["why"], found["step"] or "", ticket)
     return any(text.lower() in word.lower() for word in words)
 
 

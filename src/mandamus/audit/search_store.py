@@ -28,7 +28,7 @@ class Wanted:
     """What to look for; None for whatever. ``resource`` is ``TYPE`` or ``TYPE/ID``; times are microseconds.
 
     ``since`` is the first moment that counts, ``until`` the first that does not. ``text`` is looked for in kind,
-    resource, step and why; of ASCII letters, the case does not matter.
+    resource, step, why and ticket; of ASCII letters, the case does not matter.
     """
 
     actor: str | None = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mandamus.audit.forms import is_ticket
 from mandamus.cli.render import Screen
 from mandamus.kernel.errors import Code, MandamusError
 
@@ -106,6 +107,7 @@ class Session:
                 remedy=f"make one with `{self.command('init')}`, or name another with --home DIR",
                 context={"home": str(self.home)},
             )
+        _check_ticket(self.ticket)  # an option was looked at when it was given; MANDAMUS_TICKET was not
         house = self.handed.open_house(self.home, self.as_user, self.ticket)
         try:
             with denials_recorded(house):
@@ -155,6 +157,22 @@ def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
     return keep
 
 
+def _check_ticket(ticket: str) -> None:
+    """Refuse early what the log would refuse with the first event."""
+    if ticket and not is_ticket(ticket):
+        raise MandamusError(
+            Code.USAGE,
+            "the ticket given with --ticket or MANDAMUS_TICKET is no name of a ticket",
+            remedy="give its key alone, up to 100 letters, digits and . _ / # : -, such as CHG-1234",
+        )
+
+
+def _keep_ticket(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    _check_ticket(value or "")
+    kept: str | None = _keep("ticket")(ctx, parameter, value)
+    return kept
+
+
 def _output(*further: str) -> Callable[[F], F]:
     forms = f", or as {', '.join(further)}" if further else ""
     return click.option(
@@ -194,7 +212,7 @@ _TICKET = click.option(
     "--ticket",
     metavar="KEY",
     expose_value=False,
-    callback=_keep("ticket"),
+    callback=_keep_ticket,
     help="The change request this is for, such as CHG-1234; else MANDAMUS_TICKET. Recorded with all that it does.",
 )
 

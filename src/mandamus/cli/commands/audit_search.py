@@ -22,7 +22,7 @@ from mandamus.kernel.errors import Exit
 @click.option("--since", metavar="TIME", help="From this moment on: 2027-01-31, or 2027-01-31T18:00:00Z.")
 @click.option("--until", metavar="TIME", help="Before this moment.")
 @click.option(
-    "--text", metavar="TEXT", help=f"In kind, resource, step or reason; at most {TEXT_LENGTH_MAX} characters."
+    "--text", metavar="TEXT", help=f"In kind, resource, step, reason or ticket; at most {TEXT_LENGTH_MAX} characters."
 )
 @click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT, show_default=True, help="How many to show.")
 @click.option("--before", metavar="INDEX", type=click.IntRange(0), help="Only events older than this leaf.")
