@@ -9,6 +9,7 @@ import re
 import click
 import pytest
 
+from mandamus.audit.catalogue import VERBS
 from mandamus.audit.kinds import Kind
 from mandamus.catalog import platform, workflow
 from mandamus.catalog.inputs import InputType
@@ -104,6 +105,13 @@ def test_every_command_and_option_is_listed(page):
             missing.append(path)
         options = [name for param in command.params for name in param.opts if name.startswith("--")]
         missing += [f"{path} {name}" for name in options if not re.search(rf"[` ]{name}\b", found.text)]
+    assert not missing, ", ".join(missing)
+
+
+def test_every_verb_stands_with_its_permission(page):
+    """Whoever looks up a permission finds each verb that asks for it, in whichever module the verb lives."""
+    found = page("docs/reference/permissions.md").text
+    missing = [verb for verb in VERBS if f"`{verb}`: " not in found]
     assert not missing, ", ".join(missing)
 
 

@@ -142,7 +142,7 @@ class BreakGlass:
 
     @requires(Permission.AUDIT_VERIFY)
     def list(self, who: Subject) -> list[Glass]:  # noqa: ARG002 - a verb's first parameter
-        """The same, for people."""
+        """Every declaration, oldest first, with what was done under it."""
         return self.all()
 
     def _locked(self, tx: Tx, id_: str) -> Glass:
