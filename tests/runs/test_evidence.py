@@ -23,8 +23,8 @@ ONE = "one: {retry: {attempts: 2, backoff: 0s}, act: {value: north}}"
 def proved(stage, tmp_path):
     """Export a run's bundle, verify it, and give the documents in it."""
 
-    def prove(run, state: str) -> dict[str, object]:
-        house, path = stage.house(), tmp_path / f"{run.id}-{state}.zip"
+    def prove(run, state: str, name: str = "") -> dict[str, object]:
+        house, path = stage.house(), tmp_path / f"{run.id}-{state}{name}.zip"
         house.evidence.export(house.who, run.id, path)
         report = verify(path, house.audit.vkey)
         assert report.ok, [str(problem) for problem in report.problems]
@@ -42,6 +42,11 @@ def _json(data: bytes) -> object:
         return json.loads(data)
     except ValueError:
         return data
+
+
+def _newest(files: dict[str, object]) -> dict:
+    leaves = {int(name[7:-5]): data for name, data in files.items() if name.startswith("events/") and ".json" in name}
+    return leaves[max(leaves)]
 
 
 def _fault(_task: object) -> None:
@@ -82,19 +87,23 @@ def test_runs_that_came_to_nothing(stage, proved):
 
 
 def test_a_run_whose_effect_was_lost(stage, proved):
-    """Until somebody says what became of it the run has not ended, and its bundle says so; then it tells both."""
+    """Until somebody says what became of it the run has not ended, and its bundle says so; then another tells both."""
     stage.act.script["one"] = _fault
     stage.act.probes["one"] = Probed(Verdict.UNKNOWN, "it may have")
     stage.workflow(ONE)
     run, house = stage.ask("ada"), stage.house()
     assert run.state is RunState.INDETERMINATE
-    with pytest.raises(MandamusError) as raised:
-        proved(run, "indeterminate")
-    assert raised.value.code is Code.CONFLICT
+    early = proved(run, "indeterminate")
+    assert [row["state"] for row in early["summary.json"]["steps"]] == ["indeterminate"]
+    assert early["summary.json"]["closed_us"] is None
+    assert _newest(early)["kind"] == "run.unsettled"
+    stage.drive(house, run.id)
+    assert proved(run, "indeterminate", "again") == early
     house.runs.settle(house.who, run.id, "one", "failed", reason="looked at it")
     files = proved(stage.drive(house, run.id), "failed")
     kinds = [leaf["kind"] for name, leaf in files.items() if name.startswith("events/") and name.endswith(".json")]
-    assert {"effect.intended", "effect.indeterminate", "effect.settled", "run.closed"} <= set(kinds)
+    told = {"effect.intended", "effect.indeterminate", "run.unsettled", "effect.settled", "run.closed"}
+    assert told <= set(kinds)
     assert files["summary.json"]["state"] == "failed"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from mandamus.audit import note, store, tree
+from mandamus.audit import note, proof, store, tree
 from mandamus.audit.keyring import Keyring
 from mandamus.audit.model import Checkpoint
 from mandamus.kernel.clock import Clock
@@ -127,6 +127,27 @@ def refuse_other(name: str, origin: str) -> None:
             "to this home, or call `mandamus audit new-epoch --reason TEXT` again",
             context={"origin": origin},
         )
+
+
+def earlier_head(conn: sa.Connection, keys: Keyring, size: int) -> Checkpoint:
+    """The head of the tree as it was with so many leaves, signed; it is published nowhere.
+
+    Raises ``audit_tampered`` when the tree of today does not continue it, and what a key that is missing raises.
+    """
+    known = store.checkpoint_at(conn, size, keys.name)
+    if known is not None:
+        return known
+    head = note.sign_checkpoint(keys.signers(conn), size, load_frontier(conn, size).root())
+    now, root = store.read_head(conn)
+    subtree = proof.subtrees(lambda level, low, high: store.hashes(conn, level, low, high))
+    if not tree.verify_consistency(size, now, head.root, root, tree.consistency_proof(size, now, subtree)):
+        raise MandamusError(
+            Code.AUDIT_TAMPERED,
+            f"the tree of {now} leaves in the database does not continue that of {size}",
+            remedy="`mandamus doctor` names the row; restore the database from a backup",
+            context={"size": size},
+        )
+    return note.read_checkpoint(head.note, keys.refresh(conn).trust)
 
 
 def load_frontier(conn: sa.Connection, size: int) -> tree.Frontier:

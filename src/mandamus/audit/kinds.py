@@ -191,6 +191,11 @@ class Kind(Enum):
     RUN_DENIED = ("run.denied", {"decision": ID}, "Policy denied the run")
     RUN_CANCELLED = ("run.cancelled", _NOTHING, "Someone cancelled the run")
     RUN_CLOSED = ("run.closed", {"state": WORD}, "The run ended; always the last event of its stream")
+    RUN_UNSETTLED = (
+        "run.unsettled",
+        {"state": WORD},
+        "The run rests: nobody knows the end of an effect, and it goes on when somebody settles that",
+    )
 
     RUN_RETRIED = ("run.retried", {"steps": list_of(NAME)}, "Someone had the steps that stopped the run tried again")
 

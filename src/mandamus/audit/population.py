@@ -1,4 +1,4 @@
-"""Which runs ended in a period, as the log tells it: what an auditor draws a sample from."""
+"""How runs stand in the log: which ended in a period, so that an auditor can draw a sample, and what a run did last."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ _CLOSED = (
     .group_by(audit_event.c.run)
     .order_by(audit_event.c.run)
 )
+_NEWEST_KIND = (
+    sa.select(audit_event.c.kind)
+    .where(audit_event.c.stream == sa.bindparam("stream"))
+    .order_by(audit_event.c.seq.desc())
+    .limit(1)
+)
+
+
+def newest_kind(conn: sa.Connection, run: str) -> str:
+    """The kind of the newest event of a run, whether or not it has its place in the log; empty without one."""
+    return conn.scalar(_NEWEST_KIND, {"stream": f"run/{run}"}) or ""
 
 
 def closed_runs(conn: sa.Connection, since_us: int, until_us: int) -> list[tuple[str, int, str | None]]:

@@ -16,7 +16,7 @@ from mandamus.audit import proof, pruning, store, tiles, tree, witness_store
 from mandamus.audit.clock_watch import ClockWatch, Step
 from mandamus.audit.edge import Edge
 from mandamus.audit.gate import Demand
-from mandamus.audit.integrator import Integrated, Integrator, refuse_other
+from mandamus.audit.integrator import Integrated, Integrator, earlier_head, refuse_other
 from mandamus.audit.keyring import Keyring, keyring_of, opening_stream
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Checkpoint, Event, Follower, IndexedLeaf, Leaf, Outcome, Report, Resource
@@ -418,6 +418,11 @@ class Audit:
         with self._database.read() as conn:
             subtree = proof.subtrees(lambda level, low, high: store.hashes(conn, level, low, high))
             return tree.consistency_proof(old, new, subtree)
+
+    def head_at(self, size: int) -> Checkpoint:
+        """The signed head of the tree when it had so many leaves: proof that something was the last one then."""
+        with self._database.read() as conn:
+            return earlier_head(conn, self._keys, size)
 
     def told(self, kind: Kind) -> list[Mapping[str, Any]]:
         """The JSON of every leaf of a kind, oldest first."""

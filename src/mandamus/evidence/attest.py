@@ -12,7 +12,7 @@ from typing import Any
 
 from mandamus.evidence import dsse
 from mandamus.evidence.case import Case, Record
-from mandamus.evidence.model import ATTESTATIONS, WORKFLOW, Document, approval_file, named_by, set_file
+from mandamus.evidence.model import ATTESTATIONS, LOST, WORKFLOW, Document, approval_file, named_by, set_file
 from mandamus.kernel import canonical
 from mandamus.kernel.clock import rfc3339
 
@@ -135,7 +135,8 @@ class _Story:
     def _step(self, name: str) -> dict[str, Any]:
         planned = self._planned.get(name)
         mine = [record for record in self._records if record.step == name]
-        ended = [record.told("state") for record in mine if record.kind == "step.finished"]
+        ends = {"step.finished": "", "effect.indeterminate": LOST, "step.retrying": "planned"}
+        ended = [ends[record.kind] or record.told("state") for record in mine if record.kind in ends]
         return {
             "step": name,
             "state": ended[-1] if ended else "planned",

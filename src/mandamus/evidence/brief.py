@@ -42,6 +42,7 @@ def _told(case: Case, checkpoint: Checkpoint) -> dict[str, Any]:
         "plan_only": summary["plan_only"],
         "requested": rfc3339(requested.at_us),
         "closed": rfc3339(last.at_us),
+        "settled": case.closed,
         "requester": summary["requester"],
         "makers": summary["makers"],
         "reason": summary["reason"],

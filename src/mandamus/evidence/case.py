@@ -10,7 +10,7 @@ from typing import Any
 
 from mandamus.audit.model import Finding, Verdict
 from mandamus.audit.signer import Verifier
-from mandamus.evidence.model import Document, leaf_file, named_by
+from mandamus.evidence.model import CLOSING, Document, leaf_file, named_by
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import Digest
@@ -117,6 +117,11 @@ class Case:
     def requested(self) -> Record:
         """The first event."""
         return self.records[0]
+
+    @property
+    def closed(self) -> bool:
+        """Whether the run has ended; else it rests, and nobody knows the end of one of its effects."""
+        return self.records[-1].kind == CLOSING
 
     def of(self, kind: str) -> Sequence[Record]:
         """The events of a kind, in order."""

@@ -65,11 +65,24 @@ def check_effects(case: Case, decisions: Mapping[str, Record], votes: Mapping[st
                 _check_counts(case, record, _asked(case, record, planned, decisions), yes)
                 _check_reasons(case, record, planned, yes)
     ends = _ends(case, intents)
-    for key, record in intents.items():
-        if key not in ends:
+    _check_lost(case, {key: record for key, record in intents.items() if key not in ends})
+    _check_successes(case, ends)
+
+
+def _check_lost(case: Case, endless: Mapping[Key, Record]) -> None:
+    """An effect has no end only in a run that rests for that, and where the log says that nobody knows it."""
+    lost = {_key(record): record for record in case.of("effect.indeterminate")}
+    for key, record in endless.items():
+        said = lost.get(key)
+        if case.closed or said is None or said.index < record.index:
             why = f"nothing tells what became of the effect of step {record.step}"
             case.wrong(why, record, verdict=Verdict.INCOMPLETE)
-    _check_successes(case, ends)
+        else:
+            case.notes.append(
+                f"this run is not settled: nobody knows the end of the effect of step {record.step} (leaf {said.index})"
+            )
+    if not case.closed and not endless:
+        case.wrong("the run is said not to be settled, and every effect in it has an end", case.records[-1])
 
 
 def _check_admitted(case: Case, record: Record) -> None:

@@ -21,8 +21,11 @@ CHECKPOINT = "checkpoint"
 TRUST = "trust.json"
 """The verifier keys as the platform names them: to be looked at, never to be believed."""
 
-CLOSING = "run.closed"
-"""Kind of a run's last event."""
+CLOSING, UNSETTLED = "run.closed", "run.unsettled"
+"""Kinds of a run's last event: it has ended, or it rests since nobody knows the end of one of its effects."""
+
+LOST = "indeterminate"
+"""The state of such a run, and of the step."""
 
 OPENED = 0
 """Index of the leaf ``log.opened``, which anchors the platform's key; no log has it anywhere else."""

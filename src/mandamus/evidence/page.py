@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mandamus.evidence.markup import Markup, listed, page, pairs, table, tag
+from mandamus.evidence.model import LOST
 
 _VALUE_MAX = 400
 _GOOD = frozenset({"succeeded", "allow", "yes", "planned"})
@@ -17,7 +18,8 @@ def render(told: Mapping[str, Any]) -> bytes:
     """The page of what `brief` tells of a proved bundle."""
     return page(
         f"Evidence of {told['run']}",
-        tag("p", word(told["state"]), f" · {told['workflow']} in {told['environment']}, closed {told['closed']}"),
+        tag("p", word(told["state"]), f" · {told['workflow']} in {told['environment']}, {_ended(told)}"),
+        *_unsettled(told),
         *_request(told),
         *_changes(told),
         *_policy(told),
@@ -26,6 +28,18 @@ def render(told: Mapping[str, Any]) -> bytes:
         *_proof(told),
         *_controls(told),
     )
+
+
+def _ended(told: Mapping[str, Any]) -> str:
+    return f"closed {told['closed']}" if told["settled"] else f"not settled, as of {told['closed']}"
+
+
+def _unsettled(told: Mapping[str, Any]) -> Iterable[Markup]:
+    if not told["settled"]:
+        lost = [step["name"] for step in told["steps"] if step["state"] == LOST]
+        text = f"This run is not settled: nobody knows the end of the effect of step {', '.join(lost)}."
+        more = "What became of it later is in the bundle that is exported once it is settled."
+        yield tag("p", tag("span", text, class_="bad"), f" {more}")
 
 
 def word(text: object) -> Markup:

@@ -14,7 +14,7 @@ from mandamus.audit.kinds import Kind
 from mandamus.audit.later import cosigned_since, stamped_since
 from mandamus.audit.leaf import decode
 from mandamus.audit.model import Checkpoint, Event, IndexedLeaf, Resource
-from mandamus.audit.population import closed_runs
+from mandamus.audit.population import closed_runs, newest_kind
 from mandamus.audit.proofs import Consistency
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
@@ -29,6 +29,7 @@ from mandamus.evidence.model import (
     STAMP,
     SUMMARY,
     TRUST,
+    UNSETTLED,
     WITNESSED,
     Parts,
     exemption_stream,
@@ -45,7 +46,7 @@ from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Digest, RunId
 from mandamus.store.blobs import Blobs
-from mandamus.store.database import Database
+from mandamus.store.database import Database, Tx
 
 
 class Evidence:
@@ -59,13 +60,17 @@ class Evidence:
         self._clock = clock
 
     def seal(self, who: Subject, parts: Parts) -> Digest:
-        """Make the bundle of a closed run and record it; gives its digest, under which it is a blob.
+        """Make the bundle of a run that has closed or rests, and record it; gives its digest, under which it is a blob.
 
         Safe to repeat after a crash at any point: one closing of a run has one bundle. Raises ``evidence_invalid``
-        when the log does not say that the run has closed.
+        when the log does not say that the run has closed, or that it is not settled.
         """
         checkpoint, leaves = self._audit.flush(), parts.leaves
-        if not leaves or decode(leaves[-1].bytes)["kind"] != CLOSING:
+        kind = decode(leaves[-1].bytes)["kind"] if leaves else ""
+        if kind == UNSETTLED:
+            # Of a tree that ends with it, nothing that came after can have been left out.
+            checkpoint = self._audit.head_at(leaves[-1].index + 1)
+        elif kind != CLOSING:
             raise MandamusError(
                 Code.EVIDENCE_INVALID,
                 f"the log does not say that {parts.run} has closed, so there is nothing to seal",
@@ -85,6 +90,10 @@ class Evidence:
                 return digest
         # Somebody else sealed the same closing meanwhile; theirs is the bundle.
         return self.seal(who, parts)
+
+    def rests(self, tx: Tx, run: RunId) -> bool:
+        """Whether the run's newest event says that it is not settled."""
+        return newest_kind(tx.conn, run) == UNSETTLED
 
     @requires(Permission.EVIDENCE_READ)
     def export(self, who: Subject, run_id: RunId, path: Path) -> Digest:
@@ -138,11 +147,11 @@ class Evidence:
         with self._db.read() as conn:
             sealed = store.newest(conn, run_id)
         leaves = self._audit.events(run_id)
-        if sealed is None or leaves[-1].seq > sealed.seq:
+        if sealed is None or (leaves and leaves[-1].seq > sealed.seq):
             raise MandamusError(
                 Code.CONFLICT,
                 f"{run_id} has no sealed evidence" if sealed is None else f"{run_id} goes on, its evidence is outdated",
-                remedy=f"a run is sealed when it ends; see where it is with `mandamus runs show {run_id}`",
+                remedy=f"a run is sealed when it ends or rests; see where it is with `mandamus runs show {run_id}`",
                 context={"run": run_id},
             )
         return sealed

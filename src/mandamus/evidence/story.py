@@ -11,6 +11,7 @@ from mandamus.evidence.case import Case, Record
 from mandamus.evidence.model import (
     FIXED,
     LATER,
+    LOST,
     OPENED,
     SUMMARY,
     WORKFLOW,
@@ -24,6 +25,14 @@ from mandamus.evidence.model import (
 from mandamus.kernel import canonical
 
 BINDING_FORMAT = "binding/1"
+_RESTS = {
+    "step.planned": "planned",
+    "step.waiting": "waiting",
+    "step.retrying": "pending",
+    "effect.intended": "applying",
+    "effect.indeterminate": LOST,
+}
+"""What an event makes of its step while the run has not ended."""
 PASSED = frozenset({"succeeded", "skipped"})
 
 
@@ -81,6 +90,8 @@ def check_request(case: Case) -> None:
         }
         _compare(case, first, SUMMARY, pairs)
         _compare(case, last, SUMMARY, {"state": (summary["state"], last.data["state"])})
+        if (last.data["state"] == LOST) is case.closed:
+            case.wrong(f"a run does not end with {last.kind} as {last.data['state']}", last)
     with case.reading(first, WORKFLOW):
         if canonical.digest(case.content(WORKFLOW)) != first.data["workflow_digest"]:
             case.wrong(f"it is not the workflow that was asked for, {first.data['workflow_digest']}", first, WORKFLOW)
@@ -125,6 +136,9 @@ def check_steps(case: Case) -> None:
 
 
 def _check_step(case: Case, name: str, row: Mapping[str, Any], *, plan_only: bool) -> None:
+    if not case.closed:
+        _check_resting(case, name, row)
+        return
     ends = [*case.of_step("step.finished", name), *(case.of_step("step.planned", name) if plan_only else ())]
     if not ends:
         case.wrong(f"no leaf tells how the step {name} ended", None, SUMMARY, Verdict.INCOMPLETE)
@@ -133,6 +147,24 @@ def _check_step(case: Case, name: str, row: Mapping[str, Any], *, plan_only: boo
     state = end.data["state"] if end.kind == "step.finished" else "planned"
     pairs = {"state": (row["state"], state), "attempt": (row["attempt"], end.data["attempt"])}
     _compare(case, end, SUMMARY, {f"{what} of the step {name}": pair for what, pair in pairs.items()})
+
+
+def _check_resting(case: Case, name: str, row: Mapping[str, Any]) -> None:
+    """A step of a run that is not settled stands where its newest event left it."""
+    state, newest = "pending", case.records[-1]
+    for record in case.records:
+        if record.kind == "run.retried" and name in record.data["steps"]:
+            state, newest = "pending", record
+        elif record.step == name and record.kind == "step.finished":
+            state, newest = record.data["state"], record
+        elif record.step == name and record.kind == "step.moved":
+            state, newest = "pending" if record.data["then"] == "plan" else "waiting", record
+        elif record.step == name and record.kind in _RESTS:
+            state, newest = _RESTS[record.kind], record
+    pairs = {f"state of the step {name}": (row["state"], state)}
+    if state != "pending":
+        pairs[f"attempt of the step {name}"] = (row["attempt"], newest.data["attempt"])
+    _compare(case, newest, SUMMARY, pairs)
 
 
 def _check_binding(case: Case, record: Record, planned: Record, file: str) -> None:

@@ -30,6 +30,7 @@ from mandamus.evidence.model import (
     CHECKPOINT,
     CLOSING,
     OPENED,
+    UNSETTLED,
     BundleReport,
     exemption_stream,
     finding,
@@ -60,7 +61,8 @@ def examine(bundle: Path, trust: str, demands: Demands = NOTHING) -> Examined:
 
     1. The log's key signs the checkpoint, whose leaf 0 names the platform's key, which signs the manifest.
     2. The files are exactly those of the manifest.
-    3. Every leaf is in the checkpoint's tree; the run's are all there, chained, and end with ``run.closed``.
+    3. Every leaf is in the checkpoint's tree; the run's are all there, chained, and end with ``run.closed``, or with
+       ``run.unsettled`` when that is the last leaf of the tree: then nothing can have been cut off after it.
     4. The story holds: see the modules ``story``, ``people``, ``effects`` and ``ruling``, and the signed statements of
        ``attest`` say the same.
     5. Checkpoints that witnesses cosigned or a timestamp server stamped continue that of the bundle, and what
@@ -207,7 +209,7 @@ class _Pages:
         if not self.run:
             # The manifest is not to be believed; what it would say is what most leaves say anyway.
             self.run = next((run for record in records if (run := record.fields["run"])), "")
-        return self._chains(records)
+        return self._chains(records, checkpoint)
 
     def seal(self, platform: Verifier) -> None:
         """Nothing beside the files changed either; asked last, since any other change breaks the seal as well."""
@@ -257,8 +259,8 @@ class _Pages:
             return None
         return fields
 
-    def _chains(self, records: list[Record]) -> tuple[Record, ...]:
-        """The run's events, all of them to the one that closes it; those of exemptions are kept beside."""
+    def _chains(self, records: list[Record], checkpoint: Checkpoint) -> tuple[Record, ...]:
+        """The run's events, all of them to the one it ends or rests with; those of exemptions are kept beside."""
         mine = f"run/{self.run}"
         streams: dict[str, list[Record]] = {mine: []}
         for record in records:
@@ -271,7 +273,11 @@ class _Pages:
             self._chain("the run" if stream == mine else stream, chain)
         story = tuple(streams.pop(mine))
         self.cited = {stream: tuple(chain) for stream, chain in streams.items()}
-        if not story or story[-1].kind != CLOSING:
+        if story and story[-1].kind == UNSETTLED:
+            if story[-1].index + 1 != checkpoint.size:
+                why = f"the run was not settled here, and the log of {checkpoint.size} leaves goes on: "
+                self._add(Verdict.INCOMPLETE, f"{why}its end may be cut off", leaf_file(story[-1].index))
+        elif not story or story[-1].kind != CLOSING:
             self._add(Verdict.INCOMPLETE, f"the run's last event, {CLOSING}, is missing", "")
         return story
 

@@ -23,6 +23,8 @@ _OPEN = frozenset({RunState.RUNNING, RunState.WAITING, RunState.INDETERMINATE, R
 def close(rooms: Rooms, run_id: RunId, seen: int) -> Run:
     """Fold the steps into the run's state; when nothing is left to come, close it and seal its evidence.
 
+    A run that rests since nobody knows the end of an effect is sealed as that.
+
     ``seen`` is how many wakes of the run were looked at. Safe to repeat at any point: a run that is closed but not
     sealed (we died in between) is sealed here.
     """
@@ -33,6 +35,8 @@ def close(rooms: Rooms, run_id: RunId, seen: int) -> Run:
             run = _fold(rooms, tx, run)
     if run.closed_us is not None and run.evidence is None:
         run = _seal(rooms, run)
+    elif run.state is RunState.INDETERMINATE:
+        _seal_unsettled(rooms, run)
     rooms.tell(Notice(run=run.id, step="", state=run.state.value, text=_why(run)))
     return run
 
@@ -47,6 +51,9 @@ def _fold(rooms: Rooms, tx: Tx, run: Run) -> Run:
         state = RunState.RUNNING
     if state in _OPEN:
         store.update_run(tx.conn, run.id, state=state.value)
+        if state is RunState.INDETERMINATE and not rooms.evidence.rests(tx, run.id):
+            who, data = acting_for(run.requester), {"state": state.value}
+            record(rooms, tx, event(Kind.RUN_UNSETTLED, who, run.id, outcome=Outcome.UNKNOWN, data=data))
         return store.get_run(tx.conn, run.id)
     _skip_the_rest(rooms, tx, run, state)
     return _closed(rooms, tx, run, state)
@@ -93,6 +100,16 @@ def _seal(rooms: Rooms, run: Run) -> Run:
     with rooms.db.begin("sealed") as tx:
         store.update_run(tx.conn, run.id, evidence=digest)
         return store.get_run(tx.conn, run.id)
+
+
+def _seal_unsettled(rooms: Rooms, run: Run) -> None:
+    """Prove it as far as it is known; when it is settled, it is sealed again as it goes on or ends."""
+    parts = bundle.gather(rooms, run)
+    with rooms.db.read() as conn:
+        moved = store.get_run(conn, run.id).wakes != run.wakes
+    if not moved:
+        rooms.evidence.seal(acting_for(run.requester), parts)
+    # Else rows and events may be of two moments, and whoever moved it has it looked at again.
 
 
 def _why(run: Run) -> str:

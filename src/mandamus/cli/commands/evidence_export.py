@@ -21,6 +21,7 @@ from mandamus.kernel.ids import RunId
 def command(session: Session, run: str, file: Path | None) -> Exit:
     """Write the sealed bundle of a run that has ended to a file, by default RUN.zip in the working folder.
 
+    A run that is indeterminate has a bundle as well, which says that it is not settled; once it is, another tells both.
     Never overwrites a file. That the bundle was handed out is recorded.
 
     \b
