@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import click
 from annotated_types import Ge, Le
@@ -271,6 +271,8 @@ def _exit(exit_: Exit) -> str:
 
 def _type(found: FieldInfo) -> str:
     name = {"Path | None": "path", "str": "text", "bool": "true or false", "int": "whole number"}
+    if get_origin(found.annotation) is Literal:
+        return " or ".join(f"`{word}`" for word in get_args(found.annotation))
     text = str(found.annotation).removeprefix("<class '").removesuffix("'>").replace("pathlib._local.", "")
     limits = [f"from {each.ge}" for each in found.metadata if isinstance(each, Ge)]
     limits += [f"to {each.le}" for each in found.metadata if isinstance(each, Le)]

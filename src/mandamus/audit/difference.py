@@ -20,10 +20,15 @@ def differences(
     A short value stands there itself; a list, a long text, and whatever is under a field in ``digested`` as the digest
     of its canonical JSON. None is for what is not there.
     """
-    old = dict(_flat("", before or {}, digested))
-    new = dict(_flat("", after, digested))
+    old = flat(before or {}, digested=digested)
+    new = flat(after, digested=digested)
     changed = [path for path in sorted({*old, *new}) if old.get(path) != new.get(path) and NAME.fits(path)]
     return [{"field": path, "before": old.get(path), "after": new.get(path)} for path in changed[:CHANGES_MAX]]
+
+
+def flat(value: Mapping[str, Any], *, digested: Collection[str] = ()) -> dict[str, Any]:
+    """Every field by its dotted path, as ``differences`` shows it."""
+    return dict(_flat("", value, digested))
 
 
 def _flat(path: str, value: object, digested: Collection[str]) -> Iterator[tuple[str, object]]:

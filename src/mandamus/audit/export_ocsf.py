@@ -31,6 +31,7 @@ ACTIVITIES: Mapping[str, int] = {
     "audit.exported": 7,
     "decision.recorded": 1,
     "home.created": 1,
+    "home.configured": 3,
     "policy.published": 1,
     "exemption.granted": 1,
     "exemption.ended": 4,

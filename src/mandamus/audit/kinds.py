@@ -50,6 +50,11 @@ class Kind(Enum):
         self.checks = {name: form.fits for name, form in fields.items()}
 
     HOME_CREATED = ("home.created", _NOTHING, "A home was made")
+    HOME_CONFIGURED = (
+        "home.configured",
+        {"changes": _CHANGES, "now": by_name(SHORT)},
+        "Settings, key sources, sinks, anchors or witnesses of the home are not as they were when it was last opened",
+    )
     LOG_OPENED = (
         "log.opened",
         {"origin": NAME, "key": KEY, "platform_key": KEY, "continues": maybe(_ENDED)},

@@ -22,8 +22,15 @@ EDGE = tiles.WIDTH + 1
 BATCH = 16 * tiles.WIDTH
 """Entries that are taken away in one transaction."""
 
-KEPT_KINDS = (Kind.LOG_OPENED, Kind.LOG_KEY_ROTATED, Kind.LOG_KEY_RETIRED, Kind.AUDIT_REDACTED)
-"""Whose rows stay when their entries go: without them the home would not know its keys, nor whom it erased."""
+KEPT_KINDS = (
+    Kind.LOG_OPENED,
+    Kind.LOG_KEY_ROTATED,
+    Kind.LOG_KEY_RETIRED,
+    Kind.AUDIT_REDACTED,
+    Kind.HOME_CONFIGURED,
+)
+"""Whose rows stay when their entries go: without them the home would not know its keys, whom it erased, nor what
+governed it before."""
 
 _BUNDLE = (
     sa.select(audit_leaf.c.leaf_index, audit_event.c.leaf)

@@ -126,6 +126,12 @@ _STREAM = _INDEXED.where(audit_event.c.stream == sa.bindparam("stream")).order_b
 _LEAF_AT = sa.select(audit_event.c.leaf).where(
     audit_event.c.stream == sa.bindparam("stream"), audit_event.c.seq == sa.bindparam("seq")
 )
+_NEWEST_LEAF = (
+    sa.select(audit_event.c.leaf)
+    .where(audit_event.c.stream == sa.bindparam("stream"))
+    .order_by(audit_event.c.seq.desc())
+    .limit(1)
+)
 _KEY_LEAVES = (
     sa.select(audit_leaf.c.leaf_index, audit_event.c.leaf)
     .select_from(audit_event.outerjoin(audit_leaf, audit_leaf.c.event_id == audit_event.c.event_id))
@@ -345,6 +351,11 @@ def index_of(conn: sa.Connection, stream: str, seq: int) -> tuple[int, bytes] | 
 def leaf_at(conn: sa.Connection, stream: str, seq: int) -> bytes | None:
     """The leaf of an event, whether or not it has its place in the log; None when there is no such event."""
     return conn.scalar(_LEAF_AT, {"stream": stream, "seq": seq})
+
+
+def newest_leaf(conn: sa.Connection, stream: str) -> bytes | None:
+    """The newest leaf of a stream, whether or not it has its place in the log; None for a stream without one."""
+    return conn.scalar(_NEWEST_LEAF, {"stream": stream})
 
 
 def key_leaves(conn: sa.Connection, stream: str) -> list[tuple[int | None, bytes]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from mandamus.audit import gate as gates
 from mandamus.audit.break_glass import BreakGlass
+from mandamus.audit.configured import note_configuration
 from mandamus.audit.gatekeeper import Gatekeeper
 from mandamus.audit.keyring import Keyring
 from mandamus.audit.kinds import Kind
@@ -21,6 +22,7 @@ from mandamus.audit.secret_forms import without_secrets
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.bootstrap.anchors import find_anchors
+from mandamus.bootstrap.governing import governing, usual
 from mandamus.bootstrap.keys import LOG, held_log_keys, platform_key, without_keys
 from mandamus.bootstrap.tools import SystemClock, load_executors, this_process, toolbox
 from mandamus.bootstrap.witnesses import witnessing
@@ -214,6 +216,9 @@ def open_house(
     if identity.owner() is None:
         with db.begin("home.create") as tx:
             identity.create_home(tx, user_name(owner))
+    if os.getuid() == owner:
+        opener = Subject(os_user, OS_USER, ticket=ticket)
+        note_configuration(db, audit, opener, governing(settings, home, witnesses), usual(Settings()))
     who = replace(identity.embedded(os_user, as_user, is_owner=os.getuid() == owner), guard=gate.guard)
     who = replace(who, ticket=ticket)
     tools = tools or load_executors(settings, environ)
