@@ -73,7 +73,14 @@ inputs:
   long: {type: integer, default: 30}
 steps:
   slow:
-    script: {run: 'echo begun; sleep "$LONG"; echo over', env: {LONG: "${{ inputs.long }}"}}
+    script:
+      # With a trap, and looking again and again: a shell forgets an interrupt that comes right before a long wait.
+      run: |
+        trap 'exit 130' INT
+        echo begun
+        for _ in $(seq "$LONG"); do for _ in $(seq 10); do sleep 0.1; done; done
+        echo over
+      env: {LONG: "${{ inputs.long }}"}
 """
 
 

@@ -386,7 +386,9 @@ class Told(Kept):
             task.cancel.set()
 
 object.__setattr__(task, "output", Told())
-command = Command(("/bin/sh", "-c", "echo up; sleep 300"), task.box, {ENV!r}, b"", (task.box,))
+# A shell forgets an interrupt that comes right before it waits for a program, unless it has a trap and looks again.
+text = "trap 'exit 130' INT; echo up; while :; do sleep 0.05; done"
+command = Command(("/bin/sh", "-c", text), task.box, {ENV!r}, b"", (task.box,))
 print(runner.run(task, command, marks=Marks(task.marks, "apply"), grace_s=200.0).code)
 """
 
