@@ -15,7 +15,9 @@ import sqlalchemy as sa
 import tamper_kinds
 
 from mandamus.audit import proof, pruning, tiles, tree
+from mandamus.audit.export_files import Files
 from mandamus.audit.kinds import Kind
+from mandamus.audit.leaf import decode
 from mandamus.audit.model import Event, Report, Resource, Verdict
 from mandamus.audit.private_store import Hold, add_hold
 from mandamus.audit.resume import verify_since, verify_with_state
@@ -28,6 +30,7 @@ from mandamus.audit.trust import parse_trust
 from mandamus.audit.verify import verify_log
 from mandamus.kernel.access import OWNER, Subject
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.operations.log_export import LogExport
 from mandamus.operations.pruning import Pruning
 from mandamus.store.database import Database
 
@@ -43,6 +46,7 @@ class Ground:
     database: Database
     pruning: Pruning
     young_us: int
+    sinks: list[str]
 
     def log(self) -> Report:
         """What a stranger finds."""
@@ -83,7 +87,8 @@ def ground(database: Database, open_audit: Callable[..., Audit], clock) -> Groun
     young_us = clock.now_us()
     fill(database, audit, 100, "run_3")
     fill(database, audit, 600, "run_4")
-    return Ground(audit, database, Pruning(database, audit, clock), young_us)
+    sinks: list[str] = []
+    return Ground(audit, database, Pruning(database, audit, clock, lambda: sinks), young_us, sinks)
 
 
 def test_old_entries_go_and_the_rest_verifies(ground: Ground, tmp_path: Path) -> None:
@@ -172,12 +177,51 @@ def test_what_a_class_keeps_stays_and_what_it_ends_goes(ground: Ground, clock) -
 
 
 def test_what_a_sink_has_not_taken_stays(ground: Ground) -> None:
-    """A sink that is behind loses nothing."""
+    """A sink that is behind loses nothing while it is declared, one that has nothing yet included."""
     with ground.database.begin("sink") as tx:
         row = {"of": ground.audit.origin}
         tx.conn.execute(sa.text("INSERT INTO export_cursor VALUES (:of, 'siem', 300, 0, '', 0)"), row)
+    assert ground.pruning.plan(ADA, ground.young_us).min_index == 768, "nobody declares it any more"
+    ground.sinks.append("siem")
     made = ground.pruning.plan(ADA, ground.young_us)
     assert (made.min_index, made.stop) == (256, "the sink siem has not taken entry 300")
+    ground.sinks.append("archive")
+    made = ground.pruning.prune(ADA, ground.young_us).plan
+    assert (made.min_index, made.stop) == (0, "the sink archive has not taken entry 0")
+    ground.sinks.remove("archive")
+    assert ground.pruning.prune(ADA, ground.young_us).plan.min_index == 256
+
+
+def test_a_new_sink_begins_at_the_first_entry_that_is_kept(ground: Ground, home: Path, clock, tmp_path: Path) -> None:
+    """It says so, the log says from where on, and a comparison says which entries there is nothing to compare with."""
+    (home / "sinks.yaml").write_text(f"sinks: {{archive: {{files: {{folder: {tmp_path / 'out'}}}}}}}\n")
+    export = LogExport(
+        home, ground.database, ground.audit, clock, lambda sink: Files(sink.name, Path(sink.options["folder"]))
+    )
+    ground.pruning.prune(ADA, ground.young_us)
+    (before,) = export.sinks(ADA)
+    assert (before.cursor.next, before.lag) == (768, ground.audit.flush().size - 768)
+    (sent,) = export.run(ADA)
+    assert sent.pumped is not None, sent.error
+    assert (sent.pumped.first, sent.pumped.pruned) == (768, 768)
+    assert decode(ground.audit.stream("sink/archive")[0].bytes)["data"]["next"] == 768
+    assert sent.to_json()["pruned"] == 768
+    assert min(path.name for path in (tmp_path / "out").rglob("*.jsonl")) == "000000000003.jsonl"
+    report = export.reconcile(ADA, "archive")
+    assert report.ok, report.problems
+    assert "entries 0 to 767 are pruned, as leaf 1501 says" in report.gone
+    (sent,) = export.run(ADA)
+    assert sent.pumped is not None
+    assert (sent.pumped.first, sent.pumped.pruned) == (report.size, 0)
+    with pytest.raises(MandamusError, match=r"leaves before 768 are pruned") as refused:
+        export.run(ADA, "archive", 700)
+    assert refused.value.code is Code.VALUE_INVALID
+    export.run(ADA, "archive", 768)
+    first = min((tmp_path / "out").rglob("*.jsonl"))
+    first.write_bytes(b"".join(first.read_bytes().splitlines(keepends=True)[1:]))
+    report = export.reconcile(ADA, "archive")
+    assert [problem.leaf for problem in report.problems if problem.leaf is not None] == [768]
+    assert report.outcome is Verdict.TAMPERED
 
 
 def _cut(path: Path) -> None:

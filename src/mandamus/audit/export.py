@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mandamus.audit import export_store, note, tiles
+from mandamus.audit import export_store, note, pruning, tiles
 from mandamus.audit.export_model import Record, Taker
 from mandamus.audit.export_store import Cursor
 from mandamus.audit.model import Checkpoint
+from mandamus.audit.pruned import Mark
 from mandamus.audit.publisher import CHECKPOINT_FILE
 from mandamus.audit.source import SMALL_BYTES_MAX, Folder, read_tile
 from mandamus.audit.trust import parse_trust
@@ -23,11 +24,15 @@ from mandamus.store.database import Database
 
 @dataclass(frozen=True)
 class Pumped:
-    """What one sink was given: the leaves ``[first, next)`` of a log of ``size`` leaves."""
+    """What one sink was given: the leaves ``[first, next)`` of a log of ``size`` leaves.
+
+    It does not have the ``pruned`` leaves before ``first``: they were taken away before it asked for them.
+    """
 
     first: int
     next: int
     size: int
+    pruned: int = 0
 
 
 class Exporter:
@@ -69,9 +74,20 @@ class Exporter:
             low = tile.low + tile.width
 
     def cursor(self, sink: str, origin: str) -> Cursor:
-        """How far a sink is."""
+        """How far a sink is; one that is new begins at the first leaf that is kept."""
+        return self._cursor(sink, origin)[0]
+
+    def pruned(self, origin: str) -> Mark | None:
+        """The leaf that says which of the log's leaves are kept no longer, or None while all are."""
         with self._database.read() as conn:
-            return export_store.read(conn, origin, sink)
+            return pruning.marked(conn, origin)
+
+    def _cursor(self, sink: str, origin: str) -> tuple[Cursor, int]:
+        """And how many leaves it does not have since they are pruned."""
+        with self._database.read() as conn:
+            known, kept = export_store.read(conn, origin, sink), pruning.floor(conn, origin)
+        gone = max(0, kept - known.next)
+        return replace(known, next=known.next + gone), gone
 
     def rewind(self, sink: str, origin: str, index: int) -> None:
         """Have the sink given everything from that leaf again; raises ``value_invalid`` for one it was never given."""
@@ -83,6 +99,13 @@ class Exporter:
                     f"the sink {sink} has nothing from leaf {cursor.next} on, so it cannot go on at {index}",
                     remedy=f"give at most {cursor.next}: a sink is never left with a gap",
                 )
+            mark = self.pruned(origin)
+            if mark is not None and index < mark.min_index:
+                raise MandamusError(
+                    Code.VALUE_INVALID,
+                    f"the leaves before {mark.min_index} are pruned, so the sink {sink} cannot be given leaf {index}",
+                    remedy=f"give at least {mark.min_index}; older ones are where a copy of the log was kept",
+                )
             self._move(sink, origin, replace(cursor, next=index))
 
     def pump(self, sink: str, open_taker: Callable[[], Taker]) -> Pumped:
@@ -92,7 +115,7 @@ class Exporter:
         """
         checkpoint = self.published()
         with self._locked(sink):
-            cursor = self.cursor(sink, checkpoint.origin)
+            cursor, gone = self._cursor(sink, checkpoint.origin)
             first = cursor.next
             if first > checkpoint.size:
                 raise _ahead(sink, first, checkpoint)
@@ -111,7 +134,7 @@ class Exporter:
                 raise
             if cursor.error:
                 self._move(sink, checkpoint.origin, replace(cursor, error="", error_us=0))
-        return Pumped(first, cursor.next, checkpoint.size)
+        return Pumped(first, cursor.next, checkpoint.size, gone)
 
     def _move(self, sink: str, origin: str, cursor: Cursor) -> None:
         with self._database.begin("audit.export") as tx:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +45,8 @@ _MARKS = (
     .order_by(audit_leaf.c.leaf_index)
 )
 _FLOOR = sa.select(audit_floor.c.min_index).where(audit_floor.c.origin == sa.bindparam("of"))
-_SLOWEST_SINK = (
-    sa.select(export_cursor.c.sink, export_cursor.c.next_index)
-    .where(export_cursor.c.origin == sa.bindparam("of"))
-    .order_by(export_cursor.c.next_index)
-    .limit(1)
+_CURSORS = sa.select(export_cursor.c.sink, export_cursor.c.next_index).where(
+    export_cursor.c.origin == sa.bindparam("of")
 )
 _GOING = (
     sa.select(audit_event.c.event_id)
@@ -90,26 +87,32 @@ def state(conn: sa.Connection) -> tuple[object, ...]:
     return (*classes(conn), *holds(conn))
 
 
-def plan(conn: sa.Connection, origin: str, now_us: int, before_us: int | None) -> Plan:
+def plan(conn: sa.Connection, origin: str, now_us: int, before_us: int | None, sinks: Collection[str] = ()) -> Plan:
     """What may go: whole bundles from the oldest on, up to the first with an entry that must or may stay.
 
     With ``before_us`` whatever is older may go, else what its retention class says. Never goes what a class keeps at
-    least so long, what a hold covers, or what a sink has not taken.
+    least so long, what a hold covers, or what one of the ``sinks``, those that are declared now, has not taken.
     """
     mark = marked(conn, origin)
     first = max(floor(conn, origin), mark.min_index if mark else 0)
     size, _ = store.read_head(conn)
     end = max(0, size - EDGE) // tiles.WIDTH * tiles.WIDTH
     judge = _Judge(conn, now_us, before_us)
-    sink = conn.execute(_SLOWEST_SINK, {"of": origin}).one_or_none()
+    taken, sink = _slowest(conn, origin, first, sinks)
     for low in range(first, end, tiles.WIDTH):
-        if sink is not None and low + tiles.WIDTH > sink.next_index:
-            return Plan(first, low, f"the sink {sink.sink} has not taken entry {sink.next_index}")
+        if sink and low + tiles.WIDTH > taken:
+            return Plan(first, low, f"the sink {sink} has not taken entry {taken}")
         for row in conn.execute(_BUNDLE, {"low": low, "last": low + tiles.WIDTH - 1}):
             stays = judge.stays(row.leaf)
             if stays:
                 return Plan(first, low, f"entry {row.leaf_index}: {stays}")
     return Plan(first, max(first, end), "")
+
+
+def _slowest(conn: sa.Connection, origin: str, first: int, sinks: Collection[str]) -> tuple[int, str]:
+    """The entry that the slowest sink needs next, and its name; one that never took anything begins at the first."""
+    needs = {row.sink: row.next_index for row in conn.execute(_CURSORS, {"of": origin})}
+    return min(((max(first, needs.get(name, 0)), name) for name in sinks), default=(0, ""))
 
 
 class _Judge:

@@ -103,7 +103,7 @@ class House:
     @property
     def pruning(self) -> Pruning:
         """Takes away old entries of the log."""
-        return Pruning(self.rooms.db, self.audit, self.rooms.clock)
+        return Pruning(self.rooms.db, self.audit, self.rooms.clock, self.log_export.names)
 
     @property
     def retention(self) -> Retention:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,8 @@ class LogExport:
     def reconcile(self, who: Subject, name: str, copy: Path | None = None) -> Report:
         """Compare what the sink has with the log; ``copy`` is a file with all that the sink has, or its folder.
 
-        A sink that is a folder is read where it is. What the sink was not yet sent counts as missing.
+        A sink that is a folder is read where it is. What the sink was not yet sent counts as missing. Of leaves that
+        are pruned there is nothing left to compare with; the report says which they are.
         """
         sink = self._sinks(name)[0]
         checkpoint = self._exporter.published()
@@ -111,7 +112,11 @@ class LogExport:
             read_folder(found, source, checkpoint.origin)
         else:
             read_file(found, source)
-        report = found.compare(self._exporter.records(checkpoint, 0), checkpoint.size)
+        mark = self._exporter.pruned(checkpoint.origin)
+        kept = mark.min_index if mark else 0
+        report = found.compare(self._exporter.records(checkpoint, kept), checkpoint.size)
+        if mark is not None:
+            report = replace(report, pruned=kept, pruned_by=mark.index)
         outcome = Outcome.OK if report.ok else Outcome.FAILED
         data = {"sink": name, "size": report.size, "outcome": report.outcome.value}
         with self._db.begin("audit.reconciled") as tx:

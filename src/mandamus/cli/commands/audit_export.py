@@ -49,6 +49,8 @@ def run(session: Session, sink: str | None, index: int | None) -> Exit:
         if each.pumped is not None:
             done = each.pumped
             session.screen.data(f"{each.sink.name}: took leaves {done.first} to {done.next - 1} of {done.size}")
+            if done.pruned:
+                session.screen.say(f"the leaves before {done.first} are pruned, so {each.sink.name} begins there")
         elif each.error is not None:
             session.screen.data(f"{each.sink.name}: {each.error.message}")
             session.screen.say(each.error.remedy)
