@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import tamper_kinds as kinds
 from figures import Figure
 from tamper_ground import Ground
+from tamper_pruned import TABLES as PRUNED_TABLES
 from tiled import Tiled
 
 from mandamus.audit.verify import verify_log
@@ -48,15 +50,18 @@ class Tally:
         return told + "".join(f"\n  not to be seen, by design: {kind}: {seen}" for kind, seen in self.apart.items())
 
 
+LOG_KINDS = (
+    *product(("entries", "hashes", "checkpoint"), (*kinds.BYTES, "remove", "roll back")),
+    *product(("entries", "hashes"), ("items: drop", "items: insert", "items: swap")),
+)
+"""What is done to which part of a log."""
+
+
 def table() -> dict[str, Make]:
     """Every kind of mutation by its name."""
     made: dict[str, Make] = {}
-    for part in ("entries", "hashes", "checkpoint"):
-        for how in (*kinds.BYTES, "remove", "roll back"):
-            made[f"log, {part}: {how}"] = partial(_log, part, how)
-    for part in ("entries", "hashes"):
-        for how in ("drop", "insert", "swap"):
-            made[f"log, {part}: items: {how}"] = partial(_log, part, f"items: {how}")
+    for log, make in (("log", _log), ("pruned log", _pruned_log)):
+        made |= {f"{log}, {part}: {how}": partial(make, part, how) for part, how in LOG_KINDS}
     for name in kinds.PROVED:
         for how in kinds.ROWS:
             if (name, how) not in kinds.APART_ROWS:
@@ -65,6 +70,10 @@ def table() -> dict[str, Make]:
         made[f"blob: {how}"] = partial(_blob, how)
     for how in (*kinds.BYTES, "files: drop", "files: insert", "files: swap", "files: roll back"):
         made[f"bundle: {how}"] = partial(_bundle, how)
+    for name, how in product(PRUNED_TABLES, kinds.ROWS):
+        made[f"pruned database, {name}: {how}"] = partial(_pruned_row, name, how)
+    made["pruned log, entries: forge"] = lambda ground, draw: ground.pruned.forged(draw)
+    made["pruned log, entries: prune more"] = lambda ground, _draw: ground.pruned.unsaid()
     return made | {"log: roll back": _whole_log, "database: roll back": _whole_database}
 
 
@@ -74,6 +83,14 @@ def _log(part: str, how: str, ground: Ground, draw: random.Random) -> kinds.Hit:
 
 def _row(name: str, how: str, ground: Ground, draw: random.Random) -> kinds.Hit:
     return kinds.row(ground, name, how, draw)
+
+
+def _pruned_log(part: str, how: str, ground: Ground, draw: random.Random) -> kinds.Hit:
+    return kinds.log_file(ground.pruned, part, how, draw)
+
+
+def _pruned_row(name: str, how: str, ground: Ground, draw: random.Random) -> kinds.Hit:
+    return kinds.row(ground.pruned, name, how, draw)
 
 
 def _blob(how: str, ground: Ground, draw: random.Random) -> kinds.Hit:
@@ -143,6 +160,9 @@ def _alarms(ground: Ground) -> int:
     """What is said of the sound home."""
     with ground.changed(lambda _conn: None) as conn:
         rows = ground.rows_wrong(conn)
+    with ground.pruned.changed(lambda _conn: None) as conn:
+        rows += ground.pruned.rows_wrong(conn)
+    rows += ground.pruned.log_wrong()
     blobs = sum(ground.blob_wrong(digest) for digest, _ in ground.blobs())
     return rows + ground.log_wrong() + ground.bundle_wrong(ground.bundle) + blobs
 

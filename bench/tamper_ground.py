@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from stage import ASK, Stage, see_through, until_waiting
+from tamper_pruned import Pruned
 
 from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import decode
@@ -40,6 +41,7 @@ class Ground:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.pruned = Pruned(folder / "pruned")
         stage = Stage(folder, ASK)
         self.old_database = folder / "old.db"
         runs = self._live(stage)
@@ -63,7 +65,8 @@ class Ground:
         self.stories = {run: [decode(leaf.bytes) for leaf in self.home.audit.events(run)] for run in runs}
 
     def close(self) -> None:
-        """Close the home."""
+        """Close the homes."""
+        self.pruned.close()
         self.house.__exit__(None, None, None)
 
     def _live(self, stage: Stage) -> list[Any]:
@@ -129,6 +132,10 @@ class Ground:
         if next(policy_health.differences(conn, self.home.rooms.blobs, self.decided), None) is not None:
             return True
         return any(run_health.check(conn, run, story, self.keys) for run, story in self.stories.items())
+
+    def free(self, _table: str, _row: Mapping[str, Any]) -> set[str]:
+        """The columns of a row that nothing proves, beside those that nothing relies on: none."""
+        return set()
 
     # --- what there is ---------------------------------------------------------------------------------------------
 

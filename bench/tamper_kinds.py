@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from tamper_ground import Ground
+from tamper_pruned import Pruned
 
 from mandamus.audit import tiles
 from mandamus.evidence.record import RECORD, fold, unfold
@@ -71,13 +72,14 @@ def written(path: Path, data: bytes, found: Callable[[], bool]) -> Hit:
         path.write_bytes(whole)
 
 
-def log_file(ground: Ground, part: str, how: str, draw: Draw) -> Hit:
+def log_file(ground: Ground | Pruned, part: str, how: str, draw: Draw) -> Hit:
     """One file of the log: an entry bundle, a hash tile, or the checkpoint."""
     if part == "checkpoint":
         path = ground.log / "checkpoint"
     else:
         level = tiles.ENTRIES if part == "entries" else draw.choice(list(tiles.levels(ground.published.size)))
-        path = ground.log / draw.choice(list(tiles.all_tiles(level, ground.published.size))).path
+        files = [ground.log / tile.path for tile in tiles.all_tiles(level, ground.published.size)]
+        path = draw.choice([file for file in files if file.exists()])
     if how == "remove":
         whole = path.read_bytes()
         path.unlink()
@@ -150,7 +152,7 @@ def _files(path: Path) -> dict[str, bytes]:
     return files | unfold(files.pop(RECORD), 1 << 30)
 
 
-def row(ground: Ground, name: str, how: str, draw: Draw) -> Hit:
+def row(ground: Ground | Pruned, name: str, how: str, draw: Draw) -> Hit:
     """A row of a table, or the whole table set back."""
     changed: list[bool] = []
 
@@ -164,7 +166,7 @@ def row(ground: Ground, name: str, how: str, draw: Draw) -> Hit:
         return None
 
 
-def _change_rows(ground: Ground, conn: sa.Connection, table: sa.Table, how: str, draw: Draw) -> bool:
+def _change_rows(ground: Ground | Pruned, conn: sa.Connection, table: sa.Table, how: str, draw: Draw) -> bool:
     rows = [dict(found._mapping) for found in conn.execute(sa.select(table))]  # noqa: SLF001 - SQLAlchemy's public name
     if how == "roll back":
         old = ground.old_rows(table.name)
@@ -176,15 +178,19 @@ def _change_rows(ground: Ground, conn: sa.Connection, table: sa.Table, how: str,
         return False
     one, other = draw.choice(rows), draw.choice(rows)
     this = sa.and_(*(column == one[column.name] for column in table.primary_key))
+    free = ground.free(table.name, one)
+    if table.name == "audit_stream" and one["stream"].startswith("run/") and one["project"] is None:
+        free |= {"project"}  # as of a run that is older than projects, whose events name none
+    keyless = free & set(table.primary_key.columns.keys())
     if how == "drop":
-        return conn.execute(sa.delete(table).where(this)).rowcount == 1
+        return not keyless and conn.execute(sa.delete(table).where(this)).rowcount == 1
     if how == "insert":
         made = {**one, **{column.name: _other(one[column.name], "insert", draw) for column in table.primary_key}}
         conn.execute(sa.insert(table), [made])
-        return made != one
+        return not keyless and made != one
     column = draw.choice([each.name for each in table.c if each.name not in PROVED[table.name]])
     value = other[column] if how == "swap" else _other(one[column], how, draw)
-    if value == one[column] or (value is None and not table.c[column].nullable):
+    if column in free or value == one[column] or (value is None and not table.c[column].nullable):
         return False
     conn.execute(sa.update(table).where(this).values({column: value}))
     return True

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 import tamper_kinds
 
 from mandamus.audit import proof, pruning, tiles, tree
+from mandamus.audit import verify as verify_module
 from mandamus.audit.export_files import Files
 from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import decode
@@ -287,6 +288,24 @@ def test_no_mutation_of_a_pruned_log_is_missed(ground: Ground) -> None:
     ground.sound()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("taken", [None, 3, 4])
+def test_processes_share_the_work_on_a_pruned_log(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, taken: int | None
+) -> None:
+    """Ranges of which all, some or no bundles are pruned come together to what one process finds."""
+    if not ground.database.is_sqlite:
+        return  # only the files matter here
+    monkeypatch.setattr(verify_module, "LEAVES", 2 * tiles.WIDTH)
+    ground.pruning.prune(ADA, ground.young_us)
+    if taken is not None:
+        ground.bundle(taken).unlink()
+    alone, shared = (verify_log(ground.audit.folder, ground.audit.vkey, procs=procs) for procs in (1, 2))
+    assert shared == alone
+    assert (alone.pruned, alone.pruned_by) == (768, 1501)
+    assert [problem.file for problem in alone.problems] == ([] if taken is None else [f"tile/entries/{taken:03}"])
+
+
 def test_nobody_prunes_past_the_log(ground: Ground) -> None:
     """Bundles and rows that are gone without an event that says so are missing."""
     ground.bundle(0).unlink()
@@ -308,6 +327,9 @@ def test_rows_of_a_pruned_log_hide_no_tampering(ground: Ground) -> None:
         "UPDATE audit_leaf SET hash = zeroblob(32) WHERE leaf_index = 5",
         "UPDATE audit_stream SET hash = zeroblob(32) WHERE stream = 'run/run_2'",
         "UPDATE audit_stream SET seq = 7 WHERE stream = 'run/run_3'",
+        "UPDATE audit_stream SET seq = seq + 1 WHERE stream = 'log/log.example.com/home'",
+        "UPDATE audit_stream SET project = 'other' WHERE stream = 'log/log.example.com/home'",
+        "INSERT INTO audit_stream SELECT 'run/x', seq, hash, project FROM audit_stream WHERE stream LIKE 'log/%'",
         "DELETE FROM audit_event WHERE kind = 'audit.pruned'",
         "DELETE FROM audit_event WHERE event_id IN (SELECT event_id FROM audit_leaf WHERE leaf_index = 900)",
     ):

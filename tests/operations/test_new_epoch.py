@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from mandamus.audit import epoch as epochs
+from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import decode
+from mandamus.audit.model import Event, Resource
 from mandamus.audit.note import read_checkpoint
 from mandamus.audit.trust import parse_trust
 from mandamus.audit.verify import verify_log
@@ -230,3 +232,37 @@ def test_only_on_a_home_of_ones_own(tmp_path: Path, files: Settings) -> None:
         _begin(tmp_path / "nothing", files)
     assert caught.value.code is Code.NOT_FOUND
     assert not (tmp_path / "nothing").exists()
+
+
+def _fill(house: House, count: int) -> None:
+    with house.rooms.db.begin("fill") as tx:
+        for number in range(count):
+            step = Event(Kind.STEP_PLANNED, house.who, Resource("step", "one"), run="run_1", data={"attempt": number})
+            house.audit.record(tx, step)
+    house.audit.flush()
+
+
+@pytest.mark.slow
+def test_after_a_pruning(home: Path, settings: Settings) -> None:
+    """What an old log pruned is in no new one. Both verify, the old one says what is gone, the new one prunes on."""
+    house = _open(home, settings)
+    _fill(house, 900)
+    assert house.pruning.prune(house.who, house.rooms.clock.now_us(), "a year").entries == 512
+    house.close()
+    done = _begin(home, settings)
+    trust = "\n".join(done["trust"])
+    old = verify_log(home / "log" / "epochs" / "1", trust)
+    assert (old.problems, old.pruned) == ((), 512)
+    house = _open(home, settings)
+    assert house.audit.verify(house.who).problems == ()
+    _fill(house, 300)
+    made = house.pruning.prune(house.who, house.rooms.clock.now_us(), "another year")
+    assert (made.plan.first, made.entries) == (0, 256)
+    assert house.audit.verify(house.who).problems == ()
+    _fill(house, 3)
+    house.close()
+    new = verify_log(home / "log", trust)
+    assert (new.problems, new.pruned) == ((), 256)
+    house = _open(home, settings)
+    assert house.audit.verify(house.who).problems == ()
+    house.close()

@@ -59,6 +59,11 @@ _QUEUED_FOR_NOTHING = (
     .order_by(audit_queue.c.event_id)
 )
 _PRIVATE = sa.select(audit_private).where(audit_private.c.event_id.in_(sa.bindparam("ids", expanding=True)))
+_GONE = (
+    sa.select(audit_leaf.c.hash)
+    .select_from(audit_leaf.outerjoin(audit_event, audit_event.c.event_id == audit_leaf.c.event_id))
+    .where(audit_leaf.c.leaf_index < sa.bindparam("end"), audit_event.c.event_id.is_(None))
+)
 _PRIVATE_OF_NOBODY = (
     sa.select(audit_private.c.event_id)
     .where(~sa.exists().where(audit_event.c.event_id == audit_private.c.event_id))
@@ -102,6 +107,7 @@ class _Check:
         self.frontier = tree.Frontier()
         self.problems: list[Finding] = []
         self._chains = Chains()
+        self._projects: dict[str, str | None] = {}
         # The leaf that says so is a row like the others, and checked with them.
         mark = marked(conn, trust.name)
         self._pruned_to = mark.min_index if mark else 0
@@ -160,7 +166,13 @@ class _Check:
 
     def streams(self) -> None:
         """The stored stream heads against the chains."""
-        stored = {row.stream: (row.seq, row.hash) for row in self.conn.execute(sa.select(audit_stream))}
+        stored = {}
+        for row in self.conn.execute(sa.select(audit_stream)):
+            stored[row.stream] = (row.seq, row.hash)
+            said = self._projects.get(row.stream, row.project)
+            # The events of a run that is older than projects name none, and its stream does.
+            if row.project != said and (said or not row.stream.startswith("run/")):
+                self._add("audit_stream", f"the stream {row.stream} is of the project {said}, not {row.project}")
         found = self._chains.newest()
         loose = dict(self._chains.loose)
         for stream in sorted(stored.keys() | found.keys()):
@@ -176,8 +188,7 @@ class _Check:
     def _loose(self, loose: dict[bytes, tuple[int, str]]) -> None:
         """What continues nothing that is there must continue what is pruned, by this log or an earlier one."""
         if loose and self._pruned_to:
-            gone = sa.select(audit_leaf.c.hash).where(audit_leaf.c.leaf_index < self._pruned_to)
-            for hashed in self.conn.scalars(gone):
+            for hashed in self.conn.scalars(_GONE, {"end": self._pruned_to}):
                 loose.pop(hexlify(hashed), None)
         if loose and any(mark.origin != self.trust.name for mark in all_marks(self.conn)):
             return
@@ -269,6 +280,8 @@ class _Check:
         )
         if says != tuple(row._mapping[audit_event.c[name]] for name in _COLUMNS):  # noqa: SLF001 - SQLAlchemy's public name
             self._add("audit_event", f"the columns of event {row.event_id} do not say what its leaf says", index)
+        if leaf["seq"] == 0 or leaf["project"]:
+            self._projects[leaf["stream"]] = self._projects.get(leaf["stream"]) or leaf["project"]
         self._commitments(row.event_id, leaf, hashed, index)
 
     def _checkpoint(self, row: sa.Row[tuple[object, ...]]) -> None:
