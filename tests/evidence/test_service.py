@@ -9,9 +9,11 @@ import stat
 import pytest
 
 from mandamus.audit.kinds import Kind
+from mandamus.audit.model import Event, Resource
 from mandamus.kernel import canonical
 from mandamus.kernel.access import MEMBER, Subject
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.operations.pruning import Pruning
 
 SYSTEM = Subject("mandamus", "system", behalf_of="ada")
 
@@ -157,3 +159,20 @@ def test_evidence_is_for_who_may_read_it(governed, room, tmp_path):
     room.evidence.export(Subject("joe", "os-user", permissions=MEMBER), governed.run, tmp_path / "b.zip")
     assert [path.name for path in tmp_path.glob("*.zip")] == ["b.zip"]
     assert stat.S_ISREG((tmp_path / "b.zip").stat().st_mode)
+
+
+def test_a_pruned_run_keeps_its_bundle(governed, room, sealed, bench, person, tmp_path):
+    """What was sealed is handed out, and proves as much, when the log keeps the entries of the run no longer."""
+    data = sealed(governed)
+    event = Event(Kind.RUN_ADMITTED, person("ada"), Resource("run", "run_2"), run="run_2")
+    with room.db.begin("fill") as tx:
+        for _ in range(600):
+            room.audit.record(tx, event)
+    room.audit.flush()
+    Pruning(room.db, room.audit, room.clock).prune(person("ada"), room.clock.now_us())
+    assert room.leaves(governed.run) == []
+    path = tmp_path / "pruned.zip"
+    room.evidence.export(person("ada"), governed.run, path)
+    assert path.read_bytes() == data
+    report = bench.check(data)
+    assert (report.ok, report.state) == (True, "succeeded")
