@@ -13,12 +13,13 @@ import pytest
 
 from mandamus.bootstrap.tools import SystemClock
 from mandamus.executors.http import build as build_http
-from mandamus.executors.model import Applied, Cancel, Executor, SandboxPolicy, Task, Toolbox
+from mandamus.executors.model import Applied, Cancel, Command, Executor, SandboxPolicy, Task, Toolbox
 from mandamus.executors.process import ProcessRunner, build_runner
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.redact import Redactor
 
 KEY = b"r" * 32
+ENV = {"PATH": "/usr/bin:/bin"}
 
 
 class Kept:
@@ -231,3 +232,20 @@ def play_http(http: Executor, make_task: MakeTask, tmp_path: Path) -> Callable[.
         return task, executor.apply(task, planned.blob)
 
     return do
+
+
+@pytest.fixture(params=["required", "none"])
+def mode(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def run(runner, make_task):
+    """Runs a program in either mode and gives the task and how it ended."""
+
+    def go(*argv: str, env=None, stdin=b"", task=None, mode="required", options=None, **fields):
+        task = task or make_task(sandbox=SandboxPolicy(mode=mode), **fields)
+        command = Command(argv, task.box, {**ENV, **(env or {})}, stdin, (task.box,))
+        return task, runner.run(task, command, **(options or {}))
+
+    return go
