@@ -25,6 +25,7 @@ _house = late("mandamus.bootstrap.house:open_house")
 _story = late("mandamus.demo.story:tell")
 _witness = late("mandamus.bootstrap.witness:open_witness")
 _epoch = late("mandamus.bootstrap.epoch:new_epoch")
+_server = late("mandamus.bootstrap.server:open_server")
 
 
 def main() -> None:
@@ -41,6 +42,7 @@ def main() -> None:
         demo=partial(_demo, environ),
         witness=_witness,
         new_epoch=partial(_new_epoch, environ),
+        server=partial(_open_server, environ),
     )
     sys.exit(run(handed))
 
@@ -53,6 +55,14 @@ def _open_house(environ: Mapping[str, str], home: Path, as_user: str | None) -> 
 
 def _new_epoch(environ: Mapping[str, str], home: Path, reason: str, distrust: bool) -> Any:  # noqa: FBT001 - as below
     return _epoch(_settings(environ), environ, home, reason, distrust=distrust)
+
+
+def _open_server(
+    environ: Mapping[str, str], home: Path, address: tuple[str, int], tls: tuple[Path, Path] | None
+) -> Any:
+    settings = _settings(environ)
+    _talk(debug=settings.debug)
+    return _server(settings, environ, home, address, tls)
 
 
 def _validators(environ: Mapping[str, str]) -> Any:

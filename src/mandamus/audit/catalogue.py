@@ -18,6 +18,7 @@ _MACHINE = "it looks at the machine and shows nothing of what runs"
 VERBS: Mapping[str, Kind | str] = {
     "Anchoring.anchor": Kind.LOG_ANCHORED,
     "Anchoring.verify": Kind.AUDIT_VERIFIED,
+    "Audit.newest": "a checkpoint is made to be handed out",
     "Audit.verify": Kind.AUDIT_VERIFIED,
     "Backtests.run": Kind.POLICY_BACKTESTED,
     "Catalog.apply_environment": Kind.ENVIRONMENT_APPLIED,
@@ -25,9 +26,11 @@ VERBS: Mapping[str, Kind | str] = {
     "Catalog.check": "it reads a file of the caller's own",
     "Catalog.environments": _SAME,
     "Catalog.projects": _SAME,
+    "Catalog.root_of": "it names a folder to the request that follows, which is an event",
     "Catalog.show_environment": _SAME,
     "Configure.apply": Kind.ENVIRONMENT_APPLIED,
     "Doctor.examine": _MACHINE,
+    "Evidence.bundle": Kind.EVIDENCE_EXPORTED,
     "Evidence.export": Kind.EVIDENCE_EXPORTED,
     "Evidence.population": "it names runs that ended; each bundle that is then handed out is an event of its own",
     "Exemptions.all": _SAME,
@@ -56,6 +59,9 @@ VERBS: Mapping[str, Kind | str] = {
     "Runs.approve": Kind.APPROVAL_RECORDED,
     "Runs.cancel": Kind.RUN_CANCELLED,
     "Runs.change_set": _FOLLOWS,
+    "Runs.counts": _FOLLOWS,
+    "Runs.events": _FOLLOWS,
+    "Runs.inbox": _FOLLOWS,
     "Runs.list": _FOLLOWS,
     "Runs.logs": "the output is redacted before it is stored; a policy set may ask about each read, which is an event",
     "Runs.reject": Kind.APPROVAL_RECORDED,
@@ -65,5 +71,8 @@ VERBS: Mapping[str, Kind | str] = {
     "Runs.show": _FOLLOWS,
     "Search.find": Kind.AUDIT_READ,
     "Search.show": Kind.AUDIT_READ,
+    "Tokens.create": Kind.TOKEN_CREATED,
+    "Tokens.list": "what it shows stands in the log already, in the events of who made and ended them",
+    "Tokens.revoke": Kind.TOKEN_REVOKED,
 }
 """``Class.verb``, by name. A structure test compares it with the code, and a test calls each of them."""

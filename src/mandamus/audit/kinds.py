@@ -129,6 +129,12 @@ class Kind(Enum):
         {"users": DIGEST, "groups": DIGEST},
         "Users and groups were declared or changed",
     )
+    TOKEN_CREATED = (
+        "token.created",
+        {"token": ID, "user": NAME, "expires_us": TIME_US},
+        "An access token was made; the log has its id, never its secret",
+    )
+    TOKEN_REVOKED = ("token.revoked", {"token": ID, "user": NAME, "expires_us": TIME_US}, "An access token was ended")
     PROJECT_APPLIED = (
         "project.applied",
         {"project": NAME, "digest": DIGEST, "previous": maybe(DIGEST)},

@@ -41,6 +41,8 @@ PLACED_MAX = 8_192
 RETRY_S = 1.0
 STOP_TIMEOUT_S = 10.0
 
+FOLLOWED_MAX = 500
+
 SYSTEM = Subject(user="system:audit", authn="internal")
 """Who heartbeats are by."""
 
@@ -73,6 +75,7 @@ class Audit:
         self._published: Checkpoint | None = None
         self._placed: OrderedDict[bytes, int] = OrderedDict()
         self._wake = threading.Condition()
+        self._recorded = threading.Condition()
         self._pending = 0
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -300,6 +303,8 @@ class Audit:
             self._witnesses.stop()
 
     def _count(self, events: int) -> None:
+        with self._recorded:
+            self._recorded.notify_all()
         with self._wake:
             idle = self._pending == 0
             self._pending += events
@@ -341,6 +346,27 @@ class Audit:
     def events(self, run: str) -> list[IndexedLeaf]:
         """The leaves of a run, in order."""
         return self.stream(f"run/{run}")
+
+    def follow(self, stream: str, after: int) -> list[Mapping[str, Any]]:
+        """The leaves of a stream behind a place in it, decoded, oldest first, a page of at most 500."""
+        with self._database.read() as conn:
+            found = store.leaves_after(conn, stream, after, FOLLOWED_MAX)
+        return [leaves.decode(data) for data in found]
+
+    def newest_event(self) -> int:
+        """A number that is another one as soon as an event was committed, by whichever process."""
+        with self._database.read() as conn:
+            return store.newest_event(conn)
+
+    def wait_recorded(self, timeout_s: float) -> None:
+        """Until this process has committed an event, or the time is over."""
+        with self._recorded:
+            self._recorded.wait(timeout_s)
+
+    @requires(Permission.AUDIT_VERIFY)
+    def newest(self, who: Subject) -> Checkpoint:
+        """The newest published checkpoint, with everything in it that was committed."""
+        return self.flush()
 
     def opened(self) -> IndexedLeaf:
         """The leaf that anchors the platform's key; raises ``audit_incomplete`` before ``open``."""

@@ -33,6 +33,7 @@ from mandamus.executors.service import Executors
 from mandamus.executors.state import StateStore
 from mandamus.identity.model import OS_USER
 from mandamus.identity.service import Identity
+from mandamus.identity.tokens import Tokens
 from mandamus.kernel.access import Subject
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
@@ -43,6 +44,7 @@ from mandamus.operations.doctor import Doctor
 from mandamus.operations.log_export import LogExport
 from mandamus.operations.log_keys import LogKeys
 from mandamus.operations.personal_data import PersonalData
+from mandamus.operations.requests import Requests
 from mandamus.operations.retention import Retention
 from mandamus.operations.tools import terraform
 from mandamus.policy.backtest import Backtests
@@ -127,12 +129,40 @@ class House:
         """See a run through in this process, or follow the process that does; returns when it waits or has ended."""
         return drive.drive(self.rooms, run_id, watcher)
 
+    @property
+    def tokens(self) -> Tokens:
+        """What programs show to say who they act for."""
+        return Tokens(self.rooms.db, self.audit, self.identity.active, self.clock, os.urandom)
+
+    @property
+    def requests(self) -> Requests:
+        """What was asked under which key."""
+        return Requests(self.rooms.db, self.clock)
+
+    @property
+    def clock(self) -> Clock:
+        """Time."""
+        return self.rooms.clock
+
+    @property
+    def is_engine(self) -> bool:
+        """Whether this process works on the home's runs."""
+        return self.rooms.engine.running
+
+    def become_engine(self) -> bool:
+        """Work on the home's runs from now on; False while another process does."""
+        return drive.start(self.rooms)
+
     def record_denied(self, error: MandamusError) -> None:
-        """Write ``access.denied`` for an error that says ``forbidden``."""
+        """Write ``access.denied`` for an error that says ``forbidden``, of who is at the keyboard."""
+        self.record_refused(self.who, error)
+
+    def record_refused(self, who: Subject, error: MandamusError) -> None:
+        """Write ``access.denied``: the subject may not do what it asked for."""
         resource = Resource("access", str(error.context.get("permission", "home")))
         data = {"permission": str(error.context.get("permission", ""))}
         why = without_secrets(error.message)
-        made = Event(Kind.ACCESS_DENIED, self.who, resource, Outcome.DENIED, why=why, data=data)
+        made = Event(Kind.ACCESS_DENIED, who, resource, Outcome.DENIED, why=why, data=data)
         with self.rooms.db.begin("access denied") as tx:
             self.rooms.audit.record(tx, made)
 

@@ -10,6 +10,7 @@ from mandamus.audit.service import Audit
 from mandamus.catalog.service import Catalog
 from mandamus.evidence.service import Evidence
 from mandamus.identity.service import Identity
+from mandamus.identity.tokens import Tokens
 from mandamus.kernel.access import Subject
 from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import RunId
@@ -57,6 +58,11 @@ class House(Protocol):
     @property
     def identity(self) -> Identity:
         """Who."""
+        ...
+
+    @property
+    def tokens(self) -> Tokens:
+        """What programs show to say who they act for."""
         ...
 
     @property

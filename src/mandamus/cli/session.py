@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
@@ -30,6 +30,23 @@ _QUOTED = re.compile(rf"`{PROGRAM} (?!--home )")
 Say = Callable[[str], None]
 
 
+class Server(Protocol):
+    """A home's HTTP door, bound but closed."""
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        ...
+
+    def serve(self, ready: Callable[[], None]) -> None:
+        """Answer until the process is told to stop; ``ready`` is called when it can be asked."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the home."""
+        ...
+
+
 @dataclass(frozen=True)
 class Handed:
     """What ``__main__`` hands in. Every callable may import what it needs when it is called.
@@ -37,7 +54,8 @@ class Handed:
     ``validators`` are the executors' checks by name and ``policy_engine`` is OPA; neither needs a home. ``demo`` plays
     the story: it is given where to talk to and whether to keep the home, and gives the story's facts. ``witness``
     opens one in a folder: its name (empty for one of its own), the logs it knows, and where to listen. ``new_epoch``
-    begins a new log in a home that need not open, for a reason, with or without trust in the old keys.
+    begins a new log in a home that need not open, for a reason, with or without trust in the old keys. ``server`` binds
+    a home's HTTP door to an address, with the files of a certificate and its key or without.
     """
 
     open_house: OpenHouse
@@ -48,6 +66,7 @@ class Handed:
     demo: Callable[[Say, bool], Mapping[str, Any]]
     witness: Callable[[Path, str, Sequence[Trust], tuple[str, int]], WitnessServer]
     new_epoch: Callable[[Path, str, bool], Mapping[str, Any]]
+    server: Callable[[Path, tuple[str, int], tuple[Path, Path] | None], Server]
 
 
 @dataclass

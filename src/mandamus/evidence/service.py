@@ -103,6 +103,15 @@ class Evidence:
         return given.digest
 
     @requires(Permission.EVIDENCE_READ)
+    def bundle(self, who: Subject, run_id: RunId) -> tuple[Digest, bytes]:
+        """The bundle of a run and its digest; that it was handed out is recorded. Raises ``conflict`` as `export`."""
+        sealed = self._newest(run_id)
+        data = self._blobs.get(sealed.digest)
+        with self._db.begin("evidence.exported") as tx:
+            self._audit.record(tx, _event(Kind.EVIDENCE_EXPORTED, who, sealed))
+        return sealed.digest, data
+
+    @requires(Permission.EVIDENCE_READ)
     def population(
         self,
         who: Subject,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mandamus.kernel.access import Permission
+
 USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,127}")
 GROUP_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
@@ -31,3 +33,17 @@ class Group:
 
     name: str
     members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Token:
+    """What a program shows to act for a user. ``permissions`` are all it may, None for all that the user may."""
+
+    id: str
+    user: str
+    name: str
+    permissions: frozenset[Permission] | None
+    created_us: int
+    expires_us: int
+    used_us: int | None = None
+    revoked_us: int | None = None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from mandamus.identity.model import Group, User
-from mandamus.store.tables.identity import home, identity_group, identity_member, identity_user
+from mandamus.identity.model import Group, Token, User
+from mandamus.kernel import canonical
+from mandamus.kernel.access import Permission
+from mandamus.store.tables.identity import home, identity_group, identity_member, identity_token, identity_user
 
 _HOME_ID = 1
 
@@ -87,6 +90,53 @@ def put_groups(conn: sa.Connection, groups: Sequence[Group], changed_by: str) ->
         rows = [{"group_name": group.name, "user_name": user} for user in dict.fromkeys(group.members)]
         if rows:
             conn.execute(identity_member.insert(), rows)
+
+
+def insert_token(conn: sa.Connection, token: Token, hashed: bytes) -> None:
+    """Write a new token; ``hashed`` is the SHA-256 of its secret."""
+    allowed = token.permissions
+    values = {**vars(token), "user_name": token.user, "hash": hashed, "permissions": _names(allowed)}
+    del values["user"]
+    conn.execute(identity_token.insert().values(**values))
+
+
+def find_token(conn: sa.Connection, hashed: bytes) -> tuple[Token, bytes] | None:
+    """The token of a hash, and the hash as it is kept."""
+    row = conn.execute(sa.select(identity_token).where(identity_token.c.hash == hashed)).one_or_none()
+    return None if row is None else (_token(row), row.hash)
+
+
+def get_token(conn: sa.Connection, token_id: str) -> Token | None:
+    """One token, or None."""
+    row = conn.execute(sa.select(identity_token).where(identity_token.c.id == token_id)).one_or_none()
+    return None if row is None else _token(row)
+
+
+def list_tokens(conn: sa.Connection, user: str | None) -> list[Token]:
+    """Tokens of a user, or of everybody, newest first."""
+    query = sa.select(identity_token).order_by(identity_token.c.created_us.desc(), identity_token.c.id)
+    if user is not None:
+        query = query.where(identity_token.c.user_name == user)
+    return [_token(row) for row in conn.execute(query)]
+
+
+def update_token(conn: sa.Connection, token: Token) -> None:
+    """Write when a token was revoked."""
+    conn.execute(identity_token.update().where(identity_token.c.id == token.id).values(revoked_us=token.revoked_us))
+
+
+def use_token(conn: sa.Connection, token_id: str, at_us: int) -> None:
+    """Write when a token was last used."""
+    conn.execute(identity_token.update().where(identity_token.c.id == token_id).values(used_us=at_us))
+
+
+def _token(row: sa.Row[Any]) -> Token:
+    allowed = None if row.permissions is None else frozenset(map(Permission, canonical.loads(row.permissions)))
+    return Token(row.id, row.user_name, row.name, allowed, row.created_us, row.expires_us, row.used_us, row.revoked_us)
+
+
+def _names(permissions: frozenset[Permission] | None) -> bytes | None:
+    return None if permissions is None else canonical.dumps(sorted(each.value for each in permissions))
 
 
 def _upsert(conn: sa.Connection, table: sa.Table, key: dict[str, object], values: dict[str, object]) -> None:

@@ -33,6 +33,7 @@ class Permission(Enum):
     EVIDENCE_READ = "evidence:read"
     IDENTITY_READ = "identity:read"
     IDENTITY_WRITE = "identity:write"
+    TOKEN_WRITE = "token:write"  # noqa: S105 - a permission
     SYSTEM_READ = "system:read"
 
 
@@ -53,6 +54,7 @@ MEMBER = frozenset(
         Permission.AUDIT_VERIFY,
         Permission.EVIDENCE_READ,
         Permission.IDENTITY_READ,
+        Permission.TOKEN_WRITE,
         Permission.SYSTEM_READ,
     }
 )

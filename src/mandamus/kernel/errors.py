@@ -30,9 +30,13 @@ class Code(Enum):
 
     INTERNAL = ("internal", 500, Exit.FAILED)
     USAGE = ("usage", 400, Exit.USAGE)
+    UNAUTHENTICATED = ("unauthenticated", 401, Exit.FAILED)
     NOT_FOUND = ("not_found", 404, Exit.FAILED)
+    METHOD_NOT_ALLOWED = ("method_not_allowed", 405, Exit.USAGE)
     CONFLICT = ("conflict", 409, Exit.FAILED)
     FORBIDDEN = ("forbidden", 403, Exit.FAILED)
+    TOO_LARGE = ("too_large", 413, Exit.USAGE)
+    RATE_LIMITED = ("rate_limited", 429, Exit.FAILED)
     UNAVAILABLE = ("unavailable", 503, Exit.FAILED)
     ID_INVALID = ("id_invalid", 400, Exit.USAGE)
     VALUE_INVALID = ("value_invalid", 422, Exit.USAGE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ from mandamus.executors.output import Piece
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission, Subject, requires
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.kernel.ids import RunId
+from mandamus.kernel.ids import Digest, RunId
 from mandamus.runs import access, admit, approval, settle, store
 from mandamus.runs.lifecycle import RUN_CLOSED, RunState, StepState
-from mandamus.runs.model import Approval, Request, Requirement, Run, StepRow
+from mandamus.runs.model import Approval, Request, Requirement, Run, StepRow, Wanted
 from mandamus.runs.rooms import Rooms, Watcher, event, record
 
-PAGE_MAX = 200
+PAGE_MAX = 201
+"""Doors ask for one more than they show, to know whether there is more."""
+EVERYTHING = Wanted()
 RETRYABLE = (
     StepState.FAILED,
     StepState.DENIED,
@@ -57,17 +60,33 @@ class Runs:
 
     @requires(Permission.RUN_READ)
     def list(
-        self, who: Subject, *, state: str | None = None, before: RunId | None = None, limit: int = 50
+        self, who: Subject, wanted: Wanted = EVERYTHING, *, before: RunId | None = None, limit: int = 50
     ) -> list[Run]:
-        """Newest first, a page of at most 200; ``before`` is the last id of the page before."""
-        if state is not None and state not in {known.value for known in RunState}:
-            raise MandamusError(
-                Code.USAGE,
-                f"there is no run state {state!r}",
-                remedy="use one of " + ", ".join(known.value for known in RunState),
-            )
+        """Newest first, a page of at most 201; ``before`` is the last id of the page before."""
         with self._rooms.db.read() as conn:
-            return store.list_runs(conn, state=state, before=before, limit=min(limit, PAGE_MAX))
+            return store.list_runs(conn, wanted, before=before, limit=min(limit, PAGE_MAX))
+
+    @requires(Permission.RUN_READ)
+    def counts(self, who: Subject) -> dict[RunState, int]:
+        """How many runs that are not closed are in each state."""
+        with self._rooms.db.read() as conn:
+            return store.counts(conn)
+
+    @requires(Permission.RUN_READ)
+    def inbox(self, who: Subject) -> Sequence[RunView]:
+        """Runs with a step that waits for a word the subject may give, newest first; of the newest 200 that wait."""
+        groups = self._rooms.identity.groups_of(who.user) | {f"user:{who.user}", ""}
+        with self._rooms.db.read() as conn:
+            waiting = store.waiting_runs(conn, PAGE_MAX)
+        views = [self.show(who, run_id) for run_id in waiting]
+        return [view for view in views if _asks(view, who, groups)]
+
+    @requires(Permission.RUN_READ)
+    def events(self, who: Subject, run_id: RunId, after: int) -> Sequence[Mapping[str, Any]]:
+        """The leaves of the run's own chain behind a place in it, oldest first, a page of at most 500."""
+        with self._rooms.db.read() as conn:
+            store.get_run(conn, run_id)
+        return self._rooms.audit.follow(f"run/{run_id}", after)
 
     @requires(Permission.RUN_READ)
     def show(self, who: Subject, run_id: RunId) -> RunView:
@@ -111,17 +130,36 @@ class Runs:
 
     @requires(Permission.RUN_DECIDE)
     def approve(
-        self, who: Subject, run_id: RunId, *, step: str | None = None, reason: str = "", group: str | None = None
+        self,
+        who: Subject,
+        run_id: RunId,
+        *,
+        step: str | None = None,
+        reason: str = "",
+        group: str | None = None,
+        binding: Digest | None = None,
     ) -> Approval:
-        """Say yes to the bound digest of the waiting step; raises ``approval_refused``."""
-        return approval.decide(self._rooms, who, run_id, step, approval.YES, reason=reason, group=group)
+        """Say yes to the bound digest of the waiting step; raises ``approval_refused``.
+
+        With ``binding`` it is refused when the step is bound to anything else by now.
+        """
+        return approval.decide(
+            self._rooms, who, run_id, step, approval.YES, reason=reason, group=group, binding=binding
+        )
 
     @requires(Permission.RUN_DECIDE)
     def reject(
-        self, who: Subject, run_id: RunId, *, step: str | None = None, reason: str = "", group: str | None = None
+        self,
+        who: Subject,
+        run_id: RunId,
+        *,
+        step: str | None = None,
+        reason: str = "",
+        group: str | None = None,
+        binding: Digest | None = None,
     ) -> Approval:
-        """Say no; the step ends rejected. Raises ``approval_refused``."""
-        return approval.decide(self._rooms, who, run_id, step, approval.NO, reason=reason, group=group)
+        """Say no; the step ends rejected. Raises ``approval_refused``, also as `approve` does for a ``binding``."""
+        return approval.decide(self._rooms, who, run_id, step, approval.NO, reason=reason, group=group, binding=binding)
 
     @requires(Permission.RUN_CANCEL)
     def cancel(self, who: Subject, run_id: RunId, *, reason: str = "") -> Run:
@@ -174,6 +212,19 @@ class Runs:
     def watch(self, watcher: Watcher) -> None:
         """Show every line of progress made in this process to the watcher."""
         self._rooms.watchers.append(watcher)
+
+
+def _asks(view: RunView, who: Subject, groups: frozenset[str]) -> bool:
+    rows = {row.name: row for row in view.steps}
+    for step, requirements in view.asked.items():
+        binding = rows[step].binding
+        bound = binding.digest if binding else None
+        voted = {given.by for given in view.approvals if given.step == step and given.binding == bound}
+        if {who.user, who.behalf_of} & (view.barred[step] | voted):
+            continue
+        if any(requirement.group in groups for requirement in requirements):
+            return True
+    return False
 
 
 def _to_retry(conn: sa.Connection, run: Run) -> list[str]:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import ApprovalId, DecisionId, Digest, RunId
-from mandamus.runs.lifecycle import RunState, StepState
+from mandamus.runs.lifecycle import RUN_OPEN, RunState, StepState
 from mandamus.runs.model import (
     Approval,
     PlanRecord,
@@ -19,6 +19,7 @@ from mandamus.runs.model import (
     Requirement,
     Run,
     StepRow,
+    Wanted,
     binding_from,
 )
 from mandamus.store.tables.runs import approval, lock_waiter, run, step, step_edge
@@ -75,6 +76,7 @@ def insert_run(conn: sa.Connection, made: Run) -> None:
             environment=made.environment,
             environment_digest=made.environment_digest,
             requester=canonical.dumps(vars(made.requester)),
+            requested_by=made.requester.user,
             makers=canonical.dumps(made.makers),
             inputs=canonical.dumps(made.inputs),
             reason=made.reason,
@@ -126,11 +128,15 @@ def get_run(conn: sa.Connection, run_id: RunId) -> Run:
     return _run(row)
 
 
-def list_runs(conn: sa.Connection, *, state: str | None, before: RunId | None, limit: int) -> list[Run]:
+def list_runs(conn: sa.Connection, wanted: Wanted, *, before: RunId | None, limit: int) -> list[Run]:
     """Newest first; ``before`` is the last id of the page before."""
     query = run.select().order_by(run.c.id.desc()).limit(limit)
-    if state is not None:
-        query = query.where(run.c.state == state)
+    for name in ("state", "environment", "project", "workflow"):
+        value = getattr(wanted, name)
+        if value is not None:
+            query = query.where(run.c[name] == value)
+    if wanted.requester is not None:
+        query = query.where(run.c.requested_by == wanted.requester)
     if before is not None:
         query = query.where(run.c.id < before)
     return [_run(row) for row in conn.execute(query)]
@@ -236,6 +242,18 @@ def followers_of(conn: sa.Connection, run_id: RunId, names: Iterable[str]) -> se
     return found
 
 
+def waiting_runs(conn: sa.Connection, limit: int) -> list[RunId]:
+    """Runs with a step that waits for people, newest first."""
+    query = sa.select(step.c.run).where(step.c.state == StepState.WAITING.value).distinct()
+    return [RunId(found) for found in conn.scalars(query.order_by(step.c.run.desc()).limit(limit))]
+
+
+def counts(conn: sa.Connection) -> dict[RunState, int]:
+    """How many runs that are not closed are in each state."""
+    query = sa.select(run.c.state, sa.func.count()).where(run.c.state.in_(sorted(RUN_OPEN))).group_by(run.c.state)
+    return {RunState(state): count for state, count in conn.execute(query)}
+
+
 def state_counts(conn: sa.Connection, run_id: RunId) -> dict[StepState, int]:
     """How many steps of the run are in each state."""
     query = sa.select(step.c.state, sa.func.count()).where(step.c.run == run_id).group_by(step.c.state)
@@ -289,6 +307,7 @@ def _loaded(data: bytes | None) -> Any:
 
 def _run(row: sa.Row[Any]) -> Run:
     fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented accessor
+    del fields["requested_by"]
     requester = canonical.loads(fields["requester"])
     fields |= {
         "requester": Requester(**{**requester, "groups": tuple(requester["groups"])}),

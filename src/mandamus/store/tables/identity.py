@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from mandamus.store.tables.base import MicrosUtc, metadata
+from mandamus.store.tables.base import Json, MicrosUtc, metadata
 
 home = sa.Table(
     "home",
@@ -37,3 +37,17 @@ identity_member = sa.Table(
     sa.Column("user_name", sa.ForeignKey("identity_user.name"), primary_key=True),
 )
 sa.Index("ix_identity_member_user_name", identity_member.c.user_name)
+
+identity_token = sa.Table(
+    "identity_token",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("hash", sa.LargeBinary, nullable=False, unique=True, comment="SHA-256 of the secret, which is not kept"),
+    sa.Column("user_name", sa.Text, nullable=False, index=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("permissions", Json, comment="null for all that the user may"),
+    sa.Column("created_us", MicrosUtc, nullable=False),
+    sa.Column("expires_us", MicrosUtc, nullable=False),
+    sa.Column("used_us", MicrosUtc),
+    sa.Column("revoked_us", MicrosUtc),
+)

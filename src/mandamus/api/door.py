@@ -1,0 +1,110 @@
+"""Routes: each is bound to a permission, and who calls is known before anything of it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, cast
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.security import HTTPBearer
+from starlette.routing import BaseRoute, Route
+
+from mandamus.api.house import House
+from mandamus.api.problems import RESPONSES
+from mandamus.kernel.access import Permission, Subject, check
+from mandamus.kernel.errors import Code, MandamusError
+
+PUBLIC = frozenset({"/healthz", "/readyz", "/version"})
+"""What anybody may ask, by exact path: it says nothing of what runs."""
+
+E = TypeVar("E", bound=Callable[..., Any])
+
+_bearer = HTTPBearer(auto_error=False, description="A token made with `mandamus token create`.")
+
+
+def house_of(request: Request) -> House:
+    """The home that this server is of."""
+    return cast("House", request.app.state.house)
+
+
+def caller(request: Request, _shown: Annotated[Any, Depends(_bearer)]) -> Subject:
+    """Who calls, who may use this route. Raises ``unauthenticated`` and ``forbidden``."""
+    house = house_of(request)
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret:
+        raise MandamusError(
+            Code.UNAUTHENTICATED,
+            "this needs a token",
+            remedy="make one with `mandamus token create`, and send it as `Authorization: Bearer TOKEN`",
+        )
+    who = house.tokens.authenticate(secret.strip())
+    request.state.who = who
+    request.app.state.limits.take(who.user)
+    try:
+        check(who, permission_of(request.scope["route"]))
+    except MandamusError as error:
+        house.record_refused(who, error)
+        raise
+    return who
+
+
+TheHouse = Annotated[House, Depends(house_of)]
+Who = Annotated[Subject, Depends(caller)]
+
+
+class Routes:
+    """The routes of one subject, to be added to an application."""
+
+    def __init__(self, tag: str) -> None:
+        self._tag = tag
+        self._made: list[tuple[str, Callable[..., Any], dict[str, Any]]] = []
+
+    def verb(self, method: str, path: str, permission: Permission, **options: Any) -> Callable[[E], E]:
+        """Bind a function to a route and a permission; the function takes `Who`."""
+
+        def bind(endpoint: E) -> E:
+            setattr(endpoint, "permission", permission)  # noqa: B010 - mypy knows no attribute on a function
+            responses = {**RESPONSES, **options.pop("responses", {})}
+            extra = {"x-permission": permission.value}
+            self._add(method, path, endpoint, responses=responses, openapi_extra=extra, **options)
+            return endpoint
+
+        return bind
+
+    def public(self, path: str) -> Callable[[E], E]:
+        """Bind a function to a route for anybody; its path is one of `PUBLIC`."""
+
+        def bind(endpoint: E) -> E:
+            self._add("GET", path, endpoint)
+            return endpoint
+
+        return bind
+
+    def add_to(self, app: FastAPI, prefix: str = "") -> None:
+        """Have the application answer at these routes."""
+        for path, endpoint, options in self._made:
+            app.add_api_route(f"{prefix}{path}", endpoint, **options)
+
+    def _add(self, method: str, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        named = {"methods": [method], "operation_id": endpoint.__name__, "tags": [self._tag]}
+        self._made.append((path, endpoint, {**named, **options}))
+
+
+def permission_of(route: BaseRoute) -> Permission:
+    """What a route needs; raises ``internal`` for one that declares none."""
+    found = getattr(getattr(route, "endpoint", None), "permission", None)
+    if isinstance(found, Permission):
+        return found
+    raise MandamusError(
+        Code.INTERNAL,
+        f"the route {getattr(route, 'path', route)} declares no permission",
+        remedy="bind it with `Routes.verb`, or name it in PUBLIC",
+    )
+
+
+def check_routes(app: FastAPI) -> None:
+    """Refuse to start with a route that is neither public by its exact path nor bound to a permission."""
+    for route in app.routes:
+        if isinstance(route, Route) and route.path in PUBLIC:
+            continue
+        permission_of(route)

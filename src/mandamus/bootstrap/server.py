@@ -1,0 +1,134 @@
+"""Opens the HTTP door of a home: binds its address, becomes the home's engine, and answers until it is stopped."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from ipaddress import ip_address
+from pathlib import Path
+
+import uvicorn
+
+from mandamus.api.app import build
+from mandamus.bootstrap.house import House, open_house
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.settings import Settings
+
+GRACE_S = 5
+TAKE_OVER_S = 1.0
+"""How often a server that is not the engine tries to become it: the file lock of another process wakes nobody."""
+
+Tls = tuple[Path, Path]
+"""Files of a certificate chain and its private key, PEM."""
+
+
+class Server:
+    """The server of one home; nobody can come in before `serve`."""
+
+    def __init__(self, house: House, bound: socket.socket, tls: Tls | None) -> None:
+        self.house = house
+        self._bound = bound
+        self._tls = tls
+        self._over = threading.Event()
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        host, port = self._bound.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        return f"{'https' if self._tls else 'http'}://{shown}:{port}"
+
+    def serve(self, ready: Callable[[], None]) -> None:
+        """Answer until the process is told to stop; ``ready`` is called when it can be asked."""
+        certificate, key = self._tls or (None, None)
+        config = uvicorn.Config(
+            build(self.house, version("mandamus")),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
+        )
+        engine = threading.Thread(target=self._become_engine, name="engine-start", daemon=True)
+        engine.start()
+        try:
+            _Uvicorn(config, ready).run(sockets=[self._bound])
+        finally:
+            self._over.set()
+            engine.join()
+
+    def close(self) -> None:
+        """Let the work under way come to its end, and let go of the home."""
+        self._bound.close()
+        self.house.close()
+
+    def _become_engine(self) -> None:
+        while not self.house.become_engine() and not self._over.wait(TAKE_OVER_S):
+            pass
+
+
+class _Uvicorn(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """A signal ends the serving and nothing else: what is under way comes to its end after that."""
+        kept = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in kept.items():
+                signal.signal(number, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say that it answers once it does."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+
+def open_server(
+    settings: Settings, environ: Mapping[str, str], home: Path, address: tuple[str, int], tls: Tls | None
+) -> Server:
+    """A server that is bound but does not answer yet.
+
+    Raises ``usage`` for an address that others can reach without TLS, ``unavailable`` for one that cannot be had.
+    """
+    host, port = address
+    if tls is None and not _is_loopback(host):
+        raise MandamusError(
+            Code.USAGE,
+            f"{host} can be reached from other machines, and what is sent there would be in the clear",
+            remedy="give --tls-cert and --tls-key, or leave out --host",
+        )
+    for path in tls or ():
+        if not path.is_file():
+            raise MandamusError(Code.NOT_FOUND, f"there is no file {path}", remedy="name the files in PEM")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        bound = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise MandamusError(
+            Code.UNAVAILABLE,
+            f"{host}:{port} cannot be had: {error.strerror}",
+            remedy="stop what listens there, or give another port with --port",
+        ) from error
+    try:
+        return Server(open_house(settings, environ, home, None), bound, tls)
+    except BaseException:
+        bound.close()
+        raise
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
