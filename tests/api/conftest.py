@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from mandamus.api.app import build
 from mandamus.bootstrap.house import House, open_house
 from mandamus.kernel.access import Permission
+from mandamus.serving.hub import Hub
 from mandamus.settings import Settings
 
 PLATFORM = """
@@ -103,7 +104,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def app_client(place: Place) -> Iterator[TestClient]:
     """The application in this process, without an engine."""
     house = place.open()
-    yield TestClient(build(house, "test"), raise_server_exceptions=False)
+    yield TestClient(build(house, "test", Hub(house)), raise_server_exceptions=False)
     house.close()
 
 

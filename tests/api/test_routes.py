@@ -99,7 +99,7 @@ def test_tricks_with_paths_find_nothing(app_client, path):
 
 def test_an_undeclared_route_keeps_the_server_from_starting(app_client):
     """A route without a permission, or a public one whose path is not named, is a fault of ours."""
-    app = build(app_client.app.state.house, "test")
+    app = build(app_client.app.state.house, "test", app_client.app.state.hub)
     app.routes.append(Route("/more", lambda _request: None))
     with pytest.raises(MandamusError) as raised:
         check_routes(app)

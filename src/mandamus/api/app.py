@@ -5,12 +5,12 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from mandamus.api import audit, catalog, docs, evidence, identity, policy, problems, runs, streams, system
-from mandamus.api.bodies import BodyLimit
 from mandamus.api.door import check_routes
-from mandamus.api.headers import Headers
-from mandamus.api.house import House
-from mandamus.api.hub import Hub
-from mandamus.api.limits import Limits
+from mandamus.serving.bodies import BodyLimit
+from mandamus.serving.headers import Headers
+from mandamus.serving.house import House
+from mandamus.serving.hub import Hub
+from mandamus.serving.limits import Limits
 
 PREFIX = "/api/v1"
 
@@ -25,7 +25,7 @@ VERSIONED = (
 )
 
 
-def build(house: House, version: str) -> FastAPI:
+def build(house: House, version: str, hub: Hub) -> FastAPI:
     """The application on an opened home; raises when a route declares no permission."""
     app = FastAPI(
         title="Mandamus",
@@ -38,13 +38,13 @@ def build(house: House, version: str) -> FastAPI:
     )
     app.state.house = house
     app.state.limits = Limits(house.clock)
-    app.state.hub = Hub(house)
+    app.state.hub = hub
     for routes in VERSIONED:
         routes.add_to(app, PREFIX)
     docs.routes.add_to(app)
     system.routes.add_to(app)
     problems.install(app)
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, refusal=problems.problem)
     app.add_middleware(Headers)
     check_routes(app)
     return app

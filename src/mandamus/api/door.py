@@ -9,10 +9,10 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.security import HTTPBearer
 from starlette.routing import BaseRoute, Route
 
-from mandamus.api.house import House
 from mandamus.api.problems import RESPONSES
 from mandamus.kernel.access import Permission, Subject, check
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.serving.house import House
 
 PUBLIC = frozenset({"/healthz", "/readyz", "/version"})
 """What anybody may ask, by exact path: it says nothing of what runs."""

@@ -13,12 +13,12 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from mandamus.api.door import Routes, TheHouse, Who
-from mandamus.api.house import House
 from mandamus.kernel import ids
 from mandamus.kernel.access import Permission, Subject
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import RunId
 from mandamus.runs.lifecycle import RUN_CLOSED
+from mandamus.serving.house import House
 
 MEDIA_TYPE = "text/event-stream"
 QUIET_S = 15.0

@@ -16,6 +16,7 @@ import uvicorn
 from mandamus.api.app import build
 from mandamus.bootstrap.house import House, open_house
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.serving.hub import Hub
 from mandamus.settings import Settings
 
 GRACE_S = 5
@@ -46,7 +47,7 @@ class Server:
         """Answer until the process is told to stop; ``ready`` is called when it can be asked."""
         certificate, key = self._tls or (None, None)
         config = uvicorn.Config(
-            build(self.house, version("mandamus")),
+            build(self.house, version("mandamus"), Hub(self.house)),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -1,10 +1,11 @@
-"""Refuses a request whose body is too long, before anything of it is parsed, with a problem as every route gives."""
+"""Refuses a request whose body is too long, before anything of it is parsed, in the words of the door it came to."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mandamus.api.problems import problem
 from mandamus.kernel.errors import Code, MandamusError
 
 BYTES_MAX = 1024 * 1024
@@ -13,8 +14,9 @@ BYTES_MAX = 1024 * 1024
 class BodyLimit:
     """Counts what comes in, whatever its length was said to be."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, refusal: Callable[[MandamusError, str], ASGIApp]) -> None:
         self._app = app
+        self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; reading more of it than may be raises ``too_large``."""
@@ -23,7 +25,7 @@ class BodyLimit:
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > BYTES_MAX:
-            await problem(_too_large(), scope["path"])(scope, receive, send)
+            await self._refusal(_too_large(), scope["path"])(scope, receive, send)
             return
         taken = 0
 

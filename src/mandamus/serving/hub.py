@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from mandamus.api.house import House
+from mandamus.serving.house import House
 
 LOOK_S = 0.1
 """How often the newest event is looked at while somebody follows: nothing else tells of another process's commits."""
@@ -31,7 +31,7 @@ class Hub:
             self._followers.add(made)
             if self._thread is None:
                 self._nobody.clear()
-                self._thread = threading.Thread(target=self._look, name="api-hub", daemon=True)
+                self._thread = threading.Thread(target=self._look, name="hub", daemon=True)
                 self._thread.start()
         try:
             yield made
