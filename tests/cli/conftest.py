@@ -20,6 +20,7 @@ import pytest
 
 from mandamus.bootstrap.epoch import new_epoch
 from mandamus.bootstrap.house import open_house, policy_engine
+from mandamus.bootstrap.server import open_server
 from mandamus.bootstrap.tools import load_executors
 from mandamus.bootstrap.witness import open_witness
 from mandamus.cli.main import main
@@ -159,6 +160,7 @@ class Shell:
             new_epoch=lambda home, reason, distrust: new_epoch(
                 Settings(), self.environ, home, reason, distrust=distrust
             ),
+            server=lambda home, address, tls: open_server(Settings(), self.environ, home, address, tls),
         )
 
 

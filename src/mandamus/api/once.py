@@ -24,14 +24,14 @@ def once(request: Request, who: Subject, key: str | None, body: BaseModel, act: 
         return act()
     requests = house_of(request).requests
     asked = canonical.digest_of([request.method, request.url.path, body.model_dump(mode="json")])
-    kept = requests.begin(who, key, asked)
+    kept = requests.begin(who.user, key, asked)
     if kept is not None:
         return model.model_validate_json(kept)
     try:
         made = act()
     except Exception:
         # Nothing came of it: the same key may be tried again.
-        requests.forget(who, key)
+        requests.forget(who.user, key)
         raise
-    requests.finish(who, key, made.model_dump_json().encode())
+    requests.finish(who.user, key, made.model_dump_json().encode())
     return made

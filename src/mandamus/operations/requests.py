@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from mandamus.kernel.access import Subject
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Digest
@@ -22,7 +21,7 @@ class Requests:
         self._db = db
         self._clock = clock
 
-    def begin(self, who: Subject, key: str, asked: Digest) -> bytes | None:
+    def begin(self, user: str, key: str, asked: Digest) -> bytes | None:
         """Take the key for a request; gives the answer when there is one already.
 
         Raises ``conflict`` for a key of another request, and for one whose request did not come to its end.
@@ -30,9 +29,9 @@ class Requests:
         now_us = self._clock.now_us()
         with self._db.begin("request") as tx:
             tx.conn.execute(row.delete().where(row.c.at_us < now_us - KEPT_US))
-            found = tx.conn.execute(sa.select(row).where(*_is(who, key))).one_or_none()
+            found = tx.conn.execute(sa.select(row).where(*_is(user, key))).one_or_none()
             if found is None:
-                tx.conn.execute(row.insert().values(subject=who.user, key=key, asked=asked, at_us=now_us))
+                tx.conn.execute(row.insert().values(subject=user, key=key, asked=asked, at_us=now_us))
                 return None
         if found.asked != asked:
             raise MandamusError(
@@ -49,16 +48,16 @@ class Requests:
             retryable=under_way,
         )
 
-    def finish(self, who: Subject, key: str, answer: bytes) -> None:
+    def finish(self, user: str, key: str, answer: bytes) -> None:
         """Keep the answer."""
         with self._db.begin("request answered") as tx:
-            tx.conn.execute(row.update().where(*_is(who, key)).values(answer=answer))
+            tx.conn.execute(row.update().where(*_is(user, key)).values(answer=answer))
 
-    def forget(self, who: Subject, key: str) -> None:
+    def forget(self, user: str, key: str) -> None:
         """Nothing came of it."""
         with self._db.begin("request failed") as tx:
-            tx.conn.execute(row.delete().where(*_is(who, key)))
+            tx.conn.execute(row.delete().where(*_is(user, key)))
 
 
-def _is(who: Subject, key: str) -> tuple[sa.ColumnElement[bool], ...]:
-    return (row.c.subject == who.user, row.c.key == key)
+def _is(user: str, key: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return (row.c.subject == user, row.c.key == key)
