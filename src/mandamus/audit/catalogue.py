@@ -71,6 +71,7 @@ VERBS: Mapping[str, Kind | str] = {
     "Runs.show": _FOLLOWS,
     "Search.find": Kind.AUDIT_READ,
     "Search.show": Kind.AUDIT_READ,
+    "Sessions.link": Kind.SESSION_LINKED,
     "Tokens.create": Kind.TOKEN_CREATED,
     "Tokens.list": "what it shows stands in the log already, in the events of who made and ended them",
     "Tokens.revoke": Kind.TOKEN_REVOKED,

@@ -33,6 +33,7 @@ from mandamus.executors.service import Executors
 from mandamus.executors.state import StateStore
 from mandamus.identity.model import OS_USER
 from mandamus.identity.service import Identity
+from mandamus.identity.sessions import Sessions
 from mandamus.identity.tokens import Tokens
 from mandamus.kernel.access import Subject
 from mandamus.kernel.clock import Clock
@@ -133,6 +134,11 @@ class House:
     def tokens(self) -> Tokens:
         """What programs show to say who they act for."""
         return Tokens(self.rooms.db, self.audit, self.identity.active, self.clock, os.urandom)
+
+    @property
+    def sessions(self) -> Sessions:
+        """How people come in by a browser."""
+        return Sessions(self.rooms.db, self.audit, self.identity.active, self.clock, os.urandom)
 
     @property
     def requests(self) -> Requests:

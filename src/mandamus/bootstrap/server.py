@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
@@ -12,14 +13,19 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mandamus.api.app import build
+from mandamus.api.app import build as build_api
+from mandamus.api.door import PUBLIC
 from mandamus.bootstrap.house import House, open_house
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.serving.hub import Hub
 from mandamus.settings import Settings
+from mandamus.web.app import build as build_web
 
 GRACE_S = 5
+API_PATHS = PUBLIC | {"/metrics"}
+"""Where the API is beside `/api/`."""
 TAKE_OVER_S = 1.0
 """How often a server that is not the engine tries to become it: the file lock of another process wakes nobody."""
 
@@ -46,8 +52,10 @@ class Server:
     def serve(self, ready: Callable[[], None]) -> None:
         """Answer until the process is told to stop; ``ready`` is called when it can be asked."""
         certificate, key = self._tls or (None, None)
+        hub = Hub(self.house)
+        console = build_web(self.house, hub, os.urandom, secure=self._tls is not None)
         config = uvicorn.Config(
-            build(self.house, version("mandamus"), Hub(self.house)),
+            _Doors(build_api(self.house, version("mandamus"), hub), console),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -63,6 +71,10 @@ class Server:
             self._over.set()
             engine.join()
 
+    def sign_in_link(self) -> str:
+        """Where whoever opened the home signs in to the console, once."""
+        return f"{self.url}/sign-in?link={self.house.sessions.link(self.house.who)}"
+
     def close(self) -> None:
         """Let the work under way come to its end, and let go of the home."""
         self._bound.close()
@@ -71,6 +83,20 @@ class Server:
     def _become_engine(self) -> None:
         while not self.house.become_engine() and not self._over.wait(TAKE_OVER_S):
             pass
+
+
+class _Doors:
+    """The API where its paths are, the console everywhere else."""
+
+    def __init__(self, api: ASGIApp, console: ASGIApp) -> None:
+        self._api = api
+        self._console = console
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request to its door."""
+        path = scope.get("path", "")
+        is_page = scope["type"] == "http" and path not in API_PATHS and not path.startswith("/api/")
+        await (self._console if is_page else self._api)(scope, receive, send)
 
 
 class _Uvicorn(uvicorn.Server):

@@ -10,6 +10,7 @@ from mandamus.audit.service import Audit
 from mandamus.catalog.service import Catalog
 from mandamus.evidence.service import Evidence
 from mandamus.identity.service import Identity
+from mandamus.identity.sessions import Sessions
 from mandamus.identity.tokens import Tokens
 from mandamus.kernel.access import Subject
 from mandamus.kernel.errors import MandamusError
@@ -58,6 +59,11 @@ class House(Protocol):
     @property
     def identity(self) -> Identity:
         """Who."""
+        ...
+
+    @property
+    def sessions(self) -> Sessions:
+        """How people come in by a browser."""
         ...
 
     @property

@@ -42,6 +42,10 @@ class Server(Protocol):
         """Answer until the process is told to stop; ``ready`` is called when it can be asked."""
         ...
 
+    def sign_in_link(self) -> str:
+        """Where whoever opened it signs in to the console, once."""
+        ...
+
     def close(self) -> None:
         """Let go of the home."""
         ...

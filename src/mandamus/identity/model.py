@@ -47,3 +47,27 @@ class Token:
     expires_us: int
     used_us: int | None = None
     revoked_us: int | None = None
+
+
+@dataclass(frozen=True)
+class Link:
+    """What signs a user in once. ``authn`` is what their session will say of how they came in."""
+
+    id: str
+    user: str
+    authn: str
+    created_us: int
+    expires_us: int
+    used_us: int | None = None
+
+
+@dataclass(frozen=True)
+class Session:
+    """A person in a browser."""
+
+    id: str
+    user: str
+    authn: str
+    opened_us: int
+    seen_us: int
+    ended_us: int | None = None

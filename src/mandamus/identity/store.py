@@ -8,10 +8,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from mandamus.identity.model import Group, Token, User
+from mandamus.identity.model import Group, Link, Session, Token, User
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission
-from mandamus.store.tables.identity import home, identity_group, identity_member, identity_token, identity_user
+from mandamus.store.tables.identity import (
+    home,
+    identity_group,
+    identity_link,
+    identity_member,
+    identity_session,
+    identity_token,
+    identity_user,
+)
 
 _HOME_ID = 1
 
@@ -128,6 +136,54 @@ def update_token(conn: sa.Connection, token: Token) -> None:
 def use_token(conn: sa.Connection, token_id: str, at_us: int) -> None:
     """Write when a token was last used."""
     conn.execute(identity_token.update().where(identity_token.c.id == token_id).values(used_us=at_us))
+
+
+def insert_link(conn: sa.Connection, link: Link, hashed: bytes) -> None:
+    """Write a new link; ``hashed`` is the SHA-256 of its secret."""
+    conn.execute(identity_link.insert().values(**_row_of(link), hash=hashed))
+
+
+def find_link(conn: sa.Connection, hashed: bytes) -> Link | None:
+    """The link of a hash, or None."""
+    row = conn.execute(sa.select(identity_link).where(identity_link.c.hash == hashed)).one_or_none()
+    return None if row is None else Link(row.id, row.user_name, row.authn, row.created_us, row.expires_us, row.used_us)
+
+
+def use_link(conn: sa.Connection, hashed: bytes, at_us: int) -> bool:
+    """Use a link up; False when somebody else was first."""
+    unused = identity_link.update().where(identity_link.c.hash == hashed, identity_link.c.used_us.is_(None))
+    return conn.execute(unused.values(used_us=at_us)).rowcount == 1
+
+
+def insert_session(conn: sa.Connection, session: Session, hashed: bytes) -> None:
+    """Write a new session; ``hashed`` is the SHA-256 of its secret."""
+    conn.execute(identity_session.insert().values(**_row_of(session), hash=hashed))
+
+
+def find_session(conn: sa.Connection, hashed: bytes) -> tuple[Session, bytes] | None:
+    """The session of a hash, and the hash as it is kept."""
+    row = conn.execute(sa.select(identity_session).where(identity_session.c.hash == hashed)).one_or_none()
+    if row is None:
+        return None
+    return Session(row.id, row.user_name, row.authn, row.opened_us, row.seen_us, row.ended_us), row.hash
+
+
+def see_session(conn: sa.Connection, session_id: str, at_us: int) -> None:
+    """Write when a session was last seen."""
+    conn.execute(identity_session.update().where(identity_session.c.id == session_id).values(seen_us=at_us))
+
+
+def end_session(conn: sa.Connection, session_id: str, at_us: int) -> bool:
+    """Write when a session ended; False when it had."""
+    goes_on = identity_session.update().where(
+        identity_session.c.id == session_id, identity_session.c.ended_us.is_(None)
+    )
+    return conn.execute(goes_on.values(ended_us=at_us)).rowcount == 1
+
+
+def _row_of(value: Link | Session) -> dict[str, object]:
+    fields = dict(vars(value))
+    return {"user_name": fields.pop("user"), **fields}
 
 
 def _token(row: sa.Row[Any]) -> Token:

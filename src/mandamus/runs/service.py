@@ -37,7 +37,8 @@ RETRYABLE = (
 class RunView:
     """A run as a person looks at it: the run, its steps, its approvals, what is still asked for and who is barred.
 
-    ``asked`` and ``barred`` are by waiting step; whoever is barred cannot meet what is asked.
+    ``asked`` and ``barred`` are by waiting step; whoever is barred cannot meet what is asked. ``needs`` are the steps
+    that a step waits for, by its name.
     """
 
     run: Run
@@ -45,6 +46,7 @@ class RunView:
     approvals: tuple[Approval, ...]
     asked: dict[str, tuple[Requirement, ...]]
     barred: dict[str, frozenset[str]]
+    needs: Mapping[str, Sequence[str]]
 
 
 class Runs:
@@ -94,11 +96,12 @@ class Runs:
         with self._rooms.db.read() as conn:
             run = store.get_run(conn, run_id)
             steps = store.list_steps(conn, run_id)
+            needs = store.needs_of(conn, run_id)
             given = store.approvals_of(conn, run_id)
         waiting = [row for row in steps if row.state is StepState.WAITING]
         asked = {row.name: tuple(approval.unmet(row, [a for a in given if a.step == row.name])) for row in waiting}
         barred = {row.name: frozenset(approval.barred(self._rooms, run, row)) for row in waiting}
-        return RunView(run, tuple(steps), tuple(given), asked, barred)
+        return RunView(run, tuple(steps), tuple(given), asked, barred, needs)
 
     @requires(Permission.RUN_READ)
     def change_set(self, who: Subject, run_id: RunId, step: str) -> dict[str, Any]:
@@ -121,7 +124,10 @@ class Runs:
         attempt: int | None = None,
         offset: int = 0,
     ) -> Piece:
-        """Output of a step from a byte offset, already redacted, and the offset to go on from."""
+        """Output of a step from a byte offset, already redacted, and the offset to go on from.
+
+        A negative offset counts from the end of what there is.
+        """
         with self._rooms.db.read() as conn:
             run = store.get_run(conn, run_id)
             row = store.get_step(conn, run_id, step)

@@ -173,6 +173,16 @@ def list_steps(conn: sa.Connection, run_id: RunId, states: Iterable[StepState] =
     return [_step(row) for row in conn.execute(query)]
 
 
+def needs_of(conn: sa.Connection, run_id: RunId) -> dict[str, list[str]]:
+    """What each step of the run needs, by name; steps that need nothing are left out."""
+    found: dict[str, list[str]] = {}
+    for before, after in conn.execute(
+        sa.select(step_edge.c.before, step_edge.c.after).where(step_edge.c.run == run_id).order_by(step_edge.c.before)
+    ):
+        found.setdefault(after, []).append(before)
+    return found
+
+
 def ready_steps(conn: sa.Connection, run_id: RunId) -> list[StepRow]:
     """Pending steps whose needs are all done."""
     return [_step(row) for row in conn.execute(_READY_STEPS, {"of_run": run_id})]

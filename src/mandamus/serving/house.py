@@ -1,4 +1,4 @@
-"""What the HTTP door needs of an opened home."""
+"""What the HTTP doors need of an opened home."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from mandamus.audit.service import Audit
 from mandamus.catalog.service import Catalog
 from mandamus.evidence.service import Evidence
 from mandamus.identity.service import Identity
+from mandamus.identity.sessions import Sessions
 from mandamus.identity.tokens import Tokens
 from mandamus.kernel.access import Subject
 from mandamus.kernel.clock import Clock
@@ -54,6 +55,11 @@ class House(Protocol):
     @property
     def tokens(self) -> Tokens:
         """What programs show to say who they act for."""
+        ...
+
+    @property
+    def sessions(self) -> Sessions:
+        """How people come in by a browser."""
         ...
 
     @property

@@ -21,9 +21,10 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @common
 @pass_session
 def command(session: Session, host: str, port: int, tls_cert: Path | None, tls_key: Path | None) -> Exit:
-    """Serve this home: the API, and the engine of its runs.
+    """Serve this home: console, API, and the engine of its runs.
 
-    It listens on this machine alone unless it has a certificate. Programs come in with a token, see `mandamus token`.
+    It listens on this machine alone unless it has a certificate. You come in by the link it prints, others by
+    `mandamus login-link`, and programs with a token, see `mandamus token`.
     Interrupt it to stop: work under way comes to its end, and whatever waits is found again.
 
     \b
@@ -46,8 +47,8 @@ def command(session: Session, host: str, port: int, tls_cert: Path | None, tls_k
                 session.screen.json({"url": server.url, "home": str(session.home)})
             else:
                 session.screen.data(server.url)
-                session.screen.say(f"the contract is at {server.url}/api/docs")
-                session.screen.say(f"next: {session.command('token', 'create', 'NAME')}")
+                session.screen.say(f"the contract of the API is at {server.url}/api/docs")
+            session.screen.say(f"sign in, once and within 10 minutes: {server.sign_in_link()}")
             session.screen.out.flush()
 
         server.serve(ready)

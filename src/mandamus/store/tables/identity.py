@@ -51,3 +51,27 @@ identity_token = sa.Table(
     sa.Column("used_us", MicrosUtc),
     sa.Column("revoked_us", MicrosUtc),
 )
+
+identity_link = sa.Table(
+    "identity_link",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("hash", sa.LargeBinary, nullable=False, unique=True, comment="SHA-256 of the secret, which is not kept"),
+    sa.Column("user_name", sa.Text, nullable=False),
+    sa.Column("authn", sa.Text, nullable=False, comment="what the session will say of how its user came in"),
+    sa.Column("created_us", MicrosUtc, nullable=False),
+    sa.Column("expires_us", MicrosUtc, nullable=False),
+    sa.Column("used_us", MicrosUtc),
+)
+
+identity_session = sa.Table(
+    "identity_session",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("hash", sa.LargeBinary, nullable=False, unique=True, comment="SHA-256 of the secret, which is not kept"),
+    sa.Column("user_name", sa.Text, nullable=False),
+    sa.Column("authn", sa.Text, nullable=False),
+    sa.Column("opened_us", MicrosUtc, nullable=False),
+    sa.Column("seen_us", MicrosUtc, nullable=False),
+    sa.Column("ended_us", MicrosUtc),
+)

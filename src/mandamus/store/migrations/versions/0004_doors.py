@@ -1,4 +1,4 @@
-"""Programs come in with tokens, requests that are sent twice are done once, and runs are found by who asked."""
+"""Tokens for programs, sessions for people, requests that are done once, and runs that are found by who asked."""
 
 import json
 
@@ -10,7 +10,7 @@ from mandamus.store.schema import metadata
 revision = "0004"
 down_revision = "0002"
 
-_TABLES = ("identity_token", "operation_request")
+_TABLES = ("identity_token", "operation_request", "identity_link", "identity_session")
 
 
 def upgrade() -> None:

@@ -1,0 +1,79 @@
+"""The one stream of a run's page: whenever something happens to the run, its part of the page comes anew."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from mandamus.kernel.access import Permission
+from mandamus.kernel.errors import MandamusError
+from mandamus.kernel.ids import RunId
+from mandamus.runs.lifecycle import RunState
+from mandamus.web import runs
+from mandamus.web.door import Pages, Visit, secret_of
+
+QUIET_S = 15.0
+LOOK_S = 0.5
+"""How often it looks for output, which is no event, while a run goes on."""
+
+pages = Pages()
+
+
+@pages.stream("/runs/{run}/live", Permission.RUN_READ)
+async def follow(visit: Visit) -> Response:
+    """Parts of the page, each whole, until the run is closed and has its evidence; ``end`` is the last event."""
+    run_id = runs.run_of(visit)
+    await run_in_threadpool(visit.house.runs.show, visit.who, run_id)
+    headers = {"X-Accel-Buffering": "no"}
+    return StreamingResponse(_parts(visit, run_id), media_type="text/event-stream", headers=headers)
+
+
+async def _parts(visit: Visit, run_id: RunId) -> AsyncIterator[bytes]:
+    after, sent, quiet_s = -1, "", 0.0
+    state = _State(moves=True, over=False)
+    async with visit.request.app.state.hub.follower() as follower:
+        while True:
+            # Asked before the part is made: what comes between the two is then in it, or makes another.
+            found = await run_in_threadpool(visit.house.runs.events, visit.who, run_id, after)
+            if found or state.moves:
+                after = max((leaf["seq"] for leaf in found), default=after)
+                part, state = await run_in_threadpool(_part, visit, run_id)
+                if part != sent:
+                    quiet_s, sent = 0.0, part
+                    yield _message(part)
+            if state.over:
+                yield b"event: end\ndata: over\n\n"
+                return
+            if not await follower.woken(LOOK_S):
+                quiet_s += LOOK_S
+            if quiet_s >= QUIET_S:
+                quiet_s = 0.0
+                yield b": still here\n\n"
+                try:
+                    # A stream ends with the session it was opened in.
+                    await run_in_threadpool(visit.house.sessions.authenticate, secret_of(visit.request))
+                except MandamusError:
+                    return
+
+
+@dataclass(frozen=True)
+class _State:
+    """``moves``: something may change that is no event, such as output or where the evidence is."""
+
+    moves: bool
+    over: bool
+
+
+def _part(visit: Visit, run_id: RunId) -> tuple[str, _State]:
+    found = runs.values(visit.house, visit.who, run_id)
+    run = found["run"]
+    over = found["closed"] and run.evidence is not None
+    moves = (found["closed"] and not over) or run.state is RunState.RUNNING
+    return visit.renderer.part("_run.html", who=visit.who, **found), _State(moves, over)
+
+
+def _message(part: str) -> bytes:
+    return "".join(f"data: {line}\n" for line in part.splitlines()).encode() + b"\n"
