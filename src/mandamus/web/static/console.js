@@ -11,7 +11,17 @@ const showCopies = (root) => {
 };
 
 document.addEventListener("DOMContentLoaded", () => showCopies(document));
-document.addEventListener("htmx:after:swap", () => showCopies(document));
+
+// What somebody opened or closed stays so when the page's part comes anew.
+const toggled = new Map();
+document.addEventListener("click", (event) => {
+  const details = event.target.closest("summary")?.parentElement;
+  if (details?.id && !event.target.closest("a")) toggled.set(details.id, !details.open);
+});
+document.addEventListener("htmx:after:swap", () => {
+  showCopies(document);
+  for (const [id, open] of toggled) document.getElementById(id)?.toggleAttribute("open", open);
+});
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-copy]");
