@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -50,7 +50,10 @@ class Settle(Body):
 
 
 class Run(Wire):
-    """One execution of one workflow version, in one environment, by one actor, with inputs."""
+    """One execution of one workflow version, in one environment, by one actor, with inputs.
+
+    ``due`` says that something was said to it which may not show in its state yet, ``cancelling`` that it is to stop.
+    """
 
     id: str
     state: str
@@ -60,6 +63,7 @@ class Run(Wire):
     workflow_digest: str
     source: str
     environment: str
+    environment_digest: str
     requester: str
     authn: str
     behalf_of: str | None
@@ -67,14 +71,29 @@ class Run(Wire):
     inputs: dict[str, Any]
     reason: str
     plan_only: bool
+    due: bool
+    cancelling: bool
     requested_at: Time
     closed_at: Time | None
     error: dict[str, Any] | None
     evidence: str | None
 
 
+class Required(Wire):
+    """``count`` people of ``group`` have to say yes; with ``override`` they let a violation through."""
+
+    group: str
+    count: int
+    why: str
+    override: bool
+
+
 class Step(Wire):
-    """One step of a run: ``summary`` counts what it would change, ``binding`` is what people say yes to."""
+    """One step of a run: ``summary`` counts what it would change, ``binding`` is what people say yes to.
+
+    ``plan`` names by their digests what planning left, ``bound`` is the document that ``binding`` is the digest of,
+    ``needs`` are the steps it waits for, ``requires`` is what policy asks for.
+    """
 
     name: str
     state: str
@@ -83,6 +102,10 @@ class Step(Wire):
     change_set: str | None
     binding: str | None
     expires_at: Time | None
+    needs: list[str]
+    plan: dict[str, Any] | None
+    bound: dict[str, Any] | None
+    requires: list[Required]
     decisions: list[str]
     outputs: dict[str, Any] | None
     error: dict[str, Any] | None
@@ -93,21 +116,20 @@ class Approval(Wire):
 
     id: str
     step: str
+    attempt: int
     by: str
     verdict: str
     group: str
     reason: str
     binding: str
+    at: Time
+    expires_at: Time
 
 
-class Asked(Wire):
+class Asked(Required):
     """Who is still asked for: ``count`` more of ``group``; whoever is ``barred`` does not count."""
 
     step: str
-    group: str
-    count: int
-    why: str
-    override: bool
     binding: str
     barred: list[str]
 
@@ -120,6 +142,22 @@ class RunDetail(Run):
     asked: list[Asked]
 
 
+class Happened(Wire):
+    """What a run's stream tells: ``place`` is that in the run's own chain, ``data`` the leaf; the last is ``end``."""
+
+    place: int
+    kind: str
+    data: dict[str, Any]
+
+
+class LogPiece(Wire):
+    """Some output: ``next_offset`` is where to read on, ``done`` says that nothing will follow."""
+
+    data: bytes
+    next_offset: int
+    done: bool
+
+
 def run(kept: Kept) -> Run:
     """A run as it is sent."""
     return Run(**_run(kept))
@@ -130,7 +168,7 @@ def detail(view: RunView) -> RunDetail:
     rows = {row.name: row for row in view.steps}
     return RunDetail(
         **_run(view.run),
-        steps=[step(row) for row in view.steps],
+        steps=[step(row, view.needs.get(row.name, ())) for row in view.steps],
         approvals=[approval(given) for given in view.approvals],
         asked=[
             _asked(rows[name], requirement, sorted(view.barred[name]))
@@ -140,7 +178,7 @@ def detail(view: RunView) -> RunDetail:
     )
 
 
-def step(row: StepRow) -> Step:
+def step(row: StepRow, needs: Sequence[str]) -> Step:
     """A step as it is sent."""
     plan, binding = row.plan, row.binding
     return Step(
@@ -151,6 +189,10 @@ def step(row: StepRow) -> Step:
         change_set=plan.change_set if plan else None,
         binding=binding.digest if binding else None,
         expires_at=time_or_none(binding.expires_us if binding else None),
+        needs=list(needs),
+        plan=plan.to_json() if plan else None,
+        bound=binding.to_json() if binding else None,
+        requires=[Required(**each.to_json()) for each in row.requires],
         decisions=list(row.decisions),
         outputs=_plain(row.outputs),
         error=_plain(row.error),
@@ -162,11 +204,14 @@ def approval(given: Given) -> Approval:
     return Approval(
         id=given.id,
         step=given.step,
+        attempt=given.attempt,
         by=given.by,
         verdict=given.verdict,
         group=given.group,
         reason=given.reason,
         binding=given.binding,
+        at=time(given.at_us),
+        expires_at=time(given.expires_us),
     )
 
 
@@ -180,6 +225,7 @@ def _run(kept: Kept) -> dict[str, Any]:
         "workflow_digest": kept.workflow_digest,
         "source": kept.source,
         "environment": kept.environment,
+        "environment_digest": kept.environment_digest,
         "requester": kept.requester.user,
         "authn": kept.requester.authn,
         "behalf_of": kept.requester.behalf_of,
@@ -187,6 +233,8 @@ def _run(kept: Kept) -> dict[str, Any]:
         "inputs": dict(kept.inputs),
         "reason": kept.reason,
         "plan_only": kept.plan_only,
+        "due": kept.wakes_seen < kept.wakes,
+        "cancelling": kept.cancel_requested,
         "requested_at": time(kept.requested_us),
         "closed_at": time_or_none(kept.closed_us),
         "error": _plain(kept.error),
