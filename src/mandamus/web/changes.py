@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mandamus.kernel.attributes import ABSENT, Attribute, attributes
-from mandamus.kernel.changeset import DESTRUCTIVE, Action, Change, from_json
+from mandamus.kernel.changeset import DESTRUCTIVE, Action, Change, Confidence, from_json
 from mandamus.web.render import document
 
 ATTRIBUTES_MAX = 100
@@ -24,6 +24,11 @@ ORDER = (
     Action.IMPORT,
     Action.MOVE,
 )
+
+UNSURE = {
+    Confidence.PREDICTED: "the tool predicts this; what it does may differ",
+    Confidence.OPAQUE: "this tool cannot say what it will do; the exact call is shown",
+}
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,8 @@ def shown(data: Mapping[str, Any]) -> Shown | None:
     found = from_json(data)
     tool = " ".join(str(found.tool[key]) for key in ("name", "version") if found.tool.get(key))
     warnings = []
-    if found.fidelity != "exact":
-        warnings.append(f"the tool says what it would do as far as it knows: {found.fidelity.value}")
+    if found.fidelity in UNSURE:
+        warnings.append(UNSURE[found.fidelity])
     if not found.complete:
         warnings.append("the tool could not say everything it would do")
     if found.errored:

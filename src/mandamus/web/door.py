@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -76,7 +76,7 @@ class Pages:
 
         def bind(page: Stream) -> Stream:
             async def endpoint(request: Request) -> Response:
-                return await page(await run_in_threadpool(_enter, request, permission, {}))
+                return await page(await run_in_threadpool(_enter, request, permission))
 
             self._add("GET", path, endpoint, permission)
             return page
@@ -88,6 +88,7 @@ class Pages:
 
         def bind(page: Anybody) -> Anybody:
             async def endpoint(request: Request) -> Response:
+                _check_origin(request)
                 return await run_in_threadpool(page, request, await _form(request))
 
             self._add(method, path, endpoint, None)
@@ -101,8 +102,10 @@ class Pages:
 
     def _bind(self, method: str, path: str, permission: Permission, page: Page) -> Page:
         async def endpoint(request: Request) -> Response:
-            form = await _form(request)
-            return await run_in_threadpool(lambda: page(_enter(request, permission, form)))
+            _check_origin(request)
+            # Nothing of a body is read before it is known who sent it.
+            visit = await run_in_threadpool(_enter, request, permission)
+            return await run_in_threadpool(page, replace(visit, form=await _form(request)))
 
         self._add(method, path, endpoint, permission)
         return page
@@ -152,7 +155,7 @@ def path_of(*parts: str) -> str:
     return "/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def _enter(request: Request, permission: Permission, form: Mapping[str, str]) -> Visit:
+def _enter(request: Request, permission: Permission) -> Visit:
     """Raises ``unauthenticated``, and ``forbidden``, which it records."""
     house, secret = house_of(request), secret_of(request)
     if not secret:
@@ -165,14 +168,13 @@ def _enter(request: Request, permission: Permission, form: Mapping[str, str]) ->
     except MandamusError as error:
         house.record_refused(who, error)
         raise
-    return Visit(request, house, who, form)
+    return Visit(request, house, who, {})
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields that were posted; raises ``forbidden`` unless a page of this very console posted them."""
+    """The fields that were posted; raises ``usage`` for what is no form."""
     if request.method != "POST":
         return {}
-    _check_origin(request)
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         raise MandamusError(Code.USAGE, "a form is sent in another way", remedy="use the page's own form")
     try:
@@ -183,10 +185,13 @@ async def _form(request: Request) -> dict[str, str]:
 
 
 def _check_origin(request: Request) -> None:
-    """Both headers are set by the browser itself, out of reach of any page (Fetch standard; Fetch Metadata).
+    """Raise ``forbidden`` for a form that no page of this very console sent.
 
-    A request without either comes from no browser of today, and has no business with a form.
+    Both headers are set by the browser itself, out of reach of any page (Fetch standard; Fetch Metadata). A request
+    without either comes from no browser of today, and has no business with a form.
     """
+    if request.method != "POST":
+        return
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     own = origin is not None and urlsplit(origin)[:2] == (request.url.scheme, request.url.netloc)
     if (site is not None and site != "same-origin") or (origin is not None and not own) or (site is origin is None):
