@@ -22,6 +22,8 @@ _talk = late("mandamus.bootstrap.talk:talk")
 _executors = late("mandamus.bootstrap.tools:load_executors")
 _engine = late("mandamus.bootstrap.house:policy_engine")
 _house = late("mandamus.bootstrap.house:open_house")
+_remote = late("mandamus.bootstrap.remote:open_remote")
+_login = late("mandamus.bootstrap.remote:login")
 _story = late("mandamus.demo.story:tell")
 _witness = late("mandamus.bootstrap.witness:open_witness")
 _epoch = late("mandamus.bootstrap.epoch:new_epoch")
@@ -35,6 +37,8 @@ def main() -> None:
         environ["MANDAMUS_DEBUG"] = "1"
     handed = Handed(
         open_house=partial(_open_house, environ),
+        open_server=partial(_open_remote, environ),
+        login=partial(_log_in, environ),
         environ=environ,
         monotonic_s=time.monotonic,
         validators=partial(_validators, environ),
@@ -51,6 +55,14 @@ def _open_house(environ: Mapping[str, str], home: Path, as_user: str | None) -> 
     settings = _settings(environ)
     _talk(debug=settings.debug)
     return _house(settings, environ, home, as_user)
+
+
+def _open_remote(environ: Mapping[str, str], url: str) -> Any:
+    return _remote(_settings(environ), environ, url)
+
+
+def _log_in(environ: Mapping[str, str], url: str, token: str) -> Any:
+    return _login(_settings(environ), environ, url, token)
 
 
 def _new_epoch(environ: Mapping[str, str], home: Path, reason: str, distrust: bool) -> Any:  # noqa: FBT001 - as below

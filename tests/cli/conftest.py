@@ -20,12 +20,13 @@ import pytest
 
 from mandamus.bootstrap.epoch import new_epoch
 from mandamus.bootstrap.house import open_house, policy_engine
+from mandamus.bootstrap.remote import login, open_remote
 from mandamus.bootstrap.server import open_server
 from mandamus.bootstrap.tools import load_executors
 from mandamus.bootstrap.witness import open_witness
 from mandamus.cli.main import main
 from mandamus.cli.session import Handed
-from mandamus.settings import Settings
+from mandamus.settings import Settings, load
 
 PLATFORM = """
 users: {ada: {}, grace: {}, joan: {}, OWNER: {}}
@@ -151,6 +152,8 @@ class Shell:
         """What an entry point hands in."""
         return Handed(
             open_house=lambda home, user: open_house(Settings(), self.environ, home, user),
+            open_server=lambda url: open_remote(load(self.environ), self.environ, url),
+            login=lambda url, token: login(load(self.environ), self.environ, url, token),
             environ=self.environ,
             monotonic_s=time.monotonic,
             validators=lambda: load_executors(Settings(), self.environ).validators(),

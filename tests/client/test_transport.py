@@ -266,6 +266,28 @@ def test_a_stream_that_brings_nothing_is_given_up(client):
         assert raised.value.code is code
 
 
+def test_a_stream_that_the_server_stops_says_why(client):
+    """What may not go on is raised in the server's words; what may is taken up behind the last event."""
+
+    def stopping(code):
+        said = json.dumps({"code": code, "detail": "d", "remedy": "r"})
+
+        def say(handler):
+            handler.send_response(200)
+            handler.send_header("Content-Type", "text/event-stream")
+            handler.end_headers()
+            handler.wfile.write(f"id: 4\nevent: a\ndata: {{}}\n\nevent: stopped\ndata: {said}\n\n".encode())
+
+        return say
+
+    with stub(stopping("unauthenticated")) as server, pytest.raises(MandamusError) as raised:
+        list(client(server.url).follow_run(RUN))
+    assert (raised.value.code, raised.value.message) == (Code.UNAUTHENTICATED, "d")
+    with stub(stopping("unavailable"), events(5, end=True)) as server:
+        assert [each.place for each in client(server.url).follow_run(RUN)] == [4, 5, 9]
+        assert [headers.get("last-event-id") for _, _, headers in server.seen] == [None, "4"]
+
+
 def test_a_token_is_not_sent_where_it_could_be_read(client):
     """Plain http to this machine alone; no credentials in an address; a redirect is not followed."""
     for url in ("http://example.com", "http://10.0.0.1:8400", "http://127.0.0.1.example.com", "http://0.0.0.0:1"):

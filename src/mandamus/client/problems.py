@@ -6,7 +6,7 @@ import httpx2
 from pydantic import ValidationError
 
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.wire.base import Problem
+from mandamus.wire.base import Problem, Stopped
 
 RETRYABLE = frozenset({429, 502, 503, 504})
 """What may be otherwise a moment later when something between us and the server says it; ours says so itself."""
@@ -25,6 +25,16 @@ def error_of(answer: httpx2.Response) -> MandamusError:
     return MandamusError(
         code or Code.INTERNAL, said.detail, remedy=said.remedy, context=context, retryable=said.retryable
     )
+
+
+def stopped(data: bytes | str) -> MandamusError:
+    """Why the server ended a stream before its end."""
+    try:
+        said = Stopped.model_validate_json(data)
+    except ValidationError as error:
+        return misread("a stream", error)
+    code = _CODES.get(said.code, Code.INTERNAL)
+    return MandamusError(code, said.detail, remedy=said.remedy, retryable=code.http_status in RETRYABLE)
 
 
 def unreachable(url: str, error: httpx2.TransportError) -> MandamusError:

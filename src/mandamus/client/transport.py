@@ -14,7 +14,7 @@ import httpx2
 
 from mandamus.client.address import checked_token, checked_url
 from mandamus.client.messages import Message, messages
-from mandamus.client.problems import error_of, unreachable
+from mandamus.client.problems import error_of, stopped, unreachable
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Entropy
 
@@ -115,6 +115,8 @@ class Transport:
             try:
                 with closing(self._open(path, params, last)) as opened:
                     for message in opened:
+                        if message.kind == "stopped":
+                            raise stopped(message.data)
                         fruitless = 0
                         last = message.id
                         yield message

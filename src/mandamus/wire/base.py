@@ -52,6 +52,14 @@ class Page(Wire, Generic[T]):
     next: str | None = None
 
 
+class Stopped(Wire):
+    """Why a stream ends before its end: the ``data`` of its event ``stopped``."""
+
+    code: str
+    detail: str
+    remedy: str
+
+
 class Problem(Wire):
     """What went wrong (RFC 9457), with the house's four parts: ``code``, ``detail``, ``remedy`` and ``context``."""
 

@@ -16,7 +16,7 @@ URL = "http://127.0.0.1:8400"
 @common
 @pass_session
 def command(session: Session, user: str | None, url: str) -> Exit:
-    """Make a link that signs you in to the console, once and within 10 minutes.
+    """Make a link that signs you in to the console once.
 
     The owner of the home may make one for another USER. Whoever comes in by it is recorded as unverified, and may
     approve nothing on a protected environment: the owner could have used the link as well.
