@@ -120,6 +120,7 @@ CALLS: dict[str, Call] = {
     "Runs.show": lambda s, who: s.house.runs.show(who, s.runs["ended"].id),
     "Search.find": lambda s, who: s.house.audit.search.find(who, Searched(kind="run.requested")),
     "Search.show": lambda s, who: s.house.audit.search.show(who, 0),
+    "Sessions.link": lambda s, who: s.house.sessions.link(who),
 }
 """How each verb is called. Its name is the one in the catalogue, and the order is such that each can be done."""
 
