@@ -29,6 +29,15 @@ environments:
   dev:
     policies: [policy]
     approval_ttl: 1h
+  guarded:
+    policies: [policy, guard]
+"""
+GUARD = """package mandamus.access
+
+deny contains "only grace reads what is printed here" if {
+	input.action == "run:read_log"
+	input.who.user != "grace"
+}
 """
 RULES = """package mandamus.plan
 
@@ -64,10 +73,10 @@ class Place:
     house: House
     project: Path
 
-    def run(self, reason: str = "as planned", **inputs: Any) -> str:
+    def run(self, reason: str = "as planned", environment: str = "dev", **inputs: Any) -> str:
         """A run that ada asked for, driven until it waits or has ended; its id."""
         ada = self.house.identity.active("ada")
-        asked = Request("workflows/deploy.yaml", "dev", inputs, reason)
+        asked = Request("workflows/deploy.yaml", environment, inputs, reason)
         made = self.house.runs.request(ada, self.project, asked)
         self.house.drive(made.id, lambda _notice: None)
         return made.id
@@ -78,11 +87,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Made once: what a test does in it, it does with runs of its own."""
     folder = tmp_path_factory.mktemp("web")
     project = folder / "project"
-    for name in ("workflows", "policy"):
+    for name in ("workflows", "policy", "guard"):
         (project / name).mkdir(parents=True)
     (project / "mandamus.yaml").write_text("# a project\n")
     (project / "workflows" / "deploy.yaml").write_text(WORKFLOW)
     (project / "policy" / "rules.rego").write_text(RULES)
+    (project / "guard" / "access.rego").write_text(GUARD)
     file = project / "platform.yaml"
     file.write_text(PLATFORM.replace("OWNER", getpass.getuser()))
     house = open_house(Settings(), dict(os.environ), folder / "home", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mandamus.web.dag import GAP_X, HEIGHT, WIDTH, layout
@@ -27,6 +27,7 @@ def graphs(draw):
     return names, needs
 
 
+@settings(max_examples=50, deadline=None)
 @given(graphs())
 def test_every_step_has_its_place(graph):
     """To the right of all it needs, inside the picture, and over no other."""

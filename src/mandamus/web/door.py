@@ -156,18 +156,14 @@ def path_of(*parts: str) -> str:
 
 
 def _enter(request: Request, permission: Permission) -> Visit:
-    """Raises ``unauthenticated``, and ``forbidden``, which it records."""
+    """Raises ``unauthenticated`` and ``forbidden``."""
     house, secret = house_of(request), secret_of(request)
     if not secret:
         raise MandamusError(Code.UNAUTHENTICATED, "you are not signed in", remedy="`mandamus login-link`")
     who = house.sessions.authenticate(secret)
     request.app.state.limits.take(who.user)
     request.state.who = who
-    try:
-        check(who, permission)
-    except MandamusError as error:
-        house.record_refused(who, error)
-        raise
+    check(who, permission)
     return Visit(request, house, who, {})
 
 

@@ -1,4 +1,4 @@
-"""The one mapping from errors to pages: the house's four parts in words, or the way to sign in."""
+"""The one mapping from errors to pages: the house's four parts in words, or the way in. Refusals are recorded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 import structlog
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -32,6 +33,9 @@ async def _ours(request: Request, error: Exception) -> Response:
     made = known(error)
     if made.code is Code.INTERNAL:
         log.error("a page failed", path=request.url.path, exc_info=error)
+    who = getattr(request.state, "who", None)
+    if made.code is Code.FORBIDDEN and who is not None:
+        await run_in_threadpool(request.app.state.house.record_refused, who, made)
     return _page(request, made)
 
 
