@@ -113,13 +113,18 @@ As = Callable[[str], httpx2.Client]
 
 @pytest.fixture(scope="session")
 def server(place: Place) -> Iterator[str]:
-    """The URL of a real server process."""
+    """The URL of a real server process; whatever was asked of it, it logged no token and no failure of its own."""
     words = [sys.executable, "-m", "mandamus", "--home", str(place.home), "up", "--port", "0"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    said = place.home.with_name("server.log")
+    with said.open("w") as log, subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
         process.terminate()
         assert process.wait(60) == 0
+    text = said.read_text()
+    assert not [user for user, secret in place.secrets.items() if secret in text or secret[4:40] in text]
+    assert "Traceback" not in text, text
+    assert "SELECT" not in text, text
 
 
 @pytest.fixture

@@ -25,7 +25,11 @@ VERSIONED = (
 )
 
 
-def build(house: House, version: str, hub: Hub) -> FastAPI:
+RECHECK_S = 20.0
+"""How often it is looked at whether the reader of a stream still may: well within the minute a revocation has."""
+
+
+def build(house: House, version: str, hub: Hub, *, recheck_s: float = RECHECK_S) -> FastAPI:
     """The application on an opened home; raises when a route declares no permission."""
     app = FastAPI(
         title="Mandamus",
@@ -39,6 +43,7 @@ def build(house: House, version: str, hub: Hub) -> FastAPI:
     app.state.house = house
     app.state.limits = Limits(house.clock)
     app.state.hub = hub
+    app.state.recheck_s = recheck_s
     for routes in VERSIONED:
         routes.add_to(app, PREFIX)
     docs.routes.add_to(app)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query
 
 from mandamus.api.door import Routes, TheHouse, Who
+from mandamus.api.given import Index, Moment, number
 from mandamus.audit.model import Outcome
 from mandamus.audit.search_store import Wanted
 from mandamus.kernel.access import Permission
-from mandamus.kernel.errors import Code, MandamusError
 from mandamus.wire import governance as wire
 from mandamus.wire.base import Page, micros
 
@@ -32,8 +31,8 @@ def list_events(
     run: str | None = None,
     outcome: Outcome | None = None,
     text: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    since: Moment = None,
+    until: Moment = None,
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT,
 ) -> Page[wire.Event]:
@@ -48,13 +47,13 @@ def list_events(
         until=None if until is None else micros(until),
         text=text,
     )
-    found = house.audit.search.find(who, wanted, before=_index(cursor), limit=limit)
+    found = house.audit.search.find(who, wanted, before=number(cursor, None, "the cursor"), limit=limit)
     following = None if found.before is None else str(found.before)
     return Page(items=[wire.event(hit) for hit in found.hits], next=following)
 
 
 @routes.verb("GET", "/audit/events/{index}", Permission.AUDIT_READ)
-def get_event(house: TheHouse, who: Who, index: int) -> wire.Proven:
+def get_event(house: TheHouse, who: Who, index: Index) -> wire.Proven:
     """One leaf, byte for byte, with its proof and the checkpoint that it is proved in."""
     return wire.proven(house.audit.search.show(who, index))
 
@@ -69,11 +68,3 @@ def get_checkpoint(house: TheHouse, who: Who) -> wire.Checkpoint:
 def verify_audit(house: TheHouse, who: Who) -> wire.Report:
     """Recompute the published log and the database from their bytes. That it was done is recorded."""
     return wire.report(house.audit.verify(who))
-
-
-def _index(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not cursor.isdecimal() or len(cursor) > 18:
-        raise MandamusError(Code.VALUE_INVALID, "that is no cursor", remedy="give what `next` of the page before says")
-    return int(cursor)

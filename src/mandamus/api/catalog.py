@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mandamus.api import given
 from mandamus.api.door import Routes, TheHouse, Who
 from mandamus.kernel.access import Permission
 from mandamus.wire import governance as wire
@@ -23,6 +24,6 @@ def list_environments(house: TheHouse, who: Who) -> Page[wire.Environment]:
 
 
 @routes.verb("GET", "/environments/{environment}", Permission.ENVIRONMENT_READ)
-def get_environment(house: TheHouse, who: Who, environment: str) -> wire.Environment:
+def get_environment(house: TheHouse, who: Who, environment: given.Environment) -> wire.Environment:
     """The current version of one environment."""
     return wire.environment(house.catalog.show_environment(who, environment))

@@ -30,22 +30,39 @@ def house_of(request: Request) -> House:
 def caller(request: Request, _shown: Annotated[Any, Depends(_bearer)]) -> Subject:
     """Who calls, who may use this route. Raises ``unauthenticated`` and ``forbidden``."""
     house = house_of(request)
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    who = house.tokens.authenticate(_shown_token(request))
+    request.state.who = who
+    request.app.state.limits.take(who.user)
+    _check(house, who, request)
+    return who
+
+
+def again(request: Request) -> Subject:
+    """Who calls, asked anew for an answer that goes on for long; raises as `caller` does."""
+    who = house_of(request).tokens.authenticate(_shown_token(request))
+    _check(house_of(request), who, request)
+    return who
+
+
+def _shown_token(request: Request) -> str:
+    # Of two, another server on the way may have looked at the other one.
+    shown = request.headers.getlist("authorization")
+    scheme, _, secret = shown[0].partition(" ") if len(shown) == 1 else ("", "", "")
     if scheme.lower() != "bearer" or not secret:
         raise MandamusError(
             Code.UNAUTHENTICATED,
             "this needs a token",
             remedy="make one with `mandamus token create`, and send it as `Authorization: Bearer TOKEN`",
         )
-    who = house.tokens.authenticate(secret.strip())
-    request.state.who = who
-    request.app.state.limits.take(who.user)
+    return secret.strip()
+
+
+def _check(house: House, who: Subject, request: Request) -> None:
     try:
         check(who, permission_of(request.scope["route"]))
     except MandamusError as error:
         house.record_refused(who, error)
         raise
-    return who
 
 
 TheHouse = Annotated[House, Depends(house_of)]
@@ -71,11 +88,11 @@ class Routes:
 
         return bind
 
-    def public(self, path: str) -> Callable[[E], E]:
-        """Bind a function to a route for anybody; its path is one of `PUBLIC`."""
+    def public(self, path: str, *refusals: int) -> Callable[[E], E]:
+        """Bind a function to a route for anybody; its path is one of `PUBLIC`, and it may refuse with a status."""
 
         def bind(endpoint: E) -> E:
-            self._add("GET", path, endpoint)
+            self._add("GET", path, endpoint, responses={status: RESPONSES[status] for status in refusals})
             return endpoint
 
         return bind

@@ -13,6 +13,7 @@ def answer(model: BaseModel, if_none_match: str | None) -> Response:
     data = model.model_dump_json().encode()
     tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if if_none_match is not None and tag in {each.strip().removeprefix("W/") for each in if_none_match.split(",")}:
+    known = {each.strip().removeprefix("W/") for each in (if_none_match or "").split(",")}
+    if known & {tag, "*"}:
         return Response(status_code=304, headers=headers)
     return Response(data, media_type="application/json", headers=headers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import Response
 
+from mandamus.api import given
 from mandamus.api.door import Routes, TheHouse, Who
 from mandamus.kernel import ids
 from mandamus.kernel.access import Permission
@@ -19,7 +20,7 @@ routes = Routes("evidence")
     response_class=Response,
     responses={200: {"content": {"application/zip": {}}, "description": "The sealed bundle."}},
 )
-def get_evidence(house: TheHouse, who: Who, run: str) -> Response:
+def get_evidence(house: TheHouse, who: Who, run: given.Run) -> Response:
     """The sealed bundle of a closed run, to be verified offline; that it was handed out is recorded."""
     run_id = RunId(ids.parse("run", run))
     digest, data = house.evidence.bundle(who, run_id)

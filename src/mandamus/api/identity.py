@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mandamus.api import given
 from mandamus.api.door import Routes, TheHouse, Who
 from mandamus.kernel.access import Permission
 from mandamus.wire import identity as wire
@@ -42,6 +43,6 @@ def create_token(house: TheHouse, who: Who, body: wire.NewToken) -> wire.MintedT
 
 
 @routes.verb("DELETE", "/tokens/{token}", Permission.TOKEN_WRITE)
-def revoke_token(house: TheHouse, who: Who, token: str) -> wire.Token:
+def revoke_token(house: TheHouse, who: Who, token: given.Token) -> wire.Token:
     """End a token at once."""
     return wire.token(house.tokens.revoke(who, token))

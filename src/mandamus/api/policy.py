@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query
 
+from mandamus.api import given
 from mandamus.api.door import Routes, TheHouse, Who
 from mandamus.kernel import ids
 from mandamus.kernel.access import Permission
@@ -36,7 +36,7 @@ def list_decisions(
     point: Point | None = None,
     outcome: Outcome | None = None,
     run: str | None = None,
-    since: datetime | None = None,
+    since: given.Moment = None,
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT,
 ) -> Page[wire.DecisionLine]:
@@ -55,6 +55,6 @@ def list_decisions(
 
 
 @routes.verb("GET", "/policy/decisions/{decision}", Permission.POLICY_READ)
-def get_decision(house: TheHouse, who: Who, decision: str) -> wire.Decision:
+def get_decision(house: TheHouse, who: Who, decision: given.Decision) -> wire.Decision:
     """One decision with all it says."""
     return wire.decision(house.policy.get(who, DecisionId(ids.parse("dec", decision))))

@@ -18,10 +18,11 @@ from mandamus.operations.trouble import known
 from mandamus.wire.base import Problem
 
 MEDIA_TYPE = "application/problem+json"
+PATH_SHOWN_MAX = 500
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": HTTPStatus(status).phrase}
-    for status in (400, 401, 403, 404, 409, 413, 422, 429, 503)
+    for status in (400, 401, 403, 404, 408, 409, 413, 422, 429, 503)
 }
 """What any route may answer with instead."""
 
@@ -38,6 +39,7 @@ def install(app: FastAPI) -> None:
 
 def problem(error: MandamusError, path: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """An error as a response."""
+    path = path[:PATH_SHOWN_MAX]
     status = error.code.http_status
     made = Problem(
         type=f"urn:mandamus:error:{error.code.text}",
@@ -78,7 +80,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type alone
-    path = request.url.path
+    path = request.url.path[:PATH_SHOWN_MAX]
     if isinstance(error.__cause__, MandamusError):
         # Reading the body ended it, and FastAPI put its own words around that.
         made = error.__cause__

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from mandamus.api import given
 from mandamus.api.door import Routes, TheHouse, Who
 from mandamus.api.etag import answer
 from mandamus.api.once import once
@@ -77,7 +78,7 @@ def request_run(
 def get_run(
     house: TheHouse,
     who: Who,
-    run: str,
+    run: given.Run,
     if_none_match: Annotated[str | None, Header(alias="If-None-Match")] = None,
 ) -> Response:
     """One run with its steps, what was decided, and who is still asked."""
@@ -85,7 +86,7 @@ def get_run(
 
 
 @routes.verb("GET", "/runs/{run}/steps/{step}/change-set", Permission.RUN_READ)
-def get_change_set(house: TheHouse, who: Who, run: str, step: str) -> dict[str, Any]:
+def get_change_set(house: TheHouse, who: Who, run: given.Run, step: given.Step) -> dict[str, Any]:
     """What the step would change, in the schema of every tool; empty while it is not planned."""
     return house.runs.change_set(who, _id(run), step)
 
@@ -94,12 +95,12 @@ def get_change_set(house: TheHouse, who: Who, run: str, step: str) -> dict[str, 
 def get_log(
     house: TheHouse,
     who: Who,
-    run: str,
-    step: str,
+    run: given.Run,
+    step: given.Step,
     *,
-    phase: Annotated[str, Query(pattern="^(plan|apply)$")] = "apply",
-    attempt: Annotated[int | None, Query(ge=1)] = None,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    phase: given.Phase = "apply",
+    attempt: given.Attempt = None,
+    offset: given.Offset = 0,
 ) -> Response:
     """What the step printed, from a byte offset, without secrets; the header ``Next-Offset`` is where to go on."""
     piece = house.runs.logs(who, _id(run), step, phase=phase, attempt=attempt, offset=offset)
@@ -109,7 +110,7 @@ def get_log(
 
 @routes.verb("POST", "/runs/{run}/approve", Permission.RUN_DECIDE)
 def approve_run(
-    request: Request, house: TheHouse, who: Who, run: str, body: wire.Decide, key: Key = None
+    request: Request, house: TheHouse, who: Who, run: given.Run, body: wire.Decide, key: Key = None
 ) -> wire.Approval:
     """Say yes to the digest that was looked at. Nobody approves what they made."""
     return once(request, who, key, body, lambda: _decided(house, who, run, body, yes=True), wire.Approval)
@@ -117,34 +118,37 @@ def approve_run(
 
 @routes.verb("POST", "/runs/{run}/reject", Permission.RUN_DECIDE)
 def reject_run(
-    request: Request, house: TheHouse, who: Who, run: str, body: wire.Decide, key: Key = None
+    request: Request, house: TheHouse, who: Who, run: given.Run, body: wire.Decide, key: Key = None
 ) -> wire.Approval:
     """Say no; the step ends rejected."""
     return once(request, who, key, body, lambda: _decided(house, who, run, body, yes=False), wire.Approval)
 
 
 @routes.verb("POST", "/runs/{run}/cancel", Permission.RUN_CANCEL)
-def cancel_run(house: TheHouse, who: Who, run: str, body: wire.Why) -> wire.Run:
+def cancel_run(house: TheHouse, who: Who, run: given.Run, body: wire.Why) -> wire.Run:
     """Stop a run: what waits ends at once, what runs is told to stop. What was applied stays applied."""
     return wire.run(house.runs.cancel(who, _id(run), reason=body.reason))
 
 
 @routes.verb("POST", "/runs/{run}/retry", Permission.RUN_RETRY)
-def retry_run(house: TheHouse, who: Who, run: str, body: wire.Why) -> wire.Run:
+def retry_run(house: TheHouse, who: Who, run: given.Run, body: wire.Why) -> wire.Run:
     """Try the steps that stopped a run again, and those after them."""
     return wire.run(house.runs.retry(who, _id(run), reason=body.reason))
 
 
 @routes.verb("POST", "/runs/{run}/steps/{step}/settle", Permission.RUN_SETTLE)
-def settle_step(house: TheHouse, who: Who, run: str, step: str, body: wire.Settle) -> wire.Run:
+def settle_step(house: TheHouse, who: Who, run: given.Run, step: given.Step, body: wire.Settle) -> wire.Run:
     """Say what became of an effect that nobody knows the end of; the run goes on from it."""
     return wire.run(house.runs.settle(who, _id(run), step, body.outcome, reason=body.reason))
 
 
 @routes.verb("GET", "/inbox", Permission.RUN_READ)
-def list_inbox(house: TheHouse, who: Who) -> Page[wire.RunDetail]:
+def list_inbox(house: TheHouse, who: Who, cursor: str | None = None, limit: Limit = LIMIT) -> Page[wire.RunDetail]:
     """Runs that wait for the caller's own word, newest first."""
-    return Page(items=[wire.detail(view) for view in house.runs.inbox(who)])
+    before = None if cursor is None else RunId(ids.parse("run", cursor))
+    found = house.runs.inbox(who, before=before, limit=limit + 1)
+    page = found[:limit]
+    return Page(items=[wire.detail(view) for view in page], next=page[-1].run.id if len(found) > limit else None)
 
 
 def _decided(house: TheHouse, who: Who, run: str, body: wire.Decide, *, yes: bool) -> wire.Approval:

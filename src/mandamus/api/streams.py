@@ -5,22 +5,29 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Header, Query, Request
+import structlog
+from fastapi import Header, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from mandamus.api.door import Routes, TheHouse, Who
+from mandamus.api import given
+from mandamus.api.door import Routes, TheHouse, Who, again
+from mandamus.executors.output import Piece
 from mandamus.kernel import ids
 from mandamus.kernel.access import Permission, Subject
-from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.errors import Code
 from mandamus.kernel.ids import RunId
+from mandamus.operations.trouble import known
 from mandamus.runs.lifecycle import RUN_CLOSED
 from mandamus.serving.house import House
+from mandamus.serving.hub import Follower, Hub
 
 MEDIA_TYPE = "text/event-stream"
+QUIET = b": still here\n\n"
 QUIET_S = 15.0
 """So long nothing is said before a comment is, that tells everyone between that the stream lives."""
 LOOK_S = 0.2
@@ -28,6 +35,7 @@ LOOK_S = 0.2
 
 RESPONSES: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA_TYPE: {}}, "description": "Server-sent events."}}
 
+log = structlog.get_logger()
 routes = Routes("runs")
 
 Last = Annotated[
@@ -36,15 +44,17 @@ Last = Annotated[
 
 
 @routes.verb("GET", "/runs/{run}/events", Permission.RUN_READ, response_class=StreamingResponse, responses=RESPONSES)
-async def follow_run(request: Request, house: TheHouse, who: Who, run: str, last: Last = None) -> StreamingResponse:
+async def follow_run(
+    request: Request, house: TheHouse, who: Who, run: given.Run, last: Last = None
+) -> StreamingResponse:
     """What happens to the run, from its first event: ``id`` is its place in the run's own chain, ``event`` its kind.
 
-    The last one is ``end``, when the run is closed.
+    The last one is ``end``, when the run is closed, or ``stopped``, which says why, when the reader may not go on.
     """
     run_id = RunId(ids.parse("run", run))
-    after = _number(last, -1)
-    await run_in_threadpool(house.runs.show, who, run_id)
-    return _stream(_events(request, house, who, run_id, after))
+    after = given.number(last, -1, "Last-Event-ID")
+    await run_in_threadpool(house.runs.glance, who, run_id)
+    return _stream(_events(_Reader(request, house, who), run_id, after))
 
 
 @routes.verb(
@@ -58,83 +68,110 @@ async def follow_log(
     request: Request,
     house: TheHouse,
     who: Who,
-    run: str,
-    step: str,
+    run: given.Run,
+    step: given.Step,
     *,
-    phase: Annotated[str, Query(pattern="^(plan|apply)$")] = "apply",
-    attempt: Annotated[int | None, Query(ge=1)] = None,
+    phase: given.Phase = "apply",
+    attempt: given.Attempt = None,
     last: Last = None,
 ) -> StreamingResponse:
     """What the step prints: ``id`` is the byte offset behind each piece, ``data`` its bytes in base 64."""
     run_id = RunId(ids.parse("run", run))
-    read = partial(house.runs.logs, who, run_id, step, phase=phase, attempt=attempt)
-    offset = _number(last, 0)
-    await run_in_threadpool(read, offset=offset)
-    return _stream(_pieces(request, house, who, run_id, step, read, offset))
+    read = partial(house.runs.logs, phase=phase, attempt=attempt)
+    offset = given.number(last, 0, "Last-Event-ID")
+    await run_in_threadpool(read, who, run_id, step, offset=offset)
+    return _stream(_pieces(_Reader(request, house, who), run_id, step, read, offset))
 
 
-async def _events(request: Request, house: House, who: Subject, run_id: RunId, after: int) -> AsyncIterator[bytes]:
-    async with request.app.state.hub.follower() as follower:
+async def _events(reader: _Reader, run_id: RunId, after: int) -> AsyncIterator[bytes]:
+    async with reader.follower() as follower:
         while True:
+            who = await reader.who()
             # Asked before the events are read: what comes between the two is then read, not missed.
-            view = await run_in_threadpool(house.runs.show, who, run_id)
-            found = await run_in_threadpool(house.runs.events, who, run_id, after)
+            run = await run_in_threadpool(reader.house.runs.glance, who, run_id)
+            found = await run_in_threadpool(reader.house.runs.events, who, run_id, after)
             for leaf in found:
                 after = leaf["seq"]
                 yield _message(str(after), leaf["kind"], leaf)
             if found:
                 continue
-            closed = view.run.state in RUN_CLOSED
-            if closed and view.run.evidence is not None:
-                yield _message(str(after), "end", {"state": view.run.state.value})
+            closed = run.state in RUN_CLOSED
+            if closed and run.evidence is not None:
+                yield _message(str(after), "end", {"state": run.state.value})
                 return
             # That a run has its evidence is written after the last event of it.
-            if not await follower.woken(LOOK_S if closed else QUIET_S) and not closed:
-                yield b": still here\n\n"
-                await _still(request)
+            if not await follower.woken(LOOK_S if closed else reader.look_s) and reader.is_quiet():
+                yield QUIET
 
 
 async def _pieces(
-    request: Request, house: House, who: Subject, run_id: RunId, step: str, read: Callable[..., Any], offset: int
+    reader: _Reader, run_id: RunId, step: str, read: Callable[..., Piece], offset: int
 ) -> AsyncIterator[bytes]:
-    quiet_s = 0.0
-    async with request.app.state.hub.follower() as follower:
+    async with reader.follower() as follower:
         while True:
-            view = await run_in_threadpool(house.runs.show, who, run_id)
-            piece = await run_in_threadpool(read, offset=offset)
+            who = await reader.who()
+            run = await run_in_threadpool(reader.house.runs.glance, who, run_id)
+            piece = await run_in_threadpool(read, who, run_id, step, offset=offset)
             offset = piece.next_offset
             if piece.data:
-                quiet_s = 0.0
                 yield _message(str(offset), "log", base64.b64encode(piece.data).decode())
                 continue
-            if piece.done or view.run.state in RUN_CLOSED:
+            if piece.done or run.state in RUN_CLOSED:
                 yield _message(str(offset), "end", {"step": step})
                 return
             await follower.woken(LOOK_S)
-            quiet_s += LOOK_S
-            if quiet_s >= QUIET_S:
-                quiet_s = 0.0
-                yield b": still here\n\n"
-                await _still(request)
+            if reader.is_quiet():
+                yield QUIET
 
 
-async def _still(request: Request) -> None:
-    """Raise unless the token of the reader is still good; a stream ends with it."""
-    secret = request.headers.get("authorization", "").partition(" ")[2]
-    await run_in_threadpool(request.app.state.house.tokens.authenticate, secret.strip())
+class _Reader:
+    """Who follows: for as long as their token is good and lets them read."""
+
+    def __init__(self, request: Request, house: House, who: Subject) -> None:
+        self.house = house
+        self.look_s = min(QUIET_S, request.app.state.recheck_s)
+        self._request = request
+        self._who = who
+        self._checked_s = self._told_s = house.clock.monotonic_s()
+
+    def follower(self) -> AbstractAsyncContextManager[Follower]:
+        """Wakes the reader."""
+        hub: Hub = self._request.app.state.hub
+        return hub.follower()
+
+    async def who(self) -> Subject:
+        """The reader with what they may now; raises ``unauthenticated`` and ``forbidden`` soon after they may not."""
+        now_s = self.house.clock.monotonic_s()
+        if now_s - self._checked_s >= self._request.app.state.recheck_s:
+            self._who = await run_in_threadpool(again, self._request)
+            self._checked_s = now_s
+        return self._who
+
+    def is_quiet(self) -> bool:
+        """Whether it is time to say that the stream lives."""
+        now_s = self.house.clock.monotonic_s()
+        if now_s - self._told_s < QUIET_S:
+            return False
+        self._told_s = now_s
+        return True
 
 
 def _stream(body: AsyncIterator[bytes]) -> StreamingResponse:
-    return StreamingResponse(body, media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
+    return StreamingResponse(_until_refused(body), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
+
+
+async def _until_refused(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The stream, and at its end what ended it early: its status was sent long ago."""
+    try:
+        async for each in body:
+            yield each
+    except Exception as error:
+        made = known(error)
+        if made.code is Code.INTERNAL:
+            log.exception("a stream failed")
+        said = {"code": made.code.text, "detail": made.message, "remedy": made.remedy}
+        yield f"event: stopped\ndata: {json.dumps(said, separators=(',', ':'))}\n\n".encode()
 
 
 def _message(id_: str, kind: str, data: Any) -> bytes:
     return f"id: {id_}\nevent: {kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
-
-
-def _number(text: str | None, default: int) -> int:
-    if text is None:
-        return default
-    if not text.isdecimal():
-        raise MandamusError(Code.VALUE_INVALID, "Last-Event-ID is no number", remedy="send the last id as it came")
-    return int(text)

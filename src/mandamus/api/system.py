@@ -18,7 +18,7 @@ def get_health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@routes.public("/readyz")
+@routes.public("/readyz", 503)
 def get_ready(house: TheHouse) -> dict[str, str]:
     """The database answers, and somebody works on the runs of this home."""
     house.audit.newest_event()

@@ -20,6 +20,7 @@ from mandamus.api.door import PUBLIC
 from mandamus.bootstrap.house import House, open_house
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.serving.hub import Hub
+from mandamus.serving.protocol import Impatient
 from mandamus.settings import Settings
 from mandamus.web.app import build as build_web
 
@@ -59,6 +60,7 @@ class Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            http=Impatient,
             timeout_graceful_shutdown=GRACE_S,
             ssl_certfile=certificate,
             ssl_keyfile=key,

@@ -33,6 +33,7 @@ class Code(Enum):
     UNAUTHENTICATED = ("unauthenticated", 401, Exit.FAILED)
     NOT_FOUND = ("not_found", 404, Exit.FAILED)
     METHOD_NOT_ALLOWED = ("method_not_allowed", 405, Exit.USAGE)
+    TOO_SLOW = ("too_slow", 408, Exit.FAILED)
     CONFLICT = ("conflict", 409, Exit.FAILED)
     FORBIDDEN = ("forbidden", 403, Exit.FAILED)
     TOO_LARGE = ("too_large", 413, Exit.USAGE)

@@ -33,6 +33,11 @@ RETRYABLE = (
 )
 
 
+Needs = Mapping[str, Sequence[str]]
+Barred = dict[tuple[str, str, tuple[str, ...], frozenset[str]], frozenset[str]]
+"""Who may not decide, by environment, project, makers and the groups that are asked."""
+
+
 @dataclass(frozen=True)
 class RunView:
     """A run as a person looks at it: the run, its steps, its approvals, what is still asked for and who is barred.
@@ -46,7 +51,7 @@ class RunView:
     approvals: tuple[Approval, ...]
     asked: dict[str, tuple[Requirement, ...]]
     barred: dict[str, frozenset[str]]
-    needs: Mapping[str, Sequence[str]]
+    needs: Needs
 
 
 class Runs:
@@ -75,13 +80,23 @@ class Runs:
             return store.counts(conn)
 
     @requires(Permission.RUN_READ)
-    def inbox(self, who: Subject) -> Sequence[RunView]:
-        """Runs with a step that waits for a word the subject may give, newest first; of the newest 200 that wait."""
+    def inbox(self, who: Subject, *, before: RunId | None = None, limit: int = PAGE_MAX) -> Sequence[RunView]:
+        """Runs with a step that waits for a word the subject may give, newest first.
+
+        ``before`` is the last id of the page before; it is looked for in the newest 200 that wait from there on.
+        """
         groups = self._rooms.identity.groups_of(who.user) | {f"user:{who.user}", ""}
+        found: list[RunView] = []
+        known: Barred = {}
         with self._rooms.db.read() as conn:
-            waiting = store.waiting_runs(conn, PAGE_MAX)
-        views = [self.show(who, run_id) for run_id in waiting]
-        return [view for view in views if _asks(view, who, groups)]
+            waiting = store.waiting_runs(conn, PAGE_MAX, before)
+        while waiting and len(found) < limit:
+            some, waiting = waiting[:limit], waiting[limit:]
+            with self._rooms.db.read() as conn:
+                parts = [_parts(conn, store.get_run(conn, run_id)) for run_id in some]
+            views = [self._view(known, *each) for each in parts]
+            found += [view for view in views if _asks(view, who, groups)]
+        return found[:limit]
 
     @requires(Permission.RUN_READ)
     def events(self, who: Subject, run_id: RunId, after: int) -> Sequence[Mapping[str, Any]]:
@@ -91,17 +106,17 @@ class Runs:
         return self._rooms.audit.follow(f"run/{run_id}", after)
 
     @requires(Permission.RUN_READ)
+    def glance(self, who: Subject, run_id: RunId) -> Run:
+        """One run alone: what those who follow it look at again and again. Raises ``not_found``."""
+        with self._rooms.db.read() as conn:
+            return store.get_run(conn, run_id)
+
+    @requires(Permission.RUN_READ)
     def show(self, who: Subject, run_id: RunId) -> RunView:
         """One run with its steps and approvals; raises ``not_found``."""
         with self._rooms.db.read() as conn:
-            run = store.get_run(conn, run_id)
-            steps = store.list_steps(conn, run_id)
-            needs = store.needs_of(conn, run_id)
-            given = store.approvals_of(conn, run_id)
-        waiting = [row for row in steps if row.state is StepState.WAITING]
-        asked = {row.name: tuple(approval.unmet(row, [a for a in given if a.step == row.name])) for row in waiting}
-        barred = {row.name: frozenset(approval.barred(self._rooms, run, row)) for row in waiting}
-        return RunView(run, tuple(steps), tuple(given), asked, barred, needs)
+            parts = _parts(conn, store.get_run(conn, run_id))
+        return self._view({}, *parts)
 
     @requires(Permission.RUN_READ)
     def change_set(self, who: Subject, run_id: RunId, step: str) -> dict[str, Any]:
@@ -215,6 +230,21 @@ class Runs:
             run = store.get_run(conn, run_id)
         access.check_run(self._rooms, who, action, run)
 
+    def _view(
+        self, known: Barred, run: Run, steps: Sequence[StepRow], given: Sequence[Approval], needs: Needs
+    ) -> RunView:
+        """A run as a person looks at it; who is barred is looked up once for all that stand on the same things."""
+        waiting = [row for row in steps if row.state is StepState.WAITING]
+        asked = {row.name: tuple(approval.unmet(row, [a for a in given if a.step == row.name])) for row in waiting}
+        barred = {}
+        for row in waiting:
+            groups = frozenset(requirement.group for requirement in row.requires)
+            key = (run.environment, run.project, run.makers, groups)
+            if key not in known:
+                known[key] = frozenset(approval.barred(self._rooms, run, row))
+            barred[row.name] = known[key]
+        return RunView(run, tuple(steps), tuple(given), asked, barred, needs)
+
     def watch(self, watcher: Watcher) -> None:
         """Show every line of progress made in this process to the watcher."""
         self._rooms.watchers.append(watcher)
@@ -231,6 +261,12 @@ def _asks(view: RunView, who: Subject, groups: frozenset[str]) -> bool:
         if any(requirement.group in groups for requirement in requirements):
             return True
     return False
+
+
+def _parts(conn: sa.Connection, run: Run) -> tuple[Run, list[StepRow], list[Approval], Needs]:
+    """What a view of a run is made from. Who is barred is asked later, without the connection: it takes another."""
+    of = (conn, run.id)
+    return run, store.list_steps(*of), store.approvals_of(*of), store.needs_of(*of)
 
 
 def _to_retry(conn: sa.Connection, run: Run) -> list[str]:

@@ -252,9 +252,11 @@ def followers_of(conn: sa.Connection, run_id: RunId, names: Iterable[str]) -> se
     return found
 
 
-def waiting_runs(conn: sa.Connection, limit: int) -> list[RunId]:
-    """Runs with a step that waits for people, newest first."""
+def waiting_runs(conn: sa.Connection, limit: int, before: RunId | None = None) -> list[RunId]:
+    """Runs with a step that waits for people, newest first; ``before`` is the last id of the page before."""
     query = sa.select(step.c.run).where(step.c.state == StepState.WAITING.value).distinct()
+    if before is not None:
+        query = query.where(step.c.run < before)
     return [RunId(found) for found in conn.scalars(query.order_by(step.c.run.desc()).limit(limit))]
 
 

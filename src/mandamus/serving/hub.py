@@ -19,14 +19,14 @@ class Hub:
     def __init__(self, house: House) -> None:
         self._house = house
         self._lock = threading.Lock()
-        self._followers: set[_Follower] = set()
+        self._followers: set[Follower] = set()
         self._thread: threading.Thread | None = None
         self._nobody = threading.Event()
 
     @asynccontextmanager
-    async def follower(self) -> AsyncIterator[_Follower]:
+    async def follower(self) -> AsyncIterator[Follower]:
         """Somebody who wants to be woken, until the block ends."""
-        made = _Follower(asyncio.get_running_loop())
+        made = Follower(asyncio.get_running_loop())
         with self._lock:
             self._followers.add(made)
             if self._thread is None:
@@ -54,7 +54,9 @@ class Hub:
                 each.wake()
 
 
-class _Follower:
+class Follower:
+    """One who follows."""
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._event = asyncio.Event()

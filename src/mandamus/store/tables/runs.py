@@ -35,7 +35,8 @@ run = sa.Table(
     sa.Column("closed_us", MicrosUtc),
 )
 sa.Index("ix_run_state", run.c.state, run.c.id)
-sa.Index("ix_run_requested_by", run.c.requested_by, run.c.id)
+for _column in (run.c.requested_by, run.c.environment, run.c.project, run.c.workflow):
+    sa.Index(f"ix_run_{_column.name}", _column, run.c.id)
 
 step = sa.Table(
     "step",
