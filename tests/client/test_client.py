@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 import pytest
 
 from mandamus.client.client import Client
+from mandamus.client.house import RemoteHouse
 from mandamus.evidence.verify import verify
 from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.kernel.ids import Digest
+from mandamus.kernel.ids import Digest, RunId
 from mandamus.runs.model import Binding
 
 WORKFLOW = "workflows/deploy.yaml"
@@ -31,8 +32,8 @@ def ended(client, run):
 
 
 def waiting(client, run):
-    """Follow a run until somebody is asked; gives it as it then is."""
-    assert any(each.kind == "step.waiting" for each in client.follow_run(run))
+    """Follow a run until nothing in it moves and somebody is asked; gives it as it then is."""
+    assert RemoteHouse(client).drive(RunId(run), lambda _: None).state == "waiting"
     return client.get_run(run)
 
 

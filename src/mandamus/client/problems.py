@@ -37,7 +37,7 @@ def stopped(data: bytes | str) -> MandamusError:
     return MandamusError(code, said.detail, remedy=said.remedy, retryable=code.http_status in RETRYABLE)
 
 
-def unreachable(url: str, error: httpx2.TransportError) -> MandamusError:
+def unreachable(url: str, error: httpx2.RequestError) -> MandamusError:
     """No answer came."""
     why = str(error) or type(error).__name__
     return MandamusError(

@@ -21,6 +21,8 @@ from mandamus.kernel.ids import Entropy
 TIMEOUT_S = 30.0
 QUIET_S = 45.0
 """A stream that is silent for longer is broken: the server says something every 15 s."""
+KEPT_S = 2.0
+"""An idle connection is given up before the server does (after 5 s): else a request could meet its end."""
 TRIES = 5
 WAIT_S = 0.25
 WAIT_MAX_S = 8.0
@@ -53,6 +55,7 @@ class Transport:
             timeout=timeout_s,
             verify=_context(roots),
             trust_env=False,
+            limits=httpx2.Limits(keepalive_expiry=KEPT_S),
             follow_redirects=False,
         )
 
@@ -89,7 +92,7 @@ class Transport:
                 answer = self._http.request(
                     method, path, params=_given(params), json=json, headers=headers, timeout=timeout
                 )
-            except httpx2.TransportError as error:
+            except httpx2.RequestError as error:
                 if attempt >= tries or not (safe or isinstance(error, _UNSENT)):
                     raise unreachable(self.url, error) from error
                 self._sleep(self._wait_s(attempt))
@@ -122,7 +125,7 @@ class Transport:
                         yield message
                         if message.kind == "end":
                             return
-            except httpx2.TransportError as error:
+            except httpx2.RequestError as error:
                 trouble = error
             except MandamusError as problem:
                 if not problem.retryable:
@@ -130,7 +133,7 @@ class Transport:
                 trouble = problem
             fruitless += 1
             if fruitless >= TRIES:
-                if isinstance(trouble, httpx2.TransportError):
+                if isinstance(trouble, httpx2.RequestError):
                     raise unreachable(self.url, trouble) from trouble
                 raise trouble
             self._sleep(self._wait_s(fruitless))
