@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from mandamus.audit.kinds import Kind
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
+from mandamus.identity import store
 from mandamus.identity.sessions import Sessions
 from mandamus.kernel import canonical
 from mandamus.kernel.access import MEMBER, OWNER, Permission, Subject
@@ -148,3 +150,14 @@ def test_signing_out_ends_it(sessions, database):
     sessions.end(opened.secret)
     assert code_of(sessions.authenticate, opened.secret) is Code.UNAUTHENTICATED
     assert kinds(database).count("session.ended signed_out") == 1
+
+
+def test_a_link_that_two_use_at_once_lets_one_in(sessions, monkeypatch, database):
+    """The other saw it unused, and is refused all the same."""
+    link = sessions.link(ADA)
+    with database.read() as conn:
+        unused = store.find_link(conn, hashlib.sha256(link.encode()).digest())
+    sessions.open(link)
+    monkeypatch.setattr(store, "find_link", lambda _conn, _hashed: unused)
+    assert code_of(sessions.open, link) is Code.UNAUTHENTICATED
+    assert kinds(database)[-1] == "session.refused used"
