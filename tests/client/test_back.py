@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -41,6 +42,14 @@ def test_a_run_comes_back_as_it_is_in_the_house(asked, place):
     for made in decisions:
         rebuilt = back.decision(governance.decision(made))
         assert rebuilt.to_json() == made.to_json()
+
+
+def test_what_was_said_and_not_seen_yet_is_sent_as_due(asked, place):
+    """The engine counts both; whoever follows from afar is told whether they are the same."""
+    with closing(place.open()) as house:
+        kept = house.runs.show(house.who, RunId(asked.id)).run
+    assert not runs.run(kept).due
+    assert runs.run(replace(kept, wakes=kept.wakes_seen + 1)).due
 
 
 def without(run):

@@ -164,9 +164,9 @@ class Client:
         body = _body(runs.Settle, outcome=outcome, reason=reason)
         return self._post(f"/runs/{segment(run)}/steps/{segment(step)}/settle", runs.Run, body)
 
-    def list_inbox(self) -> Pages[runs.RunDetail]:
+    def list_inbox(self, *, cursor: str | None = None, limit: int | None = None) -> Pages[runs.RunDetail]:
         """Runs that wait for the caller's own word, newest first."""
-        return self._pages("/inbox", Page[runs.RunDetail])
+        return self._pages("/inbox", Page[runs.RunDetail], {"limit": limit}, cursor)
 
     def follow_run(self, run: str, *, last: int | None = None) -> Iterator[runs.Happened]:
         """What happens to a run, as it happens, behind a place in its chain or from the first event on.

@@ -60,10 +60,6 @@ class Runs(Room):
         found = self._client.list_runs(**filters, cursor=before, limit=min(limit, PAGE_MAX))
         return [back.run(each) for each in itertools.islice(found, limit)]
 
-    def inbox(self, _who: object) -> Sequence[Any]:
-        """Runs that wait for the caller's own word."""
-        return [back.view(each) for each in self._client.list_inbox()]
-
     def show(self, _who: object, run_id: RunId) -> Any:
         """One run with its steps and approvals."""
         return back.view(self._client.get_run(run_id))
