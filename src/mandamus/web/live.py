@@ -33,12 +33,12 @@ async def follow(visit: Visit) -> Response:
 
 async def _parts(visit: Visit, run_id: RunId) -> AsyncIterator[bytes]:
     after, sent, quiet_s = -1, "", 0.0
-    state = _State(moves=True, over=False)
+    state = _State(runs=True, sealing=False, over=False)
     async with visit.request.app.state.hub.follower() as follower:
         while True:
             # Asked before the part is made: what comes between the two is then in it, or makes another.
             found = await run_in_threadpool(visit.house.runs.events, visit.who, run_id, after)
-            if found or state.moves:
+            if found or state.sealing or state.runs:
                 after = max((leaf["seq"] for leaf in found), default=after)
                 part, state = await run_in_threadpool(_part, visit, run_id)
                 if part != sent:
@@ -61,18 +61,19 @@ async def _parts(visit: Visit, run_id: RunId) -> AsyncIterator[bytes]:
 
 @dataclass(frozen=True)
 class _State:
-    """``moves``: something may change that is no event, such as output or where the evidence is."""
+    """What may change without an event: while it ``runs`` its output, while it is ``sealing`` where its proof is."""
 
-    moves: bool
+    runs: bool
+    sealing: bool
     over: bool
 
 
 def _part(visit: Visit, run_id: RunId) -> tuple[str, _State]:
     found = runs.values(visit.house, visit.who, run_id)
     run = found["run"]
-    over = found["closed"] and run.evidence is not None
-    moves = (found["closed"] and not over) or run.state is RunState.RUNNING
-    return visit.renderer.part("_run.html", who=visit.who, **found), _State(moves, over)
+    sealed = run.evidence is not None
+    state = _State(run.state is RunState.RUNNING, found["closed"] and not sealed, found["closed"] and sealed)
+    return visit.renderer.part("_run.html", who=visit.who, **found), state
 
 
 def _message(part: str) -> bytes:

@@ -150,7 +150,8 @@ def values(house: House, who: Subject, run_id: RunId) -> dict[str, Any]:
     view = house.runs.show(who, run_id)
     said = _decisions(house, who, run_id)
     whole = len(view.steps) <= STEPS_WHOLE_MAX
-    steps = [step_view(house, who, view, row, whole=whole, said=said) for row in view.steps]
+    open_log = whole and not _log_is_guarded(house, view)
+    steps = [_step(house, who, view, row, said, whole=whole, open_log=open_log) for row in view.steps]
     return {
         "view": view,
         "run": view.run,
@@ -163,26 +164,10 @@ def values(house: House, who: Subject, run_id: RunId) -> dict[str, Any]:
     }
 
 
-def step_view(
-    house: House,
-    who: Subject,
-    view: RunView,
-    row: StepRow,
-    *,
-    whole: bool = True,
-    said: Sequence[Decision] | None = None,
-) -> StepView:
-    """One step of a run; without ``whole`` only what is known without asking for more."""
-    if said is None:
-        said = _decisions(house, who, view.run.id)
-    given = [each for each in view.approvals if each.step == row.name]
-    asked = view.asked.get(row.name, ())
-    changes = shown(house.runs.change_set(who, view.run.id, row.name)) if whole and row.plan else None
-    tail: Sequence[terminal.Line] = ()
-    if whole and row.state is not StepState.PENDING and not _log_is_guarded(house, view):
-        tail = _tail(house, who, view, row)
-    decisions = [each for each in said if each.step == row.name]
-    return StepView(row, whole, changes, decisions, given, asked, why_barred(who, view, row), tail)
+def step_view(house: House, who: Subject, view: RunView, row: StepRow) -> StepView:
+    """One step of a run, as a whole."""
+    said = _decisions(house, who, view.run.id)
+    return _step(house, who, view, row, said, whole=True, open_log=not _log_is_guarded(house, view))
 
 
 def why_barred(who: Subject, view: RunView, row: StepRow) -> str:
@@ -222,6 +207,24 @@ def attachment(name: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="{name}"', "Content-Security-Policy": "sandbox"}
 
 
+def _step(
+    house: House,
+    who: Subject,
+    view: RunView,
+    row: StepRow,
+    said: Sequence[Decision],
+    *,
+    whole: bool,
+    open_log: bool,
+) -> StepView:
+    given = [each for each in view.approvals if each.step == row.name]
+    asked = view.asked.get(row.name, ())
+    changes = shown(house.runs.change_set(who, view.run.id, row.name)) if whole and row.plan else None
+    tail = _tail(house, who, view, row) if open_log and row.state is not StepState.PENDING else []
+    decisions = [each for each in said if each.step == row.name]
+    return StepView(row, whole, changes, decisions, given, asked, why_barred(who, view, row), tail)
+
+
 def _decisions(house: House, who: Subject, run_id: RunId) -> list[Decision]:
     return house.policy.decisions(who, run_id) if Permission.POLICY_READ in who.permissions else []
 
@@ -240,9 +243,9 @@ def _log_is_guarded(house: House, view: RunView) -> bool:
 
 def _tail(house: House, who: Subject, view: RunView, row: StepRow) -> list[terminal.Line]:
     for phase in PHASES:
-        start, data = _read(house, who, view, row.name, phase, row.attempt, -TAIL_BYTES, None)
-        if data:
-            return terminal.lines(data, start, TAIL_LINES)
+        piece = house.runs.logs(who, view.run.id, row.name, phase=phase, attempt=row.attempt, offset=-TAIL_BYTES)
+        if piece.data:
+            return terminal.lines(piece.data, piece.next_offset - len(piece.data), TAIL_LINES)
     return []
 
 
