@@ -29,6 +29,7 @@ class Crowd:
         with self.stage.warm() as house:
             run = self.stage.ask(house, path)
             until_waiting(house, run.id)
+            self.run = run.id
             house.audit.flush()
         for user in (None, "grace"):
             with self.stage.house(user) as house:

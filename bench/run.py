@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import api
 import backtest
 import bundle
 import decisions
@@ -20,6 +21,7 @@ import log
 import network
 import start
 import steps
+import streams
 import tamper
 import verify
 from figures import Figure, seconds, table
@@ -36,7 +38,7 @@ def main() -> int:
     options = parser.parse_args()
     figures: list[Figure] = []
     sources = [start, steps, governed, log, integrate, verify, bundle, export]
-    sources += [decisions, backtest, faults, network, tamper]
+    sources += [decisions, backtest, faults, network, tamper, api, streams]
     for source in sources:
         print(f"measuring: {source.__doc__.splitlines()[0] if source.__doc__ else source.__name__}", flush=True)
         figures += source.measure()

@@ -31,6 +31,15 @@ environments:
   dev:
     policies: [policy]
     approval_ttl: 1h
+  guarded:
+    policies: [policy, guard]
+"""
+GUARD = """package mandamus.access
+
+deny contains "nobody reads what others printed" if {
+	input.action == "run:read_log"
+	input.who.user == "joan"
+}
 """
 RULES = """package mandamus.plan
 
@@ -82,11 +91,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Made once: what a test does in it, it does with runs of its own."""
     folder = tmp_path_factory.mktemp("api")
     project = folder / "project"
-    for name in ("workflows", "policy"):
+    for name in ("workflows", "policy", "guard"):
         (project / name).mkdir(parents=True)
     (project / "mandamus.yaml").write_text("# a project\n")
     (project / "workflows" / "deploy.yaml").write_text(WORKFLOW)
     (project / "policy" / "rules.rego").write_text(RULES)
+    (project / "guard" / "guard.rego").write_text(GUARD)
     file = project / "platform.yaml"
     file.write_text(PLATFORM.replace("OWNER", getpass.getuser()))
     made = Place(folder / "home", project, {})

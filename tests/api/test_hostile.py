@@ -360,3 +360,24 @@ def test_a_stream_ends_with_its_token(place):
     assert json.loads(data.removeprefix("data: "))["code"] == "unauthenticated"
     assert client.get("/api/v1/me", headers=who).status_code == 401
     house.close()
+
+
+def test_policy_is_asked_once_for_a_followed_log(as_user):
+    """Each time is an event, and each event wakes the readers: they must not wake themselves for ever."""
+    ada, joan = as_user("ada"), as_user("joan")
+    body = {"project": "storage", "workflow": "workflows/deploy.yaml", "environment": "guarded"}
+    run = ada.post(RUNS, json={**body, "inputs": {"asked": True}}).json()["id"]
+    path = f"{RUNS}/{run}/steps/change/log/stream"
+    with ada.stream("GET", f"{RUNS}/{run}/events") as answer:
+        assert any(line == "event: step.waiting" for line in answer.iter_lines())
+
+    def asked() -> int:
+        found = ada.get("/api/v1/policy/decisions", params={"run": run, "point": "access"}).json()["items"]
+        return len(found)
+
+    before = asked()
+    with ada.stream("GET", path) as answer:
+        assert answer.status_code == 200
+        time.sleep(1)
+        assert asked() == before + 1
+    assert joan.get(path).status_code == 403

@@ -31,12 +31,14 @@ QUIET = b": still here\n\n"
 QUIET_S = 15.0
 """So long nothing is said before a comment is, that tells everyone between that the stream lives."""
 LOOK_S = 0.2
-"""How often a follower looks for what is no event: output reaches the database in such steps."""
+"""How often a follower looks for what is no event: that the evidence of a run is there."""
 
 RESPONSES: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA_TYPE: {}}, "description": "Server-sent events."}}
 
 log = structlog.get_logger()
 routes = Routes("runs")
+
+Read = Callable[[int], Piece]
 
 Last = Annotated[
     str | None, Header(alias="Last-Event-ID", max_length=20, description="Go on behind this event; browsers send it.")
@@ -77,50 +79,57 @@ async def follow_log(
 ) -> StreamingResponse:
     """What the step prints: ``id`` is the byte offset behind each piece, ``data`` its bytes in base 64."""
     run_id = RunId(ids.parse("run", run))
-    read = partial(house.runs.logs, phase=phase, attempt=attempt)
     offset = given.number(last, 0, "Last-Event-ID")
-    await run_in_threadpool(read, who, run_id, step, offset=offset)
-    return _stream(_pieces(_Reader(request, house, who), run_id, step, read, offset))
+    ask = partial(house.runs.follow_log, run_id=run_id, step=step, phase=phase, attempt=attempt)
+    read = await run_in_threadpool(ask, who)
+    return _stream(_pieces(_Reader(request, house, who), run_id, step, ask, read, offset))
 
 
 async def _events(reader: _Reader, run_id: RunId, after: int) -> AsyncIterator[bytes]:
+    ended = None
     async with reader.follower() as follower:
         while True:
-            who = await reader.who()
-            # Asked before the events are read: what comes between the two is then read, not missed.
-            run = await run_in_threadpool(reader.house.runs.glance, who, run_id)
-            found = await run_in_threadpool(reader.house.runs.events, who, run_id, after)
+            found = await run_in_threadpool(reader.house.runs.events, await reader.who(), run_id, after)
             for leaf in found:
                 after = leaf["seq"]
                 yield _message(str(after), leaf["kind"], leaf)
             if found:
                 continue
+            if ended is not None:
+                yield _message(str(after), "end", {"state": ended.state.value})
+                return
+            run = await run_in_threadpool(reader.house.runs.glance, await reader.who(), run_id)
             closed = run.state in RUN_CLOSED
             if closed and run.evidence is not None:
-                yield _message(str(after), "end", {"state": run.state.value})
-                return
+                # What came between the two looks is read once more before the end is told.
+                ended = run
+                continue
             # That a run has its evidence is written after the last event of it.
             if not await follower.woken(LOOK_S if closed else reader.look_s) and reader.is_quiet():
                 yield QUIET
 
 
 async def _pieces(
-    reader: _Reader, run_id: RunId, step: str, read: Callable[..., Piece], offset: int
+    reader: _Reader, run_id: RunId, step: str, ask: Callable[[Subject], Read], read: Read, offset: int
 ) -> AsyncIterator[bytes]:
-    async with reader.follower() as follower:
+    asked, closed = await reader.who(), False
+    async with reader.follower(output=True) as follower:
         while True:
             who = await reader.who()
-            run = await run_in_threadpool(reader.house.runs.glance, who, run_id)
-            piece = await run_in_threadpool(read, who, run_id, step, offset=offset)
+            if who is not asked:
+                # Policy is asked again as often as the token is: each time is an event, which wakes every reader.
+                asked, read = who, await run_in_threadpool(ask, who)
+            piece = await run_in_threadpool(read, offset)
             offset = piece.next_offset
             if piece.data:
                 yield _message(str(offset), "log", base64.b64encode(piece.data).decode())
                 continue
-            if piece.done or run.state in RUN_CLOSED:
+            if piece.done or closed:
                 yield _message(str(offset), "end", {"step": step})
                 return
-            await follower.woken(LOOK_S)
-            if reader.is_quiet():
+            run = await run_in_threadpool(reader.house.runs.glance, who, run_id)
+            closed = run.state in RUN_CLOSED
+            if not closed and not await follower.woken(reader.look_s) and reader.is_quiet():
                 yield QUIET
 
 
@@ -134,10 +143,10 @@ class _Reader:
         self._who = who
         self._checked_s = self._told_s = house.clock.monotonic_s()
 
-    def follower(self) -> AbstractAsyncContextManager[Follower]:
+    def follower(self, *, output: bool = False) -> AbstractAsyncContextManager[Follower]:
         """Wakes the reader."""
         hub: Hub = self._request.app.state.hub
-        return hub.follower()
+        return hub.follower(output=output)
 
     async def who(self) -> Subject:
         """The reader with what they may now; raises ``unauthenticated`` and ``forbidden`` soon after they may not."""

@@ -10,6 +10,7 @@ REFUSED = Kind.ACCESS_DENIED
 """What a call of any verb leaves when the subject may not make it."""
 
 _SAME = "what it shows stands in the log already, in the event of whoever declared it"
+_READS_LOG = "the output is redacted before it is stored; a policy set may ask about each read, which is an event"
 _FOLLOWS = "what it shows of a run stands in the log already, without secrets"
 _DECISION = "what it shows of a decision is redacted, and its digests stand in the log already"
 _DOCUMENT = "policy texts are no secret, and their digests stand in the log already"
@@ -61,9 +62,11 @@ VERBS: Mapping[str, Kind | str] = {
     "Runs.change_set": _FOLLOWS,
     "Runs.counts": _FOLLOWS,
     "Runs.events": _FOLLOWS,
+    "Runs.follow_log": _READS_LOG,
+    "Runs.glance": _FOLLOWS,
     "Runs.inbox": _FOLLOWS,
     "Runs.list": _FOLLOWS,
-    "Runs.logs": "the output is redacted before it is stored; a policy set may ask about each read, which is an event",
+    "Runs.logs": _READS_LOG,
     "Runs.reject": Kind.APPROVAL_RECORDED,
     "Runs.request": Kind.RUN_REQUESTED,
     "Runs.retry": Kind.RUN_RETRIED,

@@ -47,6 +47,11 @@ class OutputLog:
         sink.append(data)
         sink.flush()
 
+    def newest(self) -> int:
+        """A number that is another one as soon as anything was stored, by whichever process."""
+        with self._db.read() as conn:
+            return store.newest(conn)
+
     def read(self, run: str, step: str, attempt: int, phase: str, offset: int = 0, limit: int = READ_BYTES) -> Piece:
         """At most ``limit`` bytes from ``offset``; empty and not done when there is nothing there yet.
 

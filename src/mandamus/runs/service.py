@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,10 @@ class Runs:
         with self._rooms.db.read() as conn:
             return store.get_run(conn, run_id)
 
+    def newest_output(self) -> int:
+        """A number that is another one as soon as output of any step was stored, by whichever process."""
+        return self._rooms.outputs.newest()
+
     @requires(Permission.RUN_READ)
     def show(self, who: Subject, run_id: RunId) -> RunView:
         """One run with its steps and approvals; raises ``not_found``."""
@@ -143,11 +148,18 @@ class Runs:
 
         A negative offset counts from the end of what there is.
         """
+        return self.follow_log(who, run_id, step, phase=phase, attempt=attempt)(offset)
+
+    @requires(Permission.RUN_READ)
+    def follow_log(
+        self, who: Subject, run_id: RunId, step: str, *, phase: str = "apply", attempt: int | None = None
+    ) -> Callable[[int], Piece]:
+        """The same from any offset, again and again: policy is asked once for all of it."""
         with self._rooms.db.read() as conn:
             run = store.get_run(conn, run_id)
             row = store.get_step(conn, run_id, step)
         access.check_run(self._rooms, who, "run:read_log", run)
-        return self._rooms.outputs.read(run_id, step, attempt or row.attempt, phase, offset)
+        return functools.partial(self._rooms.outputs.read, run_id, step, attempt or row.attempt, phase)
 
     @requires(Permission.RUN_DECIDE)
     def approve(

@@ -24,9 +24,9 @@ class Hub:
         self._nobody = threading.Event()
 
     @asynccontextmanager
-    async def follower(self) -> AsyncIterator[Follower]:
-        """Somebody who wants to be woken, until the block ends."""
-        made = Follower(asyncio.get_running_loop())
+    async def follower(self, *, output: bool = False) -> AsyncIterator[Follower]:
+        """Somebody who wants to be woken, also by what steps print with ``output``, until the block ends."""
+        made = Follower(asyncio.get_running_loop(), output=output)
         with self._lock:
             self._followers.add(made)
             if self._thread is None:
@@ -40,24 +40,26 @@ class Hub:
                 self._followers.discard(made)
 
     def _look(self) -> None:
-        seen = self._house.audit.newest_event()
+        event, output = self._house.audit.newest_event(), self._house.runs.newest_output()
         while True:
             self._house.audit.wait_recorded(LOOK_S)
-            newest = self._house.audit.newest_event()
+            was, event = event, self._house.audit.newest_event()
+            printed, output = output, self._house.runs.newest_output()
             with self._lock:
                 if not self._followers:
                     self._thread = None
                     return
-                followers = list(self._followers) if newest != seen else []
-            seen = newest
+                followers = list(self._followers)
             for each in followers:
-                each.wake()
+                if event != was or (each.output and output != printed):
+                    each.wake()
 
 
 class Follower:
     """One who follows."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, output: bool) -> None:
+        self.output = output
         self._loop = loop
         self._event = asyncio.Event()
 
