@@ -105,6 +105,7 @@ def test_nobody_looks_at_guarded_output_by_the_way(place, visit):
         assert 'class="log"' not in page.text
     assert decisions(place, run) == before
     assert visit("grace").get(f"/runs/{run}/steps/change/log").status_code == 200
+    assert decisions(place, run) == before + 1
     refused = visit("ada").get(f"/runs/{run}/steps/change/log")
     assert refused.status_code == 403
     assert "only grace reads what is printed here" in refused.text

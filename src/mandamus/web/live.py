@@ -32,13 +32,15 @@ async def follow(visit: Visit) -> Response:
 
 
 async def _parts(visit: Visit, run_id: RunId) -> AsyncIterator[bytes]:
-    after, sent, quiet_s = -1, "", 0.0
+    after, sent, quiet_s, output = -1, "", 0.0, -1
     state = _State(runs=True, sealing=False, over=False)
     async with visit.request.app.state.hub.follower() as follower:
         while True:
             # Asked before the part is made: what comes between the two is then in it, or makes another.
             found = await run_in_threadpool(visit.house.runs.events, visit.who, run_id, after)
-            if found or state.sealing or state.runs:
+            newest = await run_in_threadpool(visit.house.runs.newest_output)
+            if found or state.sealing or (state.runs and newest != output):
+                output = newest
                 after = max((leaf["seq"] for leaf in found), default=after)
                 part, state = await run_in_threadpool(_part, visit, run_id)
                 if part != sent:

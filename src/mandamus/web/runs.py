@@ -254,11 +254,12 @@ def _read(
 ) -> tuple[int, bytes]:
     """Where the output begins and what it is, from an offset up to another or to the end of what there is."""
     parts: list[bytes] = []
-    piece = house.runs.logs(who, view.run.id, step, phase=phase, attempt=attempt, offset=start)
+    read = house.runs.follow_log(who, view.run.id, step, phase=phase, attempt=attempt)
+    piece = read(start)
     begin = piece.next_offset - len(piece.data)
     while piece.data and (end is None or piece.next_offset < end):
         parts.append(piece.data)
-        piece = house.runs.logs(who, view.run.id, step, phase=phase, attempt=attempt, offset=piece.next_offset)
+        piece = read(piece.next_offset)
     parts.append(piece.data)
     data = b"".join(parts)
     return begin, data if end is None else data[: end - begin]
