@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import api
 import backtest
 import bundle
 import decisions
@@ -17,6 +16,7 @@ import export
 import faults
 import governed
 import integrate
+import lists
 import log
 import network
 import start
@@ -38,7 +38,7 @@ def main() -> int:
     options = parser.parse_args()
     figures: list[Figure] = []
     sources = [start, steps, governed, log, integrate, verify, bundle, export]
-    sources += [decisions, backtest, faults, network, tamper, api, streams]
+    sources += [decisions, backtest, faults, network, tamper, lists, streams]
     for source in sources:
         print(f"measuring: {source.__doc__.splitlines()[0] if source.__doc__ else source.__name__}", flush=True)
         figures += source.measure()

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import os
 import socket
 import sqlite3
 import string
@@ -17,7 +18,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from mandamus.api.app import build
+from mandamus.bootstrap.server import open_server
 from mandamus.serving.hub import Hub
+from mandamus.settings import Settings
 
 RUN = "run_01m89tq850e2cvgwyfb9428ekw"
 RUNS = "/api/v1/runs"
@@ -314,6 +317,16 @@ def test_what_is_no_request_is_refused(server, raw):
     found = spoken(server, raw)
     assert found.startswith(b"HTTP/1.1 4") or found == b""
     assert b"Traceback" not in found
+
+
+def test_an_answer_does_not_wait_for_the_callers_acknowledgement(place):
+    """Head and body go out at once (TCP_NODELAY), or each answer would take 40 ms more."""
+    with contextlib.closing(open_server(Settings(), dict(os.environ), place.home, ("127.0.0.1", 0), None)) as server:
+        where = urlsplit(server.url)
+        with socket.create_connection((where.hostname, where.port)):
+            accepted, _ = server._bound.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_long_url_is_answered_shortly(app_client, place):

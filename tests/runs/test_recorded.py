@@ -112,6 +112,8 @@ CALLS: dict[str, Call] = {
     "Runs.cancel": lambda s, who: s.house.runs.cancel(who, s.runs["waits too"].id, reason="not now"),
     "Runs.change_set": lambda s, who: s.house.runs.change_set(who, s.runs["ended"].id, "one"),
     "Runs.list": lambda s, who: s.house.runs.list(who),
+    "Runs.follow_log": lambda s, who: s.house.runs.follow_log(who, s.runs["ended"].id, "one")(0),
+    "Runs.glance": lambda s, who: s.house.runs.glance(who, s.runs["ended"].id),
     "Runs.logs": lambda s, who: s.house.runs.logs(who, s.runs["ended"].id, "one"),
     "Runs.reject": lambda s, who: s.house.runs.reject(who, s.runs["waits as well"].id, reason="no"),
     "Runs.request": lambda s, who: s.house.runs.request(who, s.project, Request("workflows/w.yaml", "dev", {})),
