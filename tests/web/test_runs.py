@@ -133,3 +133,19 @@ def test_a_stream_ends_with_its_session(place, visit, runs, monkeypatch):
     parts = asyncio.run(asyncio.wait_for(follow(), 60))
     assert b"s-waiting" in parts[0]
     assert b"event: end" not in b"".join(parts)
+
+
+def test_a_large_run_shows_states_and_links(visit, runs, monkeypatch):
+    """Of many steps the page says where each is, and the rest has a page of its own; no picture of very many."""
+    client, path = visit("grace"), f"/runs/{runs['succeeded']}"
+    small = client.get(path).text
+    assert "<svg" in small
+    assert 'class="log"' in small
+    monkeypatch.setattr("mandamus.web.runs.STEPS_WHOLE_MAX", 1)
+    monkeypatch.setattr("mandamus.web.runs.NODES_MAX", 1)
+    large = client.get(path).text
+    assert "<svg" not in large
+    assert 'class="log"' not in large
+    for step in ("look", "change"):
+        assert f'href="{path}/steps/{step}"' in large
+    assert "echo looked" in client.get(f"{path}/steps/look").text
