@@ -94,8 +94,9 @@ class Runs:
         while waiting and len(found) < limit:
             some, waiting = waiting[:limit], waiting[limit:]
             with self._rooms.db.read() as conn:
-                parts = [_parts(conn, store.get_run(conn, run_id)) for run_id in some]
-            views = [self._view(known, *each) for each in parts]
+                # Who is barred is asked after the connection is given back: that takes another.
+                parts = store.parts_of(conn, some)
+            views = [self._view(known, each) for each in parts]
             found += [view for view in views if _asks(view, who, groups)]
         return found[:limit]
 
@@ -120,8 +121,9 @@ class Runs:
     def show(self, who: Subject, run_id: RunId) -> RunView:
         """One run with its steps and approvals; raises ``not_found``."""
         with self._rooms.db.read() as conn:
-            parts = _parts(conn, store.get_run(conn, run_id))
-        return self._view({}, *parts)
+            store.get_run(conn, run_id)
+            (parts,) = store.parts_of(conn, [run_id])
+        return self._view({}, parts)
 
     @requires(Permission.RUN_READ)
     def change_set(self, who: Subject, run_id: RunId, step: str) -> dict[str, Any]:
@@ -242,11 +244,10 @@ class Runs:
             run = store.get_run(conn, run_id)
         access.check_run(self._rooms, who, action, run)
 
-    def _view(
-        self, known: Barred, run: Run, steps: Sequence[StepRow], given: Sequence[Approval], needs: Needs
-    ) -> RunView:
+    def _view(self, known: Barred, parts: store.Parts) -> RunView:
         """A run as a person looks at it; who is barred is looked up once for all that stand on the same things."""
-        waiting = [row for row in steps if row.state is StepState.WAITING]
+        run, given = parts.run, parts.given
+        waiting = [row for row in parts.steps if row.state is StepState.WAITING]
         asked = {row.name: tuple(approval.unmet(row, [a for a in given if a.step == row.name])) for row in waiting}
         barred = {}
         for row in waiting:
@@ -255,7 +256,7 @@ class Runs:
             if key not in known:
                 known[key] = frozenset(approval.barred(self._rooms, run, row))
             barred[row.name] = known[key]
-        return RunView(run, tuple(steps), tuple(given), asked, barred, needs)
+        return RunView(run, tuple(parts.steps), tuple(given), asked, barred, parts.needs)
 
     def watch(self, watcher: Watcher) -> None:
         """Show every line of progress made in this process to the watcher."""
@@ -273,12 +274,6 @@ def _asks(view: RunView, who: Subject, groups: frozenset[str]) -> bool:
         if any(requirement.group in groups for requirement in requirements):
             return True
     return False
-
-
-def _parts(conn: sa.Connection, run: Run) -> tuple[Run, list[StepRow], list[Approval], Needs]:
-    """What a view of a run is made from. Who is barred is asked later, without the connection: it takes another."""
-    of = (conn, run.id)
-    return run, store.list_steps(*of), store.approvals_of(*of), store.needs_of(*of)
 
 
 def _to_retry(conn: sa.Connection, run: Run) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -173,16 +174,6 @@ def list_steps(conn: sa.Connection, run_id: RunId, states: Iterable[StepState] =
     return [_step(row) for row in conn.execute(query)]
 
 
-def needs_of(conn: sa.Connection, run_id: RunId) -> dict[str, list[str]]:
-    """What each step of the run needs, by name; steps that need nothing are left out."""
-    found: dict[str, list[str]] = {}
-    for before, after in conn.execute(
-        sa.select(step_edge.c.before, step_edge.c.after).where(step_edge.c.run == run_id).order_by(step_edge.c.before)
-    ):
-        found.setdefault(after, []).append(before)
-    return found
-
-
 def ready_steps(conn: sa.Connection, run_id: RunId) -> list[StepRow]:
     """Pending steps whose needs are all done."""
     return [_step(row) for row in conn.execute(_READY_STEPS, {"of_run": run_id})]
@@ -275,6 +266,30 @@ def state_counts(conn: sa.Connection, run_id: RunId) -> dict[StepState, int]:
 def unclosed_runs(conn: sa.Connection) -> list[RunId]:
     """Runs that are not closed, oldest first."""
     return [RunId(row.id) for row in conn.execute(sa.select(run.c.id).where(run.c.closed_us.is_(None)))]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A run and all that is known of it; ``needs`` are the steps that a step waits for, by its name."""
+
+    run: Run
+    steps: list[StepRow]
+    given: list[Approval]
+    needs: dict[str, list[str]]
+
+
+def parts_of(conn: sa.Connection, run_ids: Sequence[RunId]) -> list[Parts]:
+    """Runs with all that is known of them, in the order of the ids: as many queries for many runs as for one."""
+    found = {
+        RunId(row.id): Parts(_run(row), [], [], {}) for row in conn.execute(run.select().where(run.c.id.in_(run_ids)))
+    }
+    for row in conn.execute(step.select().where(step.c.run.in_(run_ids)).order_by(step.c.ordinal)):
+        found[RunId(row.run)].steps.append(_step(row))
+    for row in conn.execute(approval.select().where(approval.c.run.in_(run_ids)).order_by(approval.c.at_us)):
+        found[RunId(row.run)].given.append(_approval(row))
+    for row in conn.execute(step_edge.select().where(step_edge.c.run.in_(run_ids)).order_by(step_edge.c.before)):
+        found[RunId(row.run)].needs.setdefault(row.after, []).append(row.before)
+    return [found[run_id] for run_id in run_ids]
 
 
 def insert_approval(conn: sa.Connection, made: Approval) -> None:
