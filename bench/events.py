@@ -20,9 +20,9 @@ ORIGIN = "bench.example.com/log"
 WHO = Subject("ada", "os-user", frozenset({"platform"}), OWNER, "Ada Lovelace")
 
 
-def event(run: str) -> Event:
+def event(run: str, attempt: int = 1) -> Event:
     """A step of a run was planned."""
-    return Event(Kind.STEP_PLANNED, WHO, Resource("step", "s"), run=RunId(run), step="s", data={"attempt": 1})
+    return Event(Kind.STEP_PLANNED, WHO, Resource("step", "s"), run=RunId(run), step="s", data={"attempt": attempt})
 
 
 def leaf_bytes() -> bytes:

@@ -16,11 +16,13 @@ import export
 import faults
 import governed
 import integrate
+import lists
 import log
 import network
 import search
 import start
 import steps
+import streams
 import tamper
 import verify
 from figures import Figure, seconds, table
@@ -37,7 +39,7 @@ def main() -> int:
     options = parser.parse_args()
     figures: list[Figure] = []
     sources = [start, steps, governed, log, integrate, verify, search, bundle, export]
-    sources += [decisions, backtest, faults, network, tamper]
+    sources += [decisions, backtest, faults, network, tamper, lists, streams]
     for source in sources:
         print(f"measuring: {source.__doc__.splitlines()[0] if source.__doc__ else source.__name__}", flush=True)
         figures += source.measure()

@@ -21,9 +21,17 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 from annotated_types import Ge, Le
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic.fields import FieldInfo
 
 import mandamus
+from mandamus.api import docs as docs_page
+from mandamus.api import system
+from mandamus.api.app import PREFIX as PREFIX_OF_API
+from mandamus.api.app import VERSIONED
+from mandamus.api.door import PUBLIC
+from mandamus.api.door import permission_of as route_permission
 from mandamus.audit.catalogue import VERBS
 from mandamus.audit.kinds import Kind
 from mandamus.cli.main import COMMANDS, root
@@ -42,7 +50,7 @@ BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(\n<!-- end: (?
 
 CHECKED = re.compile(r"\bcheck\(who, Permission\.(\w+)\)")
 
-COMMON = ("home", "as", "ticket", "output", "debug")
+COMMON = ("home", "server", "as", "ticket", "output", "debug")
 """Options every command has; the page lists them once."""
 
 
@@ -153,6 +161,22 @@ def commands() -> str:
     return "\n\n".join(part for name in COMMANDS for part in _commands(f"mandamus {name}", _load(name)))
 
 
+def api() -> str:
+    """Every operation of the API with what it needs; the first line of its own words."""
+    app = FastAPI()
+    for routes in VERSIONED:
+        routes.add_to(app, PREFIX_OF_API)
+    for routes in (docs_page.routes, system.routes):
+        routes.add_to(app)
+    rows = []
+    for found in app.routes:
+        if isinstance(found, APIRoute):
+            needs = "nothing" if found.path in PUBLIC else f"`{route_permission(found).value}`"
+            method = ", ".join(sorted(found.methods))
+            rows.append((f"`{method} {found.path}`", f"`{found.operation_id}`", needs, _first_line(found.endpoint)))
+    return _table(("operation", "name, and the client's method", "needs", "what it does"), rows)
+
+
 def controls() -> str:
     """Every control with what shows it, and what a bundle cannot show."""
     rows = [
@@ -169,6 +193,7 @@ def facts() -> str:
 
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
+    "api": api,
     "controls": controls,
     "facts": facts,
     "errors": errors,

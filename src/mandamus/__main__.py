@@ -22,9 +22,12 @@ _talk = late("mandamus.bootstrap.talk:talk")
 _executors = late("mandamus.bootstrap.tools:load_executors")
 _engine = late("mandamus.bootstrap.house:policy_engine")
 _house = late("mandamus.bootstrap.house:open_house")
+_remote = late("mandamus.bootstrap.remote:open_remote")
+_login = late("mandamus.bootstrap.remote:login")
 _story = late("mandamus.demo.story:tell")
 _witness = late("mandamus.bootstrap.witness:open_witness")
 _epoch = late("mandamus.bootstrap.epoch:new_epoch")
+_server = late("mandamus.bootstrap.server:open_server")
 
 
 AGENT = "mandamus-cli"
@@ -38,6 +41,8 @@ def main() -> None:
         environ["MANDAMUS_DEBUG"] = "1"
     handed = Handed(
         open_house=partial(_open_house, environ),
+        open_server=partial(_open_remote, environ),
+        login=partial(_log_in, environ),
         environ=environ,
         monotonic_s=time.monotonic,
         validators=partial(_validators, environ),
@@ -45,6 +50,7 @@ def main() -> None:
         demo=partial(_demo, environ),
         witness=_witness,
         new_epoch=partial(_new_epoch, environ),
+        server=partial(_open_server, environ),
     )
     sys.exit(run(handed))
 
@@ -55,8 +61,24 @@ def _open_house(environ: Mapping[str, str], home: Path, as_user: str | None, tic
     return _house(settings, environ, home, as_user, agent=AGENT, ticket=ticket)
 
 
+def _open_remote(environ: Mapping[str, str], url: str, ticket: str) -> Any:
+    return _remote(_settings(environ), environ, url, ticket)
+
+
+def _log_in(environ: Mapping[str, str], url: str, token: str) -> Any:
+    return _login(_settings(environ), environ, url, token)
+
+
 def _new_epoch(environ: Mapping[str, str], home: Path, reason: str, distrust: bool) -> Any:  # noqa: FBT001 - as below
     return _epoch(_settings(environ), environ, home, reason, distrust=distrust)
+
+
+def _open_server(
+    environ: Mapping[str, str], home: Path, address: tuple[str, int], tls: tuple[Path, Path] | None
+) -> Any:
+    settings = _settings(environ)
+    _talk(debug=settings.debug)
+    return _server(settings, environ, home, address, tls)
 
 
 def _validators(environ: Mapping[str, str]) -> Any:

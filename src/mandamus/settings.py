@@ -23,6 +23,15 @@ class Settings(BaseModel):
     user: Annotated[str, Field(description="Act as this user, like --as; only for the owner of the home.")] = ""
     ticket: Annotated[str, Field(description="The change request that all of this is for, like --ticket.")] = ""
     debug: Annotated[bool, Field(description="Show tracebacks of unexpected errors.")] = False
+    server: Annotated[
+        str, Field(description="URL of a server that commands work on instead of a home; the option --server wins.")
+    ] = ""
+    server_roots: Annotated[
+        str, Field(description="File of certificates (PEM) that the server is trusted by instead of the system's.")
+    ] = ""
+    token: Annotated[
+        str, Field(description="Token for the server, instead of the one that `mandamus login` keeps.", repr=False)
+    ] = ""
     database_url: Annotated[
         str, Field(description="A Postgres URL; empty means SQLite in the home.", pattern="^(|postgresql://.+)$")
     ] = ""

@@ -20,11 +20,13 @@ import pytest
 
 from mandamus.bootstrap.epoch import new_epoch
 from mandamus.bootstrap.house import open_house, policy_engine
+from mandamus.bootstrap.remote import login, open_remote
+from mandamus.bootstrap.server import open_server
 from mandamus.bootstrap.tools import load_executors
 from mandamus.bootstrap.witness import open_witness
 from mandamus.cli.main import main
 from mandamus.cli.session import Handed
-from mandamus.settings import Settings
+from mandamus.settings import Settings, load
 
 PLATFORM = """
 users: {ada: {}, grace: {}, joan: {}, OWNER: {}}
@@ -157,6 +159,8 @@ class Shell:
         """What an entry point hands in."""
         return Handed(
             open_house=lambda home, user, ticket: open_house(Settings(), self.environ, home, user, ticket=ticket),
+            open_server=lambda url, ticket: open_remote(load(self.environ), self.environ, url, ticket),
+            login=lambda url, token: login(load(self.environ), self.environ, url, token),
             environ=self.environ,
             monotonic_s=time.monotonic,
             validators=lambda: load_executors(Settings(), self.environ).validators(),
@@ -166,6 +170,7 @@ class Shell:
             new_epoch=lambda home, reason, distrust: new_epoch(
                 Settings(), self.environ, home, reason, distrust=distrust
             ),
+            server=lambda home, address, tls: open_server(Settings(), self.environ, home, address, tls),
         )
 
 

@@ -66,6 +66,10 @@ class Scene:
         """A break-glass that ada declared."""
         return self.house.break_glass.open(dataclasses.replace(self.house.who, user="ada"), "why", 60).id
 
+    def token(self) -> str:
+        """A token that ada made."""
+        return self.house.tokens.create(dataclasses.replace(self.house.who, user="ada"), "a test").token.id
+
 
 Call = Callable[[Scene, Subject], object]
 
@@ -84,10 +88,12 @@ CALLS: dict[str, Call] = {
     ),
     "Catalog.check": lambda s, who: s.house.catalog.check(who, s.project, s.project / "workflows" / "w.yaml"),
     "Catalog.environments": lambda s, who: s.house.catalog.environments(who),
+    "Catalog.root_of": lambda s, who: s.house.catalog.root_of(who, "other"),
     "Catalog.projects": lambda s, who: s.house.catalog.projects(who),
     "Catalog.show_environment": lambda s, who: s.house.catalog.show_environment(who, "dev"),
     "Configure.apply": lambda s, who: s.house.configure.apply(who, s.out / "scratch.yaml"),
     "Doctor.examine": lambda s, who: s.house.doctor.examine(who),
+    "Evidence.bundle": lambda s, who: s.house.evidence.bundle(who, s.runs["ended"].id),
     "Evidence.export": lambda s, who: s.house.evidence.export(who, s.runs["ended"].id, s.out / "bundle.zip"),
     "Evidence.population": lambda s, who: s.house.evidence.population(who, 0, s.until_us),
     "Exemptions.all": lambda s, who: s.house.policy.exemptions.all(who),
@@ -121,7 +127,12 @@ CALLS: dict[str, Call] = {
     "Runs.approve": lambda s, who: s.house.runs.approve(who, s.runs["waits"].id, reason="looked"),
     "Runs.cancel": lambda s, who: s.house.runs.cancel(who, s.runs["waits too"].id, reason="not now"),
     "Runs.change_set": lambda s, who: s.house.runs.change_set(who, s.runs["ended"].id, "one"),
+    "Runs.counts": lambda s, who: s.house.runs.counts(who),
+    "Runs.events": lambda s, who: s.house.runs.events(who, s.runs["ended"].id, -1),
+    "Runs.inbox": lambda s, who: s.house.runs.inbox(who),
     "Runs.list": lambda s, who: s.house.runs.list(who),
+    "Runs.follow_log": lambda s, who: s.house.runs.follow_log(who, s.runs["ended"].id, "one")(0),
+    "Runs.glance": lambda s, who: s.house.runs.glance(who, s.runs["ended"].id),
     "Runs.logs": lambda s, who: s.house.runs.logs(who, s.runs["ended"].id, "one"),
     "Runs.reject": lambda s, who: s.house.runs.reject(who, s.runs["waits as well"].id, reason="no"),
     "Runs.request": lambda s, who: s.house.runs.request(who, s.project, Request("workflows/w.yaml", "dev", {})),
@@ -129,7 +140,12 @@ CALLS: dict[str, Call] = {
     "Runs.settle": lambda s, who: s.house.runs.settle(who, s.runs["lost"].id, "one", "failed", reason="looked"),
     "Runs.show": lambda s, who: s.house.runs.show(who, s.runs["ended"].id),
     "Search.find": lambda s, who: s.house.audit.search.find(who, Searched(kind="run.requested")),
+    "Search.newest": lambda s, who: s.house.audit.search.newest(who),
     "Search.show": lambda s, who: s.house.audit.search.show(who, 0),
+    "Tokens.create": lambda s, who: s.house.tokens.create(who, "of a test"),
+    "Tokens.list": lambda s, who: s.house.tokens.list(who),
+    "Tokens.revoke": lambda s, who: s.house.tokens.revoke(who, s.token()),
+    "Sessions.link": lambda s, who: s.house.sessions.link(who),
 }
 """How each verb is called. Its name is the one in the catalogue, and the order is such that each can be done."""
 

@@ -10,6 +10,7 @@ REFUSED = Kind.ACCESS_DENIED
 """What a call of any verb leaves when the subject may not make it."""
 
 _SAME = "what it shows stands in the log already, in the event of whoever declared it"
+_READS_LOG = "the output is redacted before it is stored; a policy set may ask about each read, which is an event"
 _FOLLOWS = "what it shows of a run stands in the log already, without secrets"
 _DECISION = "what it shows of a decision is redacted, and its digests stand in the log already"
 _DOCUMENT = "policy texts are no secret, and their digests stand in the log already"
@@ -29,9 +30,11 @@ VERBS: Mapping[str, Kind | str] = {
     "Catalog.check": "it reads a file of the caller's own",
     "Catalog.environments": _SAME,
     "Catalog.projects": _SAME,
+    "Catalog.root_of": "it names a folder to the request that follows, which is an event",
     "Catalog.show_environment": _SAME,
     "Configure.apply": Kind.ENVIRONMENT_APPLIED,
     "Doctor.examine": _MACHINE,
+    "Evidence.bundle": Kind.EVIDENCE_EXPORTED,
     "Evidence.export": Kind.EVIDENCE_EXPORTED,
     "Evidence.population": "it names runs that ended; each bundle that is then handed out is an event of its own",
     "Exemptions.all": _SAME,
@@ -62,14 +65,24 @@ VERBS: Mapping[str, Kind | str] = {
     "Runs.approve": Kind.APPROVAL_RECORDED,
     "Runs.cancel": Kind.RUN_CANCELLED,
     "Runs.change_set": _FOLLOWS,
+    "Runs.counts": _FOLLOWS,
+    "Runs.events": _FOLLOWS,
+    "Runs.follow_log": _READS_LOG,
+    "Runs.glance": _FOLLOWS,
+    "Runs.inbox": _FOLLOWS,
     "Runs.list": _FOLLOWS,
-    "Runs.logs": "the output is redacted before it is stored; a policy set may ask about each read, which is an event",
+    "Runs.logs": _READS_LOG,
     "Runs.reject": Kind.APPROVAL_RECORDED,
     "Runs.request": Kind.RUN_REQUESTED,
     "Runs.retry": Kind.RUN_RETRIED,
     "Runs.settle": Kind.EFFECT_SETTLED,
     "Runs.show": _FOLLOWS,
     "Search.find": Kind.AUDIT_READ,
+    "Search.newest": "a checkpoint is made to be handed out",
     "Search.show": Kind.AUDIT_READ,
+    "Sessions.link": Kind.SESSION_LINKED,
+    "Tokens.create": Kind.TOKEN_CREATED,
+    "Tokens.list": "what it shows stands in the log already, in the events of who made and ended them",
+    "Tokens.revoke": Kind.TOKEN_REVOKED,
 }
 """``Class.verb``, by name. A structure test compares it with the code, and a test calls each of them."""

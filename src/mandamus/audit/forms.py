@@ -18,7 +18,8 @@ _WORD = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 _KEY = re.compile(r"[^+\s]{1,255}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{1,3000}={0,2}")
 _SIGNATURE = re.compile(r"[A-Za-z0-9+/]{1,8000}={0,2}")
 _MARK = re.compile(r"redacted:[0-9a-f]{16}")
-_TICKET = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/#:-]{0,99}")
+TICKET_PATTERN = "^[0-9A-Za-z][0-9A-Za-z._/#:-]{0,99}$"
+_TICKET = re.compile(TICKET_PATTERN)
 _SAFE_INTEGER = 2**53 - 1
 _DIGEST_LENGTH = len("sha256:") + 64
 

@@ -146,6 +146,24 @@ class Kind(Enum):
         {"users": DIGEST, "groups": DIGEST, "changes": _CHANGES},
         "Users and groups were declared or changed",
     )
+    TOKEN_CREATED = (
+        "token.created",
+        {"token": ID, "user": NAME, "expires_us": TIME_US},
+        "An access token was made; the log has its id, never its secret",
+    )
+    TOKEN_REVOKED = ("token.revoked", {"token": ID, "user": NAME, "expires_us": TIME_US}, "An access token was ended")
+    SESSION_LINKED = (
+        "session.linked",
+        {"link": ID, "user": NAME, "expires_us": TIME_US},
+        "A link was made that signs a user in once; the log has its id, never its secret",
+    )
+    SESSION_OPENED = ("session.opened", {"session": ID, "link": ID}, "Somebody signed in to the console")
+    SESSION_ENDED = (
+        "session.ended",
+        {"session": ID, "why": WORD},
+        "A session ended: by hand, by time, with its user",
+    )
+    SESSION_REFUSED = ("session.refused", {"why": WORD}, "A link that was no good, or not any more, was refused")
     PROJECT_APPLIED = (
         "project.applied",
         {"project": NAME, "digest": DIGEST, "previous": maybe(DIGEST), "changes": _CHANGES},

@@ -15,6 +15,8 @@ from mandamus.audit import leaf as leaves
 from mandamus.audit import proof, pruning, store, tiles, tree, witness_store
 from mandamus.audit.clock_watch import ClockWatch, Step
 from mandamus.audit.edge import Edge
+from mandamus.audit.entry import Entry
+from mandamus.audit.following import Following
 from mandamus.audit.gate import Demand
 from mandamus.audit.integrator import Integrated, Integrator, earlier_head, refuse_other
 from mandamus.audit.keyring import Keyring, keyring_of, opening_stream
@@ -72,6 +74,7 @@ class Audit:
         self._witnesses: Witnesses | None = None
         self._followers: list[Follower] = []
         self._clock_watch = ClockWatch(clock)
+        self.following = Following(database)
         self.search = Search(database, self, lambda: self._keys.name)
         self._turn = threading.Lock()
         self._rounds_begun = 0
@@ -131,7 +134,7 @@ class Audit:
         Raises ``value_invalid`` for a data field its kind does not allow or a leaf over 64 KiB.
         """
         leaves.check(event)
-        entry: _Entry = tx.kept[_Entry] if _Entry in tx.kept else self._entry(tx)
+        entry: Entry = tx.kept[Entry] if Entry in tx.kept else self._entry(tx)
         stream = event.stream
         head = entry.head(stream)
         if event.run and head.project and not event.project:
@@ -159,11 +162,11 @@ class Audit:
 
     def lock(self, tx: Tx, stream: str) -> None:
         """Keep others from adding to a stream until this transaction ends; it must add an event itself."""
-        entry: _Entry = tx.kept[_Entry] if _Entry in tx.kept else self._entry(tx)
+        entry: Entry = tx.kept[Entry] if Entry in tx.kept else self._entry(tx)
         entry.head(stream)
 
-    def _entry(self, tx: Tx) -> _Entry:
-        made = tx.kept[_Entry] = _Entry(tx)
+    def _entry(self, tx: Tx) -> Entry:
+        made = tx.kept[Entry] = Entry(tx)
         tx.before_commit(made.write)
         tx.after_commit(lambda: self._count(len(made)))
         return made
@@ -338,6 +341,7 @@ class Audit:
             follower.stop()
 
     def _count(self, events: int) -> None:
+        self.following.wake()
         with self._wake:
             idle = self._pending == 0
             self._pending += events
@@ -471,30 +475,3 @@ class Audit:
         with self._database.begin("audit.verified") as tx:
             self.record(tx, event)
         return report
-
-
-class _Entry:
-    """The events of one transaction, written together at its end."""
-
-    def __init__(self, tx: Tx) -> None:
-        self._conn = tx.conn
-        self._heads: dict[str, store.StreamHead] = {}
-        self._events: list[store.Recorded] = []
-
-    def __len__(self) -> int:
-        return len(self._events)
-
-    def head(self, stream: str) -> store.StreamHead:
-        """Where the stream's newest event stands, locked to us until the transaction ends."""
-        if stream not in self._heads:
-            self._heads[stream] = store.lock_stream(self._conn, stream)
-        return self._heads[stream]
-
-    def add(self, stream: str, event: store.Recorded) -> None:
-        """Take one more event."""
-        self._heads[stream] = event.head
-        self._events.append(event)
-
-    def write(self) -> None:
-        """Write them all."""
-        store.append(self._conn, self._events)

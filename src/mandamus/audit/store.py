@@ -369,6 +369,19 @@ def stream_leaves(conn: sa.Connection, stream: str) -> list[IndexedLeaf]:
     return [IndexedLeaf(row.leaf_index, row.stream, row.seq, row.hash, row.leaf) for row in rows]
 
 
+def leaves_after(conn: sa.Connection, stream: str, seq: int, most: int) -> list[bytes]:
+    """The leaves of a stream behind a place in it, oldest first."""
+    event = audit_event.c
+    query = sa.select(event.leaf).where(event.stream == stream, event.seq > seq).order_by(event.seq).limit(most)
+    return list(conn.scalars(query))
+
+
+def newest_event(conn: sa.Connection) -> int:
+    """The id of the newest event; 0 when there is none."""
+    found: int | None = conn.scalar(sa.select(sa.func.max(audit_event.c.event_id)))
+    return found or 0
+
+
 def oldest_queued(conn: sa.Connection) -> int | None:
     """When the oldest event that waits for its place was recorded; None when none waits."""
     found: int | None = conn.scalar(_OLDEST_QUEUED)

@@ -38,6 +38,8 @@ from mandamus.executors.service import Executors
 from mandamus.executors.state import StateStore
 from mandamus.identity.model import OS_USER
 from mandamus.identity.service import Identity
+from mandamus.identity.sessions import Sessions
+from mandamus.identity.tokens import Tokens
 from mandamus.kernel.access import Subject
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
@@ -50,6 +52,7 @@ from mandamus.operations.log_export import LogExport
 from mandamus.operations.log_keys import LogKeys
 from mandamus.operations.personal_data import PersonalData
 from mandamus.operations.pruning import Pruning
+from mandamus.operations.requests import Requests
 from mandamus.operations.retention import Retention
 from mandamus.operations.tools import terraform
 from mandamus.policy.backtest import Backtests
@@ -144,8 +147,45 @@ class House:
         """See a run through in this process, or follow the process that does; returns when it waits or has ended."""
         return drive.drive(self.rooms, run_id, watcher)
 
+    @property
+    def tokens(self) -> Tokens:
+        """What programs show to say who they act for."""
+        return Tokens(self.rooms.db, self.audit, self._active, self.clock, os.urandom)
+
+    @property
+    def sessions(self) -> Sessions:
+        """How people come in by a browser."""
+        return Sessions(self.rooms.db, self.audit, self._active, self.clock, os.urandom)
+
+    @property
+    def requests(self) -> Requests:
+        """What was asked under which key."""
+        return Requests(self.rooms.db, self.clock)
+
+    @property
+    def clock(self) -> Clock:
+        """Time."""
+        return self.rooms.clock
+
+    @property
+    def is_engine(self) -> bool:
+        """Whether this process works on the home's runs."""
+        return self.rooms.engine.running
+
+    def _active(self, name: str) -> Subject | None:
+        found = self.identity.active(name)
+        return None if found is None else replace(found, guard=self.rooms.gate.guard)
+
+    def become_engine(self) -> bool:
+        """Work on the home's runs from now on; False while another process does."""
+        return drive.start(self.rooms)
+
     def record_denied(self, error: MandamusError) -> None:
         """Write ``access.denied`` for an error that says ``forbidden``, ``change.refused`` for a guard's."""
+        self.record_refused(self.who, error)
+
+    def record_refused(self, who: Subject, error: MandamusError) -> None:
+        """The same for whoever asked through another door."""
         resource = Resource("access", str(error.context.get("permission", "home")))
         data = {"permission": str(error.context.get("permission", ""))}
         kind = Kind.ACCESS_DENIED
@@ -153,7 +193,7 @@ class House:
             kind = Kind.CHANGE_REFUSED
             data["row"] = str(error.context["row"])
         why = without_secrets(error.message)
-        made = Event(kind, self.who, resource, Outcome.DENIED, why=why, data=data)
+        made = Event(kind, who, resource, Outcome.DENIED, why=why, data=data)
         with self.rooms.db.begin("access denied") as tx:
             self.rooms.audit.record(tx, made)
 

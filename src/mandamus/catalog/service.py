@@ -84,6 +84,20 @@ class Catalog:
         with self._db.read() as conn:
             return store.list_projects(conn)
 
+    @requires(Permission.RUN_REQUEST)
+    def root_of(self, who: Subject, name: str) -> Path:
+        """The folder of a registered project; raises ``not_found`` with the nearest name."""
+        with self._db.read() as conn:
+            found = store.get_project(conn, name)
+            known = [] if found else [each.name for each in store.list_projects(conn)]
+        if found is None:
+            raise MandamusError(
+                Code.NOT_FOUND,
+                f"there is no project {name[:60]!r}",
+                remedy=did_you_mean(name, known, "register it under `projects` and run `mandamus env apply`"),
+            )
+        return Path(found.root)
+
     def project_at(self, root: Path) -> Project | None:
         """The project that is registered for a folder, or None: then only the environment's sets judge its runs."""
         with self._db.read() as conn:

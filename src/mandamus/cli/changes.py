@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from mandamus.cli.render import Painted, Screen, document, line
+from mandamus.kernel.attributes import ABSENT, attributes
 from mandamus.kernel.changeset import DESTRUCTIVE, Action, Change, ChangeSet
-from mandamus.kernel.pointer import escaped, unescaped
 
 ATTRIBUTES_MAX = 200
 """Attributes shown per object; the rest is counted."""
@@ -25,7 +25,6 @@ _ORDER = (
     (Action.IMPORT, "<=", "green"),
     (Action.MOVE, "->", "blue"),
 )
-_ABSENT = object()
 
 
 def show(screen: Screen, step: str, changes: ChangeSet) -> None:
@@ -86,54 +85,14 @@ def _change(screen: Screen, change: Change, sign: str, colour: str) -> None:
 
 
 def _attributes(change: Change) -> Iterator[tuple[str, str, str]]:
-    """``(path, before and arrow, after)`` of every leaf that differs; a new or a lost object has one side only."""
-    if change.diff:
-        yield from _given(change.diff)
-        return
-    before, after = dict(_leaves(change.before)), dict(_leaves(change.after))
-    paths = dict.fromkeys([*before, *after, *change.unknown])
-    for path in sorted(paths):
-        old, new = before.get(path, _ABSENT), after.get(path, _ABSENT)
-        unknown = any(_within(path, pointer) for pointer in change.unknown)
-        whole = path in change.unknown and any(_within(other, path) and other != path for other in paths)
-        if whole or (old == new and not unknown):
-            continue
-        sensitive = any(_within(path, pointer) for pointer in change.sensitive)
-        shown = "" if old is _ABSENT else f"{_value(old, sensitive=sensitive)} -> "
-        if unknown:
-            yield _named(path), shown, "(known after apply)"
+    """``(path, before and arrow, after)`` of every attribute that differs."""
+    for each in attributes(change):
+        before = "" if each.before is ABSENT else f"{_value(each.before, sensitive=each.sensitive)} -> "
+        if each.unknown:
+            after = "(known after apply)"
         else:
-            yield _named(path), shown, "(gone)" if new is _ABSENT else _value(new, sensitive=sensitive)
-
-
-def _given(diff: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
-    for part in diff:
-        sensitive = bool(part.get("sensitive"))
-        before = f"{_value(part['before'], sensitive=sensitive)} -> " if part.get("before") is not None else ""
-        after = "(known after apply)" if part.get("unknown") else _value(part.get("after"), sensitive=sensitive)
-        forced = "  # forces replacement" if part.get("forces_replace") else ""
-        yield _named(str(part.get("path", ""))), before, after + forced
-
-
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """JSON pointers (RFC 6901) of the scalars and the empty containers of a value, without nulls."""
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _leaves(item, f"{path}/{escaped(str(key))}")
-    elif isinstance(value, (list, tuple)) and value:
-        for index, item in enumerate(value):
-            yield from _leaves(item, f"{path}/{index}")
-    elif value is not None:
-        yield path, value
-
-
-def _within(path: str, pointer: str) -> bool:
-    return path == pointer or path.startswith(f"{pointer}/")
-
-
-def _named(pointer: str) -> str:
-    parts = pointer.lstrip("/").split("/")
-    return ".".join(unescaped(part) for part in parts) or "value"
+            after = "(gone)" if each.after is ABSENT else _value(each.after, sensitive=each.sensitive)
+        yield each.path, before, after + ("  # forces replacement" if each.forces_replace else "")
 
 
 def _value(value: Any, *, sensitive: bool) -> str:

@@ -11,6 +11,8 @@ from mandamus.audit.service import Audit
 from mandamus.catalog.service import Catalog
 from mandamus.evidence.service import Evidence
 from mandamus.identity.service import Identity
+from mandamus.identity.sessions import Sessions
+from mandamus.identity.tokens import Tokens
 from mandamus.kernel.access import Subject
 from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import RunId
@@ -59,6 +61,16 @@ class House(Protocol):
     @property
     def identity(self) -> Identity:
         """Who."""
+        ...
+
+    @property
+    def sessions(self) -> Sessions:
+        """How people come in by a browser."""
+        ...
+
+    @property
+    def tokens(self) -> Tokens:
+        """What programs show to say who they act for."""
         ...
 
     @property

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mandamus.cli.ansi import Shown
 from mandamus.cli.session import Session
+from mandamus.kernel.ansi import Shown
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import RunId
 from mandamus.kernel.reader import did_you_mean

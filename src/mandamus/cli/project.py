@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from mandamus.catalog.source import WORKFLOWS_FOLDER, find_root
+from mandamus.cli.session import Session
 from mandamus.kernel import canonical
 from mandamus.kernel.document import BYTES_MAX, parse
 from mandamus.kernel.errors import Code, MandamusError
@@ -28,8 +29,9 @@ _ASKING = (
     ),
     click.option("--reason", default="", help="Why; recorded, and shown to approvers."),
     click.option(
-        "--project", "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help="The project; else the one around the workflow or the working folder.",
+        "--project", "folder", metavar="DIR", type=click.Path(path_type=Path),
+        help="The project, on a server by its name; else the one around the workflow or the working folder, or the only"
+        " one there.",
     ),
 )  # fmt: skip
 
@@ -41,11 +43,23 @@ def asking(command: F) -> F:
     return command
 
 
+def asked_for(session: Session, named: str, project: Path | None) -> tuple[Path, str]:
+    """The project and the workflow's path in it. A server has the files: there a project is a name, or none."""
+    if session.server is None:
+        return workflow(named, project)
+    path = named if named.endswith(SUFFIXES) or "/" in named else f"{WORKFLOWS_FOLDER}/{named}{SUFFIXES[0]}"
+    return project or Path(), path
+
+
 def workflow(named: str, project: Path | None) -> tuple[Path, str]:
     """The project's root and the workflow's path in it, from a path or from the name of a file in ``workflows``.
 
     Raises ``not_found`` with the nearest name, ``source_invalid`` for a file outside the project.
     """
+    if project is not None and not project.is_dir():
+        raise MandamusError(
+            Code.USAGE, f"there is no folder {project}", remedy="name the folder of the project with --project DIR"
+        )
     if named.endswith(SUFFIXES) or "/" in named:
         path = Path(named)
         root = (project or find_root(path)).resolve()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
@@ -26,22 +26,48 @@ if TYPE_CHECKING:
 
 PROGRAM = "mandamus"
 
-_QUOTED = re.compile(rf"`{PROGRAM} (?!--home )")
+_QUOTED = re.compile(rf"`{PROGRAM} (?!--home |--server )")
 
 Say = Callable[[str], None]
+
+
+class Server(Protocol):
+    """A home's HTTP door, bound but closed."""
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        ...
+
+    def serve(self, ready: Callable[[], None]) -> None:
+        """Answer until the process is told to stop; ``ready`` is called when it can be asked."""
+        ...
+
+    def sign_in_link(self) -> str:
+        """Where whoever opened it signs in to the console, once."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the home."""
+        ...
 
 
 @dataclass(frozen=True)
 class Handed:
     """What ``__main__`` hands in. Every callable may import what it needs when it is called.
 
-    ``validators`` are the executors' checks by name and ``policy_engine`` is OPA; neither needs a home. ``demo`` plays
-    the story: it is given where to talk to and whether to keep the home, and gives the story's facts. ``witness``
-    opens one in a folder: its name (empty for one of its own), the logs it knows, and where to listen. ``new_epoch``
-    begins a new log in a home that need not open, for a reason, with or without trust in the old keys.
+    ``open_server`` opens what a server has of a house, by its URL, for a ticket or none; ``login`` keeps a token for
+    one that takes it, and says whose it is. ``validators`` are the executors' checks by name and ``policy_engine`` is
+    OPA; neither needs a home. ``demo`` plays the story: it is given where to talk to and whether to keep the home,
+    and gives the story's facts. ``witness`` opens one in a folder: its name (empty for one of its own), the logs it
+    knows, and where to listen. ``new_epoch`` begins a new log in a home that need not open, for a reason, with or
+    without trust in the old keys. ``server`` binds a home's HTTP door to an address, with the files of a certificate
+    and its key or without.
     """
 
     open_house: OpenHouse
+    open_server: Callable[[str, str], House]
+    login: Callable[[str, str], Mapping[str, str]]
     environ: Mapping[str, str]
     monotonic_s: Callable[[], float]
     validators: Callable[[], Validators]
@@ -49,6 +75,7 @@ class Handed:
     demo: Callable[[Say, bool], Mapping[str, Any]]
     witness: Callable[[Path, str, Sequence[Trust], tuple[str, int]], WitnessServer]
     new_epoch: Callable[[Path, str, bool], Mapping[str, Any]]
+    server: Callable[[Path, tuple[str, int], tuple[Path, Path] | None], Server]
 
 
 @dataclass
@@ -57,6 +84,7 @@ class Session:
 
     handed: Handed
     home_option: Path | None = None
+    server_option: str | None = None
     as_user: str | None = None
     ticket: str = ""
     output: str = "table"
@@ -80,8 +108,29 @@ class Session:
         return self.output == "json"
 
     @property
+    def server(self) -> str | None:
+        """The URL of the server to work on: option, then ``MANDAMUS_SERVER`` unless a home is named; else None."""
+        if self.server_option is not None and self.home_option is not None:
+            raise MandamusError(
+                Code.USAGE, "--home and --server name two places to work on", remedy="give one of the two"
+            )
+        if self.server_option is not None or self.home_option is not None:
+            return self.server_option
+        return self.environ.get("MANDAMUS_SERVER") or None
+
+    @property
     def home(self) -> Path:
-        """The folder of the home: option, ``MANDAMUS_HOME``, then the XDG base directory."""
+        """The folder of the home: option, ``MANDAMUS_HOME``, then the XDG base directory.
+
+        Raises ``usage`` when a server is named: this is for what only a home can do.
+        """
+        if self.server is not None:
+            raise MandamusError(
+                Code.USAGE,
+                f"this needs the home itself, and {self.server} is a server",
+                remedy="run it where the home is, without --server and MANDAMUS_SERVER",
+                context={"server": self.server},
+            )
         if self.home_option is not None:
             return self.home_option.absolute()
         if self.environ.get("MANDAMUS_HOME"):
@@ -99,7 +148,23 @@ class Session:
 
     @contextmanager
     def house(self, *, create: bool = False) -> Iterator[House]:
-        """The opened home; raises ``not_found`` when there is none and it is not to be made."""
+        """The opened home; raises ``not_found`` when there is none and it is not to be made.
+
+        With a server it is what that has of it.
+        """
+        with closing(self._opened(create=create)) as house, denials_recorded(house):
+            yield house
+
+    def _opened(self, *, create: bool) -> House:
+        _check_ticket(self.ticket)  # an option was looked at when it was given; MANDAMUS_TICKET was not
+        if self.server is not None:
+            if self.as_user is not None:
+                raise MandamusError(
+                    Code.USAGE,
+                    "on a server one is whoever the token is of, and --as names somebody",
+                    remedy="leave out --as and MANDAMUS_USER, and log in with a token of that user",
+                )
+            return self.handed.open_server(self.server, self.ticket)
         if not create and not (self.home / "keys").is_dir():
             raise MandamusError(
                 Code.NOT_FOUND,
@@ -107,13 +172,7 @@ class Session:
                 remedy=f"make one with `{self.command('init')}`, or name another with --home DIR",
                 context={"home": str(self.home)},
             )
-        _check_ticket(self.ticket)  # an option was looked at when it was given; MANDAMUS_TICKET was not
-        house = self.handed.open_house(self.home, self.as_user, self.ticket)
-        try:
-            with denials_recorded(house):
-                yield house
-        finally:
-            house.close()
+        return self.handed.open_house(self.home, self.as_user, self.ticket)
 
     @contextmanager
     def policy_engine(self) -> Iterator[WorkerPool]:
@@ -122,9 +181,10 @@ class Session:
             yield pool
 
     def command(self, *words: str) -> str:
-        """A command line to suggest, with the home it needs when that was given as an option."""
+        """A command line to suggest, with the home or the server it needs when that was given as an option."""
         home = [] if self.home_option is None else ["--home", str(self.home_option)]
-        return shlex.join([PROGRAM, *home, *words])
+        server = [] if self.server_option is None else ["--server", self.server_option]
+        return shlex.join([PROGRAM, *home, *server, *words])
 
     def here(self, text: str) -> str:
         """A text with the home in the commands it quotes, so that each can be typed as it stands."""
@@ -201,6 +261,13 @@ _HOME = click.option(
     callback=_keep("home_option"),
     help="The home to work on; else MANDAMUS_HOME, else the XDG data folder.",
 )
+_SERVER = click.option(
+    "--server",
+    metavar="URL",
+    expose_value=False,
+    callback=_keep("server_option"),
+    help="Work on this server instead of a home; else MANDAMUS_SERVER.",
+)
 _AS = click.option(
     "--as",
     metavar="USER",
@@ -224,9 +291,9 @@ def common(command: F) -> F:
 
 def common_with(*further: str) -> Callable[[F], F]:
     """The same for a command whose data comes in further forms than a table and JSON."""
-    return lambda command: _HOME(_AS(_TICKET(_output(*further)(_DEBUG(command)))))
+    return lambda command: _HOME(_SERVER(_AS(_TICKET(_output(*further)(_DEBUG(command))))))
 
 
 def common_but_as(command: F) -> F:
     """The same for a command with an ``--as`` of its own; who acts is then given before the command."""
-    return _HOME(_TICKET(_output()(_DEBUG(command))))
+    return _HOME(_SERVER(_TICKET(_output()(_DEBUG(command)))))

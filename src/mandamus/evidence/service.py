@@ -104,22 +104,18 @@ class Evidence:
         Raises ``conflict`` when the file exists or the run is not sealed, ``unavailable`` when it cannot be written,
         ``not_found`` for a run that is of no project the subject may read.
         """
-        if not may_read(who, self._audit.project_of(run_id)):
-            raise MandamusError(
-                Code.NOT_FOUND,
-                f"there is no evidence of {run_id} that you may read",
-                remedy="it is of another project than those you are held to; the owner of this home may hand it out",
-                context={"run": run_id},
-            )
-        sealed = self._newest(run_id)
-        data = self._with_later(run_id, self._blobs.get(sealed.digest))
-        given = replace(sealed, digest=canonical.digest(data))
-        event = self._event(Kind.EVIDENCE_EXPORTED, who, given)
+        given, data = self._given(who, run_id)
         with _new_file(path) as file:
-            with self._db.begin("evidence.exported") as tx:
-                self._audit.record(tx, event)
+            self._handed(who, given)
             file.write(data)
         return given.digest
+
+    @requires(Permission.EVIDENCE_READ)
+    def bundle(self, who: Subject, run_id: RunId) -> tuple[Digest, bytes]:
+        """What `export` writes, and its digest; that it was handed out is recorded. Raises what `export` raises."""
+        given, data = self._given(who, run_id)
+        self._handed(who, given)
+        return given.digest, data
 
     @requires(Permission.EVIDENCE_READ)
     def population(
@@ -137,6 +133,23 @@ class Evidence:
             found = closed_runs(conn, since_us, until_us)
         readable = [(run, index) for run, index, project in found if may_read(who, project)]
         return checkpoint, [Closed(run, index) for run, index in readable if index < checkpoint.size]
+
+    def _given(self, who: Subject, run_id: RunId) -> tuple[store.Sealed, bytes]:
+        if not may_read(who, self._audit.project_of(run_id)):
+            raise MandamusError(
+                Code.NOT_FOUND,
+                f"there is no evidence of {run_id} that you may read",
+                remedy="it is of another project than those you are held to; the owner of this home may hand it out",
+                context={"run": run_id},
+            )
+        sealed = self._newest(run_id)
+        data = self._with_later(run_id, self._blobs.get(sealed.digest))
+        return replace(sealed, digest=canonical.digest(data)), data
+
+    def _handed(self, who: Subject, given: store.Sealed) -> None:
+        event = self._event(Kind.EVIDENCE_EXPORTED, who, given)
+        with self._db.begin("evidence.exported") as tx:
+            self._audit.record(tx, event)
 
     def _event(self, kind: Kind, who: Subject, sealed: store.Sealed) -> Event:
         """In a stream of its own: the run's stream has ended."""

@@ -47,11 +47,22 @@ class OutputLog:
         sink.append(data)
         sink.flush()
 
-    def read(self, run: str, step: str, attempt: int, phase: str, offset: int = 0, limit: int = READ_BYTES) -> Piece:
-        """At most ``limit`` bytes from ``offset``; empty and not done when there is nothing there yet."""
-        parts: list[bytes] = []
-        at, done = offset, False
+    def newest(self) -> int:
+        """A number that is another one as soon as anything was stored, by whichever process."""
         with self._db.read() as conn:
+            return store.newest(conn)
+
+    def read(self, run: str, step: str, attempt: int, phase: str, offset: int = 0, limit: int = READ_BYTES) -> Piece:
+        """At most ``limit`` bytes from ``offset``; empty and not done when there is nothing there yet.
+
+        A negative offset counts from the end of what is stored.
+        """
+        parts: list[bytes] = []
+        done = False
+        with self._db.read() as conn:
+            if offset < 0:
+                offset = max(store.length(conn, OutputKey(run, step, attempt, phase)) + offset, 0)
+            at = offset
             for chunk in store.chunks(conn, OutputKey(run, step, attempt, phase), offset):
                 if at - offset >= limit:
                     break

@@ -29,6 +29,18 @@ class Chunk:
     final: bool
 
 
+_NEWEST_SQLITE = sa.text("SELECT max(rowid) FROM executor_output")
+_NEWEST_POSTGRES = sa.text("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint")
+# Rows of output have no number of their own, and need none for anything else.
+
+
+def newest(conn: sa.Connection) -> int:
+    """A number that is another one as soon as output was stored; on Postgres, as soon as anything was written."""
+    query = _NEWEST_SQLITE if conn.dialect.name == "sqlite" else _NEWEST_POSTGRES
+    found: int | None = conn.scalar(query)
+    return found or 0
+
+
 def insert(conn: sa.Connection, key: OutputKey, chunk: Chunk) -> None:
     """Add a chunk; a final mark that stood at its place gives way (a phase may be run again)."""
     conn.execute(table.delete().where(*_of(key), table.c.start == chunk.start, table.c.final))

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mandamus.kernel.access import Permission
+
 USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,127}")
 GROUP_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
@@ -49,3 +51,41 @@ class Group:
 
     name: str
     members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Token:
+    """What a program shows to act for a user. ``permissions`` are all it may, None for all that the user may."""
+
+    id: str
+    user: str
+    name: str
+    permissions: frozenset[Permission] | None
+    created_us: int
+    expires_us: int
+    used_us: int | None = None
+    revoked_us: int | None = None
+
+
+@dataclass(frozen=True)
+class Link:
+    """What signs a user in once. ``authn`` is what their session will say of how they came in."""
+
+    id: str
+    user: str
+    authn: str
+    created_us: int
+    expires_us: int
+    used_us: int | None = None
+
+
+@dataclass(frozen=True)
+class Session:
+    """A person in a browser."""
+
+    id: str
+    user: str
+    authn: str
+    opened_us: int
+    seen_us: int
+    ended_us: int | None = None

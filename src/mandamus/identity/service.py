@@ -91,6 +91,21 @@ class Identity:
             return Subject(os_user, OS_USER, groups, OWNER, name)
         return self._subject(user, OS_USER, groups)
 
+    def active(self, name: str) -> Subject | None:
+        """The Subject of a user with all they may, however they come in; None for one who may do nothing.
+
+        Whoever opens a door says how it was found out who they are.
+        """
+        with self._db.read() as conn:
+            owner = store.get_owner(conn)
+            user = store.get_user(conn, name)
+            groups = store.groups_of(conn, name)
+        if user is not None and not user.active:
+            return None
+        if name == owner:
+            return Subject(name, OS_USER, groups, OWNER, user.display_name if user else "")
+        return None if user is None else self._subject(user, OS_USER, groups)
+
     def groups_of(self, user: str) -> frozenset[str]:
         """Names of the groups an active user is in."""
         with self._db.read() as conn:

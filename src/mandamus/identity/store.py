@@ -8,9 +8,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from mandamus.identity.model import Group, Role, User
+from mandamus.identity.model import Group, Link, Role, Session, Token, User
 from mandamus.kernel import canonical
-from mandamus.store.tables.identity import home, identity_group, identity_member, identity_user
+from mandamus.kernel.access import Permission
+from mandamus.store.tables.identity import (
+    home,
+    identity_group,
+    identity_link,
+    identity_member,
+    identity_session,
+    identity_token,
+    identity_user,
+)
 
 _HOME_ID = 1
 
@@ -99,6 +108,101 @@ def _user(row: sa.Row[Any]) -> User:
 
 def _json(projects: tuple[str, ...] | None) -> bytes | None:
     return None if projects is None else canonical.dumps(list(projects))
+
+
+def insert_token(conn: sa.Connection, token: Token, hashed: bytes) -> None:
+    """Write a new token; ``hashed`` is the SHA-256 of its secret."""
+    allowed = token.permissions
+    values = {**vars(token), "user_name": token.user, "hash": hashed, "permissions": _names(allowed)}
+    del values["user"]
+    conn.execute(identity_token.insert().values(**values))
+
+
+def find_token(conn: sa.Connection, hashed: bytes) -> tuple[Token, bytes] | None:
+    """The token of a hash, and the hash as it is kept."""
+    row = conn.execute(sa.select(identity_token).where(identity_token.c.hash == hashed)).one_or_none()
+    return None if row is None else (_token(row), row.hash)
+
+
+def get_token(conn: sa.Connection, token_id: str) -> Token | None:
+    """One token, or None."""
+    row = conn.execute(sa.select(identity_token).where(identity_token.c.id == token_id)).one_or_none()
+    return None if row is None else _token(row)
+
+
+def list_tokens(conn: sa.Connection, user: str | None) -> list[Token]:
+    """Tokens of a user, or of everybody, newest first."""
+    query = sa.select(identity_token).order_by(identity_token.c.created_us.desc(), identity_token.c.id)
+    if user is not None:
+        query = query.where(identity_token.c.user_name == user)
+    return [_token(row) for row in conn.execute(query)]
+
+
+def update_token(conn: sa.Connection, token: Token) -> None:
+    """Write when a token was revoked."""
+    conn.execute(identity_token.update().where(identity_token.c.id == token.id).values(revoked_us=token.revoked_us))
+
+
+def use_token(conn: sa.Connection, token_id: str, at_us: int) -> None:
+    """Write when a token was last used."""
+    conn.execute(identity_token.update().where(identity_token.c.id == token_id).values(used_us=at_us))
+
+
+def insert_link(conn: sa.Connection, link: Link, hashed: bytes) -> None:
+    """Write a new link; ``hashed`` is the SHA-256 of its secret."""
+    conn.execute(identity_link.insert().values(**_row_of(link), hash=hashed))
+
+
+def find_link(conn: sa.Connection, hashed: bytes) -> Link | None:
+    """The link of a hash, or None."""
+    row = conn.execute(sa.select(identity_link).where(identity_link.c.hash == hashed)).one_or_none()
+    return None if row is None else Link(row.id, row.user_name, row.authn, row.created_us, row.expires_us, row.used_us)
+
+
+def use_link(conn: sa.Connection, hashed: bytes, at_us: int) -> bool:
+    """Use a link up; False when somebody else was first."""
+    unused = identity_link.update().where(identity_link.c.hash == hashed, identity_link.c.used_us.is_(None))
+    return conn.execute(unused.values(used_us=at_us)).rowcount == 1
+
+
+def insert_session(conn: sa.Connection, session: Session, hashed: bytes) -> None:
+    """Write a new session; ``hashed`` is the SHA-256 of its secret."""
+    conn.execute(identity_session.insert().values(**_row_of(session), hash=hashed))
+
+
+def find_session(conn: sa.Connection, hashed: bytes) -> tuple[Session, bytes] | None:
+    """The session of a hash, and the hash as it is kept."""
+    row = conn.execute(sa.select(identity_session).where(identity_session.c.hash == hashed)).one_or_none()
+    if row is None:
+        return None
+    return Session(row.id, row.user_name, row.authn, row.opened_us, row.seen_us, row.ended_us), row.hash
+
+
+def see_session(conn: sa.Connection, session_id: str, at_us: int) -> None:
+    """Write when a session was last seen."""
+    conn.execute(identity_session.update().where(identity_session.c.id == session_id).values(seen_us=at_us))
+
+
+def end_session(conn: sa.Connection, session_id: str, at_us: int) -> bool:
+    """Write when a session ended; False when it had."""
+    goes_on = identity_session.update().where(
+        identity_session.c.id == session_id, identity_session.c.ended_us.is_(None)
+    )
+    return conn.execute(goes_on.values(ended_us=at_us)).rowcount == 1
+
+
+def _row_of(value: Link | Session) -> dict[str, object]:
+    fields = dict(vars(value))
+    return {"user_name": fields.pop("user"), **fields}
+
+
+def _token(row: sa.Row[Any]) -> Token:
+    allowed = None if row.permissions is None else frozenset(map(Permission, canonical.loads(row.permissions)))
+    return Token(row.id, row.user_name, row.name, allowed, row.created_us, row.expires_us, row.used_us, row.revoked_us)
+
+
+def _names(permissions: frozenset[Permission] | None) -> bytes | None:
+    return None if permissions is None else canonical.dumps(sorted(each.value for each in permissions))
 
 
 def _upsert(conn: sa.Connection, table: sa.Table, key: dict[str, object], values: dict[str, object]) -> None:

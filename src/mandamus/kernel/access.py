@@ -36,6 +36,7 @@ class Permission(Enum):
     IDENTITY_WRITE = "identity:write"
     BREAKGLASS_DECLARE = "breakglass:declare"
     BREAKGLASS_CLOSE = "breakglass:close"
+    TOKEN_WRITE = "token:write"  # noqa: S105 - a permission
     SYSTEM_READ = "system:read"
 
 
@@ -58,6 +59,7 @@ MEMBER = frozenset(
         Permission.EVIDENCE_READ,
         Permission.IDENTITY_READ,
         Permission.BREAKGLASS_DECLARE,
+        Permission.TOKEN_WRITE,
         Permission.SYSTEM_READ,
     }
 )

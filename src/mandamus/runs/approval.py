@@ -16,7 +16,7 @@ from mandamus.audit.signer import Signer
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Subject
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.kernel.ids import DecisionId, RunId
+from mandamus.kernel.ids import DecisionId, Digest, RunId
 from mandamus.policy.model import Verdict
 from mandamus.runs import gate, store
 from mandamus.runs.lifecycle import StepState
@@ -29,7 +29,15 @@ NO = "no"
 
 
 def decide(
-    rooms: Rooms, who: Subject, run_id: RunId, step: str | None, verdict: str, *, reason: str, group: str | None
+    rooms: Rooms,
+    who: Subject,
+    run_id: RunId,
+    step: str | None,
+    verdict: str,
+    *,
+    reason: str,
+    group: str | None,
+    binding: Digest | None = None,
 ) -> Approval:
     """Record one person's yes or no, and wake the run when that settles the matter.
 
@@ -41,6 +49,8 @@ def decide(
         row = _waiting_step(conn, run, step)
         given = store.approvals_of(conn, run.id, row.name)
     with _refusals_recorded(rooms, who, run, row):
+        if binding is not None and (row.binding is None or row.binding.digest != binding):
+            raise _refused(f"step {row.name} moved since you looked", "look at it again, then decide on what it is now")
         # What the platform itself forbids is said first, in its own words.
         _check(rooms, who, run, row, given)
     said = _asked_policy(rooms, who, run, row, given, verdict, reason=reason, group=group)

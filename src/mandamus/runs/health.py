@@ -14,7 +14,7 @@ from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import Digest, RunId
 from mandamus.runs import store
 from mandamus.runs.lifecycle import RUN_CLOSED, STEP_CLOSED, Folded, RunState, StepState, fold, run_outcome
-from mandamus.runs.model import Approval, Run, StepRow
+from mandamus.runs.model import Approval, Run, StepRow, Wanted
 
 PAGE = 200
 
@@ -26,7 +26,7 @@ Leaf = Mapping[str, Any]
 def all_runs(conn: sa.Connection) -> Iterator[Run]:
     """Every run, newest first, read a page at a time."""
     before: RunId | None = None
-    while page := store.list_runs(conn, state=None, before=before, limit=PAGE):
+    while page := store.list_runs(conn, Wanted(), before=before, limit=PAGE):
         yield from page
         before = page[-1].id
 

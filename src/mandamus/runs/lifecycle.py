@@ -71,6 +71,7 @@ RUN_CLOSED = frozenset(
         RunState.CANCELLED,
     }
 )
+RUN_OPEN = frozenset(RunState) - RUN_CLOSED
 STEP_CLOSED = frozenset(
     {
         StepState.SUCCEEDED,

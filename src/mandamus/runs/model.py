@@ -27,6 +27,17 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """Which runs to list; None for whatever."""
+
+    state: RunState | None = None
+    environment: str | None = None
+    project: str | None = None
+    workflow: str | None = None
+    requester: str | None = None
+
+
+@dataclass(frozen=True)
 class Requester:
     """The person a run is for, as recorded at request time."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,15 @@ from mandamus.executors.output import Piece
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission, Subject, may_read, requires
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.kernel.ids import RunId
+from mandamus.kernel.ids import Digest, RunId
 from mandamus.runs import access, admit, approval, settle, store
 from mandamus.runs.lifecycle import RUN_CLOSED, RunState, StepState
-from mandamus.runs.model import Approval, Request, Requirement, Run, StepRow
+from mandamus.runs.model import Approval, Request, Requirement, Run, StepRow, Wanted
 from mandamus.runs.rooms import Rooms, Watcher, event, record
 
-PAGE_MAX = 200
+PAGE_MAX = 201
+"""Doors ask for one more than they show, to know whether there is more."""
+EVERYTHING = Wanted()
 RETRYABLE = (
     StepState.FAILED,
     StepState.DENIED,
@@ -30,11 +34,17 @@ RETRYABLE = (
 )
 
 
+Needs = Mapping[str, Sequence[str]]
+Barred = dict[tuple[str, str, tuple[str, ...], frozenset[str]], frozenset[str]]
+"""Who may not decide, by environment, project, makers and the groups that are asked."""
+
+
 @dataclass(frozen=True)
 class RunView:
     """A run as a person looks at it: the run, its steps, its approvals, what is still asked for and who is barred.
 
-    ``asked`` and ``barred`` are by waiting step; whoever is barred cannot meet what is asked.
+    ``asked`` and ``barred`` are by waiting step; whoever is barred cannot meet what is asked. ``needs`` are the steps
+    that a step waits for, by its name.
     """
 
     run: Run
@@ -42,6 +52,7 @@ class RunView:
     approvals: tuple[Approval, ...]
     asked: dict[str, tuple[Requirement, ...]]
     barred: dict[str, frozenset[str]]
+    needs: Needs
 
 
 class Runs:
@@ -57,29 +68,62 @@ class Runs:
 
     @requires(Permission.RUN_READ)
     def list(
-        self, who: Subject, *, state: str | None = None, before: RunId | None = None, limit: int = 50
+        self, who: Subject, wanted: Wanted = EVERYTHING, *, before: RunId | None = None, limit: int = 50
     ) -> list[Run]:
-        """Newest first, a page of at most 200; ``before`` is the last id of the page before."""
-        if state is not None and state not in {known.value for known in RunState}:
-            raise MandamusError(
-                Code.USAGE,
-                f"there is no run state {state!r}",
-                remedy="use one of " + ", ".join(known.value for known in RunState),
-            )
+        """Newest first, a page of at most 201; ``before`` is the last id of the page before."""
         with self._rooms.db.read() as conn:
-            return store.list_runs(conn, state=state, before=before, limit=min(limit, PAGE_MAX), projects=who.projects)
+            return store.list_runs(conn, wanted, before=before, limit=min(limit, PAGE_MAX), projects=who.projects)
+
+    @requires(Permission.RUN_READ)
+    def counts(self, who: Subject) -> dict[RunState, int]:
+        """How many runs that are not closed are in each state."""
+        with self._rooms.db.read() as conn:
+            return store.counts(conn, who.projects)
+
+    @requires(Permission.RUN_READ)
+    def inbox(self, who: Subject, *, before: RunId | None = None, limit: int = PAGE_MAX) -> Sequence[RunView]:
+        """Runs with a step that waits for a word the subject may give, newest first.
+
+        ``before`` is the last id of the page before; it is looked for in the newest 200 that wait from there on.
+        """
+        groups = self._rooms.identity.groups_of(who.user) | {f"user:{who.user}", ""}
+        found: list[RunView] = []
+        known: Barred = {}
+        with self._rooms.db.read() as conn:
+            waiting = store.waiting_runs(conn, PAGE_MAX, before, who.projects)
+        while waiting and len(found) < limit:
+            some, waiting = waiting[:limit], waiting[limit:]
+            with self._rooms.db.read() as conn:
+                # Who is barred is asked after the connection is given back: that takes another.
+                parts = store.parts_of(conn, some)
+            views = [self._view(known, each) for each in parts]
+            found += [view for view in views if _asks(view, who, groups)]
+        return found[:limit]
+
+    @requires(Permission.RUN_READ)
+    def events(self, who: Subject, run_id: RunId, after: int) -> Sequence[Mapping[str, Any]]:
+        """The leaves of the run's own chain behind a place in it, oldest first, a page of at most 500."""
+        with self._rooms.db.read() as conn:
+            _readable(conn, who, run_id)
+        return self._rooms.audit.following.leaves(f"run/{run_id}", after)
+
+    @requires(Permission.RUN_READ)
+    def glance(self, who: Subject, run_id: RunId) -> Run:
+        """One run alone: what those who follow it look at again and again. Raises ``not_found``."""
+        with self._rooms.db.read() as conn:
+            return _readable(conn, who, run_id)
+
+    def newest_output(self) -> int:
+        """A number that is another one as soon as output of any step was stored, by whichever process."""
+        return self._rooms.outputs.newest()
 
     @requires(Permission.RUN_READ)
     def show(self, who: Subject, run_id: RunId) -> RunView:
         """One run with its steps and approvals; raises ``not_found``."""
         with self._rooms.db.read() as conn:
-            run = _readable(conn, who, run_id)
-            steps = store.list_steps(conn, run_id)
-            given = store.approvals_of(conn, run_id)
-        waiting = [row for row in steps if row.state is StepState.WAITING]
-        asked = {row.name: tuple(approval.unmet(row, [a for a in given if a.step == row.name])) for row in waiting}
-        barred = {row.name: frozenset(approval.barred(self._rooms, run, row)) for row in waiting}
-        return RunView(run, tuple(steps), tuple(given), asked, barred)
+            _readable(conn, who, run_id)
+            (parts,) = store.parts_of(conn, [run_id])
+        return self._view({}, parts)
 
     @requires(Permission.RUN_READ)
     def change_set(self, who: Subject, run_id: RunId, step: str) -> dict[str, Any]:
@@ -103,28 +147,57 @@ class Runs:
         attempt: int | None = None,
         offset: int = 0,
     ) -> Piece:
-        """Output of a step from a byte offset, already redacted, and the offset to go on from."""
+        """Output of a step from a byte offset, already redacted, and the offset to go on from.
+
+        A negative offset counts from the end of what there is.
+        """
+        return self.follow_log(who, run_id, step, phase=phase, attempt=attempt)(offset)
+
+    @requires(Permission.RUN_READ)
+    def follow_log(
+        self, who: Subject, run_id: RunId, step: str, *, phase: str = "apply", attempt: int | None = None
+    ) -> Callable[[int], Piece]:
+        """The same from any offset, again and again: policy is asked once for all of it."""
         with self._rooms.db.read() as conn:
             run = _readable(conn, who, run_id)
             row = store.get_step(conn, run_id, step)
         access.check_run(self._rooms, who, "run:read_log", run)
-        return self._rooms.outputs.read(run_id, step, attempt or row.attempt, phase, offset)
+        return functools.partial(self._rooms.outputs.read, run_id, step, attempt or row.attempt, phase)
 
     @requires(Permission.RUN_DECIDE)
     def approve(
-        self, who: Subject, run_id: RunId, *, step: str | None = None, reason: str = "", group: str | None = None
+        self,
+        who: Subject,
+        run_id: RunId,
+        *,
+        step: str | None = None,
+        reason: str = "",
+        group: str | None = None,
+        binding: Digest | None = None,
     ) -> Approval:
-        """Say yes to the bound digest of the waiting step; raises ``approval_refused``."""
+        """Say yes to the bound digest of the waiting step; raises ``approval_refused``.
+
+        With ``binding`` it is refused when the step is bound to anything else by now.
+        """
         self._known(who, run_id)
-        return approval.decide(self._rooms, who, run_id, step, approval.YES, reason=reason, group=group)
+        return approval.decide(
+            self._rooms, who, run_id, step, approval.YES, reason=reason, group=group, binding=binding
+        )
 
     @requires(Permission.RUN_DECIDE)
     def reject(
-        self, who: Subject, run_id: RunId, *, step: str | None = None, reason: str = "", group: str | None = None
+        self,
+        who: Subject,
+        run_id: RunId,
+        *,
+        step: str | None = None,
+        reason: str = "",
+        group: str | None = None,
+        binding: Digest | None = None,
     ) -> Approval:
-        """Say no; the step ends rejected. Raises ``approval_refused``."""
+        """Say no; the step ends rejected. Raises ``approval_refused``, also as `approve` does for a ``binding``."""
         self._known(who, run_id)
-        return approval.decide(self._rooms, who, run_id, step, approval.NO, reason=reason, group=group)
+        return approval.decide(self._rooms, who, run_id, step, approval.NO, reason=reason, group=group, binding=binding)
 
     @requires(Permission.RUN_CANCEL)
     def cancel(self, who: Subject, run_id: RunId, *, reason: str = "") -> Run:
@@ -178,6 +251,20 @@ class Runs:
         with self._rooms.db.read() as conn:
             _readable(conn, who, run_id)
 
+    def _view(self, known: Barred, parts: store.Parts) -> RunView:
+        """A run as a person looks at it; who is barred is looked up once for all that stand on the same things."""
+        run, given = parts.run, parts.given
+        waiting = [row for row in parts.steps if row.state is StepState.WAITING]
+        asked = {row.name: tuple(approval.unmet(row, [a for a in given if a.step == row.name])) for row in waiting}
+        barred = {}
+        for row in waiting:
+            groups = frozenset(requirement.group for requirement in row.requires)
+            key = (run.environment, run.project, run.makers, groups)
+            if key not in known:
+                known[key] = frozenset(approval.barred(self._rooms, run, row))
+            barred[row.name] = known[key]
+        return RunView(run, tuple(parts.steps), tuple(given), asked, barred, parts.needs)
+
     def watch(self, watcher: Watcher) -> None:
         """Show every line of progress made in this process to the watcher."""
         self._rooms.watchers.append(watcher)
@@ -188,6 +275,19 @@ def _readable(conn: sa.Connection, who: Subject, run_id: RunId) -> Run:
     if not may_read(who, run.project):
         raise store.no_run(run_id)
     return run
+
+
+def _asks(view: RunView, who: Subject, groups: frozenset[str]) -> bool:
+    rows = {row.name: row for row in view.steps}
+    for step, requirements in view.asked.items():
+        binding = rows[step].binding
+        bound = binding.digest if binding else None
+        voted = {given.by for given in view.approvals if given.step == step and given.binding == bound}
+        if {who.user, who.behalf_of} & (view.barred[step] | voted):
+            continue
+        if any(requirement.group in groups for requirement in requirements):
+            return True
+    return False
 
 
 def _to_retry(conn: sa.Connection, run: Run) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from mandamus.kernel import canonical
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import ApprovalId, DecisionId, Digest, RunId
-from mandamus.runs.lifecycle import RunState, StepState
+from mandamus.runs.lifecycle import RUN_OPEN, RunState, StepState
 from mandamus.runs.model import (
     Approval,
     PlanRecord,
@@ -19,6 +20,7 @@ from mandamus.runs.model import (
     Requirement,
     Run,
     StepRow,
+    Wanted,
     binding_from,
 )
 from mandamus.store.tables.runs import approval, lock_waiter, run, step, step_edge
@@ -75,6 +77,7 @@ def insert_run(conn: sa.Connection, made: Run) -> None:
             environment=made.environment,
             environment_digest=made.environment_digest,
             requester=canonical.dumps(vars(made.requester)),
+            requested_by=made.requester.user,
             makers=canonical.dumps(made.makers),
             inputs=canonical.dumps(made.inputs),
             reason=made.reason,
@@ -131,14 +134,23 @@ def no_run(run_id: RunId) -> MandamusError:
 
 
 def list_runs(
-    conn: sa.Connection, *, state: str | None, before: RunId | None, limit: int, projects: frozenset[str] | None = None
+    conn: sa.Connection,
+    wanted: Wanted,
+    *,
+    before: RunId | None,
+    limit: int,
+    projects: frozenset[str] | None = None,
 ) -> list[Run]:
     """Newest first, of all projects or some; ``before`` is the last id of the page before."""
     query = run.select().order_by(run.c.id.desc()).limit(limit)
     if projects is not None:
         query = query.where(run.c.project.in_(sorted(projects)))
-    if state is not None:
-        query = query.where(run.c.state == state)
+    for name in ("state", "environment", "project", "workflow"):
+        value = getattr(wanted, name)
+        if value is not None:
+            query = query.where(run.c[name] == value)
+    if wanted.requester is not None:
+        query = query.where(run.c.requested_by == wanted.requester)
     if before is not None:
         query = query.where(run.c.id < before)
     return [_run(row) for row in conn.execute(query)]
@@ -244,6 +256,26 @@ def followers_of(conn: sa.Connection, run_id: RunId, names: Iterable[str]) -> se
     return found
 
 
+def waiting_runs(
+    conn: sa.Connection, limit: int, before: RunId | None = None, projects: frozenset[str] | None = None
+) -> list[RunId]:
+    """Runs with a step that waits for people, newest first; ``before`` is the last id of the page before."""
+    query = sa.select(step.c.run).where(step.c.state == StepState.WAITING.value).distinct()
+    if projects is not None:
+        query = query.join(run, run.c.id == step.c.run).where(run.c.project.in_(sorted(projects)))
+    if before is not None:
+        query = query.where(step.c.run < before)
+    return [RunId(found) for found in conn.scalars(query.order_by(step.c.run.desc()).limit(limit))]
+
+
+def counts(conn: sa.Connection, projects: frozenset[str] | None = None) -> dict[RunState, int]:
+    """How many runs that are not closed are in each state, of all projects or some."""
+    query = sa.select(run.c.state, sa.func.count()).where(run.c.state.in_(sorted(RUN_OPEN))).group_by(run.c.state)
+    if projects is not None:
+        query = query.where(run.c.project.in_(sorted(projects)))
+    return {RunState(state): count for state, count in conn.execute(query)}
+
+
 def state_counts(conn: sa.Connection, run_id: RunId) -> dict[StepState, int]:
     """How many steps of the run are in each state."""
     query = sa.select(step.c.state, sa.func.count()).where(step.c.run == run_id).group_by(step.c.state)
@@ -253,6 +285,30 @@ def state_counts(conn: sa.Connection, run_id: RunId) -> dict[StepState, int]:
 def unclosed_runs(conn: sa.Connection) -> list[RunId]:
     """Runs that are not closed, oldest first."""
     return [RunId(row.id) for row in conn.execute(sa.select(run.c.id).where(run.c.closed_us.is_(None)))]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A run and all that is known of it; ``needs`` are the steps that a step waits for, by its name."""
+
+    run: Run
+    steps: list[StepRow]
+    given: list[Approval]
+    needs: dict[str, list[str]]
+
+
+def parts_of(conn: sa.Connection, run_ids: Sequence[RunId]) -> list[Parts]:
+    """Runs with all that is known of them, in the order of the ids: as many queries for many runs as for one."""
+    found = {
+        RunId(row.id): Parts(_run(row), [], [], {}) for row in conn.execute(run.select().where(run.c.id.in_(run_ids)))
+    }
+    for row in conn.execute(step.select().where(step.c.run.in_(run_ids)).order_by(step.c.ordinal)):
+        found[RunId(row.run)].steps.append(_step(row))
+    for row in conn.execute(approval.select().where(approval.c.run.in_(run_ids)).order_by(approval.c.at_us)):
+        found[RunId(row.run)].given.append(_approval(row))
+    for row in conn.execute(step_edge.select().where(step_edge.c.run.in_(run_ids)).order_by(step_edge.c.before)):
+        found[RunId(row.run)].needs.setdefault(row.after, []).append(row.before)
+    return [found[run_id] for run_id in run_ids]
 
 
 def insert_approval(conn: sa.Connection, made: Approval) -> None:
@@ -297,6 +353,7 @@ def _loaded(data: bytes | None) -> Any:
 
 def _run(row: sa.Row[Any]) -> Run:
     fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented accessor
+    del fields["requested_by"]
     requester = canonical.loads(fields["requester"])
     fields |= {
         "requester": Requester(**{**requester, "groups": tuple(requester["groups"])}),

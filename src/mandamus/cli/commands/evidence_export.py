@@ -32,7 +32,7 @@ def command(session: Session, run: str, file: Path | None) -> Exit:
     path = file or Path(f"{run_id}.zip")
     with session.house() as house:
         digest = house.evidence.export(house.who, run_id, path)
-        trust = house.audit.folder / "log.vkey"
+        trust = "VKEY" if session.server else house.audit.folder / "log.vkey"
     size = path.stat().st_size
     if session.wants_json:
         session.screen.json({"run": run_id, "file": str(path), "digest": digest, "bytes": size})

@@ -36,9 +36,9 @@ def command(session: Session, folder: Path, terraform: bool | None) -> Exit:  # 
     """  # noqa: D301 - \b keeps click from joining the lines
     wanted = _has_terraform(session) if terraform is None else terraform
     with session.house(create=True) as house:
+        home = house.home
         made = scaffold.files(house.who.user, terraform=wanted)
         written = scaffold.write(folder, made)
-        home = house.home
     steps = [session.command("env", "apply", scaffold.PLATFORM_FILE), session.command("check")]
     steps.append(session.command("run", "hello", "--env", "dev", "-i", "name=you"))
     if folder.resolve() != Path.cwd():

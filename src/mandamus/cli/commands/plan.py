@@ -42,7 +42,7 @@ def command(
     Example:
       mandamus plan storage-bucket --env dev -i name=ledger
     """  # noqa: D301 - \b keeps click from joining the lines
-    root, path = project.workflow(workflow, folder)
+    root, path = project.asked_for(session, workflow, folder)
     inputs = project.inputs(pairs, file)
     request = Request(workflow=path, environment=environment, inputs=inputs, reason=reason, plan_only=True)
     with session.house() as house, interruptible(session, house) as interrupt:

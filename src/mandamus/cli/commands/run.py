@@ -48,7 +48,7 @@ def command(
     Example:
       mandamus run storage-bucket --env dev -i name=ledger -i public=false --reason "archive"
     """  # noqa: D301 - \b keeps click from joining the lines
-    root, path = project.workflow(workflow, folder)
+    root, path = project.asked_for(session, workflow, folder)
     request = Request(workflow=path, environment=environment, inputs=project.inputs(pairs, file), reason=reason)
     with session.house() as house, interruptible(session, house) as interrupt:
         run = house.runs.request(house.who, root, request)
@@ -56,7 +56,8 @@ def command(
         if not detach:
             return see_through(session, house, interrupt, run.id)
         _detached(session, house, run)
-    _go_on(session, run)
+    if session.server is None:
+        _go_on(session, run)
     return Exit.OK
 
 

@@ -14,6 +14,7 @@ from mandamus.kernel import ids
 from mandamus.kernel.errors import Exit
 from mandamus.kernel.ids import RunId
 from mandamus.runs.lifecycle import RunState
+from mandamus.runs.model import Wanted
 
 if TYPE_CHECKING:
     from mandamus.runs.model import Run
@@ -65,7 +66,8 @@ def list_(session: Session, wanted: str | None, limit: int, before: RunId | None
       mandamus runs list --state waiting
     """  # noqa: D301 - \b keeps click from joining the lines
     with session.house() as house:
-        found = house.runs.list(house.who, state=wanted, before=before, limit=limit + 1)
+        state = RunState(wanted) if wanted else None
+        found = house.runs.list(house.who, Wanted(state=state), before=before, limit=limit + 1)
     page, rest = found[:limit], found[limit:]
     if session.wants_json:
         after = page[-1].id if rest else None

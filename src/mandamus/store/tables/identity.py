@@ -39,3 +39,41 @@ identity_member = sa.Table(
     sa.Column("user_name", sa.ForeignKey("identity_user.name"), primary_key=True),
 )
 sa.Index("ix_identity_member_user_name", identity_member.c.user_name)
+
+identity_token = sa.Table(
+    "identity_token",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("hash", sa.LargeBinary, nullable=False, unique=True, comment="SHA-256 of the secret, which is not kept"),
+    sa.Column("user_name", sa.Text, nullable=False, index=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("permissions", Json, comment="null for all that the user may"),
+    sa.Column("created_us", MicrosUtc, nullable=False),
+    sa.Column("expires_us", MicrosUtc, nullable=False),
+    sa.Column("used_us", MicrosUtc),
+    sa.Column("revoked_us", MicrosUtc),
+)
+
+identity_link = sa.Table(
+    "identity_link",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("hash", sa.LargeBinary, nullable=False, unique=True, comment="SHA-256 of the secret, which is not kept"),
+    sa.Column("user_name", sa.Text, nullable=False),
+    sa.Column("authn", sa.Text, nullable=False, comment="what the session will say of how its user came in"),
+    sa.Column("created_us", MicrosUtc, nullable=False),
+    sa.Column("expires_us", MicrosUtc, nullable=False),
+    sa.Column("used_us", MicrosUtc),
+)
+
+identity_session = sa.Table(
+    "identity_session",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("hash", sa.LargeBinary, nullable=False, unique=True, comment="SHA-256 of the secret, which is not kept"),
+    sa.Column("user_name", sa.Text, nullable=False),
+    sa.Column("authn", sa.Text, nullable=False),
+    sa.Column("opened_us", MicrosUtc, nullable=False),
+    sa.Column("seen_us", MicrosUtc, nullable=False),
+    sa.Column("ended_us", MicrosUtc),
+)

@@ -75,3 +75,5 @@ decision = sa.Table(
 )
 sa.Index("ix_decision_run", decision.c.run, decision.c.id)
 sa.Index("ix_decision_point", decision.c.point, decision.c.id)
+sa.Index("ix_decision_outcome", decision.c.outcome, decision.c.id)
+sa.Index("ix_decision_environment", decision.c.environment, decision.c.id)

@@ -18,6 +18,7 @@ run = sa.Table(
     sa.Column("environment", sa.Text, nullable=False),
     sa.Column("environment_digest", sa.Text, nullable=False),
     sa.Column("requester", Json, nullable=False),
+    sa.Column("requested_by", sa.Text, nullable=False, server_default="", comment="the requester's name"),
     sa.Column("makers", Json, nullable=False),
     sa.Column("inputs", Json, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
@@ -35,6 +36,8 @@ run = sa.Table(
     sa.Column("closed_us", MicrosUtc),
 )
 sa.Index("ix_run_state", run.c.state, run.c.id)
+for _column in (run.c.requested_by, run.c.environment, run.c.project, run.c.workflow):
+    sa.Index(f"ix_run_{_column.name}", _column, run.c.id)
 
 step = sa.Table(
     "step",
@@ -57,6 +60,8 @@ step = sa.Table(
     sa.Column("changed_us", MicrosUtc, nullable=False),
 )
 sa.Index("ix_step_ready", step.c.run, step.c.state, step.c.needs_left)
+_waits = step.c.state == sa.literal_column("'waiting'")
+sa.Index("ix_step_waiting", step.c.run, sqlite_where=_waits, postgresql_where=_waits)
 
 step_edge = sa.Table(
     "step_edge",

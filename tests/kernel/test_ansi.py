@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mandamus.cli.ansi import Shown
+from mandamus.kernel.ansi import Shown
 
 DANGEROUS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 COLOUR = re.compile("\x1b\\[[0-9;:]*m")

@@ -1,0 +1,55 @@
+"""Builds the application: routes, errors, limits, and what is true of every response."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from mandamus.api import audit, catalog, docs, evidence, identity, policy, problems, runs, streams, system
+from mandamus.api.door import check_routes
+from mandamus.serving.bodies import BodyLimit
+from mandamus.serving.headers import Headers
+from mandamus.serving.house import House
+from mandamus.serving.hub import Hub
+from mandamus.serving.limits import Limits
+
+PREFIX = "/api/v1"
+
+VERSIONED = (
+    runs.routes,
+    streams.routes,
+    catalog.routes,
+    policy.routes,
+    audit.routes,
+    evidence.routes,
+    identity.routes,
+)
+
+
+RECHECK_S = 20.0
+"""How often it is looked at whether the reader of a stream still may: well within the minute a revocation has."""
+
+
+def build(house: House, version: str, hub: Hub, *, recheck_s: float = RECHECK_S) -> FastAPI:
+    """The application on an opened home; raises when a route declares no permission."""
+    app = FastAPI(
+        title="Mandamus",
+        version=version,
+        summary="Planned, allowed, approved, applied as approved, and provable.",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.house = house
+    app.state.limits = Limits(house.clock)
+    app.state.hub = hub
+    app.state.recheck_s = recheck_s
+    for routes in VERSIONED:
+        routes.add_to(app, PREFIX)
+    docs.routes.add_to(app)
+    system.routes.add_to(app)
+    problems.install(app)
+    app.add_middleware(BodyLimit, refusal=problems.problem)
+    app.add_middleware(Headers)
+    check_routes(app)
+    return app

@@ -1,0 +1,60 @@
+"""Routes of policy: sets, their versions, and every decision ever made."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+
+from mandamus.api import given
+from mandamus.api.door import Routes, TheHouse, Who
+from mandamus.kernel import ids
+from mandamus.kernel.access import Permission
+from mandamus.kernel.ids import DecisionId, RunId
+from mandamus.policy.model import Outcome, Point, Wanted
+from mandamus.wire import governance as wire
+from mandamus.wire.base import Page, micros
+
+LIMIT = 50
+LIMIT_MAX = 200
+
+routes = Routes("policy")
+
+
+@routes.verb("GET", "/policy/sets", Permission.POLICY_READ)
+def list_policy_sets(house: TheHouse, who: Who, name: str | None = None) -> Page[wire.PolicySet]:
+    """Published policy sets, every version, newest first."""
+    return Page(items=[wire.policy_set(each) for each in house.policy.versions(who, name)])
+
+
+@routes.verb("GET", "/policy/decisions", Permission.POLICY_READ)
+def list_decisions(
+    house: TheHouse,
+    who: Who,
+    *,
+    environment: str | None = None,
+    point: Point | None = None,
+    outcome: Outcome | None = None,
+    run: str | None = None,
+    since: given.Moment = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT,
+) -> Page[wire.DecisionLine]:
+    """Recorded decisions, newest first."""
+    wanted = Wanted(
+        environment=environment,
+        point=point,
+        outcome=outcome,
+        run=None if run is None else RunId(ids.parse("run", run)),
+        since_us=None if since is None else micros(since),
+    )
+    before = None if cursor is None else DecisionId(ids.parse("dec", cursor))
+    found = house.policy.page(who, wanted, before=before, limit=limit + 1)
+    page = found[:limit]
+    return Page(items=[wire.decision_line(each) for each in page], next=page[-1].id if len(found) > limit else None)
+
+
+@routes.verb("GET", "/policy/decisions/{decision}", Permission.POLICY_READ)
+def get_decision(house: TheHouse, who: Who, decision: given.Decision) -> wire.Decision:
+    """One decision with all it says."""
+    return wire.decision(house.policy.get(who, DecisionId(ids.parse("dec", decision))))

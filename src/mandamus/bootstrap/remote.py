@@ -1,0 +1,62 @@
+"""Opens what a server has of a house: finds the token, and builds the client that shows it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from mandamus.client.address import checked_token, checked_url
+from mandamus.client.client import Client
+from mandamus.client.house import RemoteHouse
+from mandamus.client.keep import Keep
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.settings import Settings
+
+FOLDER = "mandamus"
+
+
+def open_remote(settings: Settings, environ: Mapping[str, str], url: str, ticket: str = "") -> RemoteHouse:
+    """A server's rooms, as whoever the token is of: that of ``MANDAMUS_TOKEN``, else the one `login` kept for it.
+
+    Raises ``unauthenticated`` when there is none.
+    """
+    server = checked_url(url)
+    token = settings.token or _keep(environ).token_of(server)
+    if not token:
+        raise MandamusError(
+            Code.UNAUTHENTICATED,
+            f"there is no token for {server}",
+            remedy="give one to `mandamus login --token-stdin`, or as MANDAMUS_TOKEN",
+            context={"server": server},
+        )
+    return RemoteHouse(_client(settings, server, token, ticket))
+
+
+def login(settings: Settings, environ: Mapping[str, str], url: str, token: str) -> Mapping[str, str]:
+    """Keep a token for a server that takes it; gives the server, whose it is, and the file it is in."""
+    server, shown = checked_url(url), checked_token(token)
+    with _client(settings, server, shown) as client:
+        user = client.get_me().user
+    keep = _keep(environ)
+    keep.put(server, shown)
+    return {"server": server, "user": user, "file": str(keep.path)}
+
+
+def _client(settings: Settings, server: str, token: str, ticket: str = "") -> Client:
+    roots = Path(settings.server_roots) if settings.server_roots else None
+    return Client(server, token, entropy=os.urandom, roots=roots, ticket=ticket)
+
+
+def _keep(environ: Mapping[str, str]) -> Keep:
+    """The folder for configuration of the XDG base directories."""
+    configured = environ.get("XDG_CONFIG_HOME", "")
+    if Path(configured).is_absolute():
+        return Keep(Path(configured) / FOLDER)
+    if environ.get("HOME"):
+        return Keep(Path(environ["HOME"]) / ".config" / FOLDER)
+    raise MandamusError(
+        Code.USAGE,
+        "there is no place for tokens: neither XDG_CONFIG_HOME nor HOME is set",
+        remedy="set one of them, or give the token as MANDAMUS_TOKEN",
+    )

@@ -1,0 +1,241 @@
+"""The rooms of a house that is elsewhere: the verbs commands call, each asked of the server."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mandamus.client.client import Client
+from mandamus.kernel import canonical
+from mandamus.kernel.access import Permission
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.ids import DecisionId, Digest, RunId
+from mandamus.wire import back, runs
+from mandamus.wire.base import time_or_none
+
+PAGE_MAX = 200
+"""As many as the server gives at once."""
+NOTHING = "sha256:" + "0" * 64
+"""What nobody is bound to: the server then says itself that nothing waits."""
+
+
+class Room:
+    """What a server does not do is refused in words."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise MandamusError(
+            Code.USAGE,
+            f"this needs the home itself, and {self._client.url} is a server",
+            remedy="run it where the home is, without --server and MANDAMUS_SERVER",
+            context={"server": self._client.url},
+        )
+
+
+class Runs(Room):
+    """The story of every run."""
+
+    def request(self, _who: object, project: Path, request: Any) -> Any:
+        """Ask for a run in a project, by its name; without one in the only project there is."""
+        name = project.as_posix() if project.parts else self._only_project()
+        made = self._client.request_run(
+            name,
+            request.workflow,
+            request.environment,
+            request.inputs,
+            reason=request.reason,
+            plan_only=request.plan_only,
+        )
+        return back.run(made)
+
+    def list(self, _who: object, wanted: Any, *, before: RunId | None = None, limit: int = 50) -> list[Any]:
+        """Newest first."""
+        filters = {name: value for name, value in vars(wanted).items() if value is not None}
+        found = self._client.list_runs(**filters, cursor=before, limit=min(limit, PAGE_MAX))
+        return [back.run(each) for each in itertools.islice(found, limit)]
+
+    def show(self, _who: object, run_id: RunId) -> Any:
+        """One run with its steps and approvals."""
+        return back.view(self._client.get_run(run_id))
+
+    def change_set(self, _who: object, run_id: RunId, step: str) -> Mapping[str, Any]:
+        """What a step would change."""
+        return self._client.get_change_set(run_id, step)
+
+    def logs(
+        self, _who: object, run_id: RunId, step: str, *, phase: str, attempt: int | None = None, offset: int = 0
+    ) -> runs.LogPiece:
+        """Output of a step from a byte offset."""
+        return self._client.get_log(run_id, step, phase=phase, attempt=attempt, offset=offset)
+
+    def approve(
+        self, _who: object, run_id: RunId, *, step: str | None = None, reason: str = "", group: str | None = None
+    ) -> Any:
+        """Say yes to what the waiting step is bound to now."""
+        bound = self._bound(run_id, step)
+        return back.approval(run_id, self._client.approve_run(run_id, bound, step=step, group=group, reason=reason))
+
+    def reject(
+        self, _who: object, run_id: RunId, *, step: str | None = None, reason: str = "", group: str | None = None
+    ) -> Any:
+        """Say no to it."""
+        bound = self._bound(run_id, step)
+        return back.approval(run_id, self._client.reject_run(run_id, bound, step=step, group=group, reason=reason))
+
+    def cancel(self, _who: object, run_id: RunId, *, reason: str = "") -> Any:
+        """Stop a run."""
+        return back.run(self._client.cancel_run(run_id, reason=reason))
+
+    def retry(self, _who: object, run_id: RunId, *, reason: str = "") -> Any:
+        """Try the steps that stopped a run again."""
+        return back.run(self._client.retry_run(run_id, reason=reason))
+
+    def settle(self, _who: object, run_id: RunId, step: str, outcome: str, *, reason: str) -> Any:
+        """Say what became of an effect."""
+        return back.run(self._client.settle_step(run_id, step, outcome, reason=reason))
+
+    def _bound(self, run_id: RunId, step: str | None) -> str:
+        """What is decided on; with several steps to choose from the server asks for a name."""
+        rows = back.view(self._client.get_run(run_id)).steps
+        waiting = [row for row in rows if row.state == "waiting" and step in {None, row.name}]
+        return next((row.binding.digest for row in waiting if row.binding is not None), NOTHING)
+
+    def _only_project(self) -> str:
+        names = [each.name for each in self._client.list_projects()]
+        if len(names) == 1:
+            return names[0]
+        there = f"there is {', '.join(names)}" if names else "there is none; `mandamus env apply` declares them"
+        raise MandamusError(
+            Code.USAGE, "which project the workflow is of is not said", remedy=f"add --project NAME: {there}"
+        )
+
+
+class Catalog(Room):
+    """What may run."""
+
+    def environments(self, _who: object) -> Sequence[Any]:
+        """The current version of every environment, by name."""
+        return [back.environment(each) for each in self._client.list_environments()]
+
+    def show_environment(self, _who: object, name: str) -> Any:
+        """The current version of one environment."""
+        return back.environment(self._client.get_environment(name))
+
+
+class Policy(Room):
+    """May it."""
+
+    def decisions(self, _who: object, run_id: RunId) -> Sequence[Any]:
+        """The decisions of a run, oldest first."""
+        found = sorted(self._client.list_decisions(run=run_id, limit=PAGE_MAX), key=lambda each: (each.at, each.id))
+        return [back.decision(self._client.get_decision(each.id)) for each in found]
+
+    def page(self, _who: object, wanted: Any, *, before: DecisionId | None, limit: int) -> Sequence[Any]:
+        """Decisions, newest first."""
+        found = self._client.list_decisions(
+            environment=wanted.environment,
+            point=wanted.point,
+            outcome=wanted.outcome,
+            run=wanted.run,
+            since=time_or_none(wanted.since_us),
+            cursor=before,
+            limit=min(limit, PAGE_MAX),
+        )
+        return [back.listed(each) for each in itertools.islice(found, limit)]
+
+    def versions(self, _who: object, name: str | None = None) -> Sequence[Any]:
+        """Published policy sets, newest first."""
+        return [back.set_version(each) for each in self._client.list_policy_sets(name)]
+
+
+class Identity(Room):
+    """Who there is."""
+
+    def users(self, _who: object) -> Sequence[Any]:
+        """Every user, by name."""
+        return [back.user(each) for each in self._client.list_users()]
+
+    def members(self, group: str) -> frozenset[str]:
+        """The active users of a group."""
+        active = {each.name for each in self._client.list_users() if each.active}
+        return frozenset(
+            active.intersection(*(each.members for each in self._client.list_groups() if each.name == group))
+        )
+
+
+class Tokens(Room):
+    """What programs show."""
+
+    def create(self, _who: object, name: str, *, days: int, permissions: frozenset[Permission] | None = None) -> Any:
+        """Make a token."""
+        allowed = None if permissions is None else sorted(permissions, key=lambda each: each.value)
+        return back.minted(self._client.create_token(name, days=days, permissions=allowed))
+
+    def list(self, _who: object) -> Sequence[Any]:
+        """The caller's own, newest first."""
+        return [back.token(each) for each in self._client.list_tokens()]
+
+    def revoke(self, _who: object, token: str) -> Any:
+        """End one."""
+        return back.token(self._client.revoke_token(token))
+
+
+class Search(Room):
+    """Reads of the log."""
+
+    def find(self, _who: object, wanted: Any, *, before: int | None, limit: int) -> Any:
+        """A page of events."""
+        found = self._client.list_events(
+            actor=wanted.actor,
+            kind=wanted.kind,
+            resource=wanted.resource,
+            run=wanted.run,
+            outcome=wanted.outcome,
+            text=wanted.text,
+            since=time_or_none(wanted.since),
+            until=time_or_none(wanted.until),
+            cursor=None if before is None else str(before),
+            limit=limit,
+        )
+        return back.events(found.first())
+
+    def show(self, _who: object, index: int) -> Any:
+        """A leaf with its proof."""
+        return back.shown(self._client.get_event(index))
+
+
+class Audit(Room):
+    """The log."""
+
+    @property
+    def search(self) -> Search:
+        """Reads of it."""
+        return Search(self._client)
+
+
+class Evidence(Room):
+    """The proof."""
+
+    def export(self, _who: object, run_id: RunId, path: Path) -> Digest:
+        """Write the bundle of a run to a new file; gives the digest of what was written."""
+        if path.exists():
+            raise MandamusError(
+                Code.CONFLICT, f"{path} is there already", remedy="name another file, or move this one away"
+            )
+        data = self._client.get_evidence(run_id)
+        try:
+            with path.open("xb") as file:
+                file.write(data)
+        except OSError as error:
+            raise MandamusError(
+                Code.UNAVAILABLE,
+                f"{path} cannot be written: {error.strerror}",
+                remedy="name a file in a folder that is there, is yours and has space",
+            ) from error
+        return canonical.digest(data)

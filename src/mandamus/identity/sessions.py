@@ -1,0 +1,177 @@
+"""Sign-in of people in a browser: one-time links, and sessions that live on the server and end by themselves."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from mandamus.audit.kinds import Kind
+from mandamus.audit.model import Event, Outcome, Resource
+from mandamus.audit.service import Audit
+from mandamus.identity import store
+from mandamus.identity.model import Link, Session
+from mandamus.kernel.access import Permission, Subject, check, requires
+from mandamus.kernel.clock import Clock
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.ids import Entropy, Ids
+from mandamus.store.database import Database, Tx
+
+LINK_US = 10 * 60 * 1_000_000
+IDLE_US = 8 * 3_600 * 1_000_000
+ABSOLUTE_US = 12 * 3_600 * 1_000_000
+SEEN_EVERY_US = 60 * 1_000_000
+"""How exact ``seen_us`` is: a page does not wait for a commit that tells what the one before told."""
+
+OWN = "one-time link"
+CLAIMED = "one-time link of another, unverified"
+NOBODY = Subject("mandamus", "system")
+"""Who acts where nobody has said who they are."""
+
+_FORM = re.compile(r"[A-Za-z0-9_-]{43}")
+
+SubjectOf = Callable[[str], Subject | None]
+"""The Subject of an active user with all they may, or None."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A session that has just begun; ``secret`` is kept nowhere."""
+
+    session: Session
+    secret: str
+
+
+class Sessions:
+    """The browser sessions of one home."""
+
+    def __init__(self, db: Database, audit: Audit, subject_of: SubjectOf, clock: Clock, entropy: Entropy) -> None:
+        self._db = db
+        self._audit = audit
+        self._subject_of = subject_of
+        self._clock = clock
+        self._entropy = entropy
+        self._ids = Ids(clock, entropy)
+
+    @requires(Permission.TOKEN_WRITE)
+    def link(self, who: Subject, user: str | None = None) -> str:
+        """The secret of a link that signs somebody in once, within 10 minutes: oneself, or another for the owner.
+
+        Whoever comes in by another's link is recorded as unverified. Raises ``forbidden`` and ``not_found``.
+        """
+        name = user or who.user
+        if name != who.user:
+            check(who, Permission.IDENTITY_WRITE)
+        if self._subject_of(name) is None:
+            raise MandamusError(
+                Code.NOT_FOUND,
+                f"there is no active user {name} in this home",
+                remedy="add them under `users` and run `mandamus env apply`",
+                context={"user": name},
+            )
+        secret, now_us = self._secret(), self._clock.now_us()
+        authn = OWN if name == who.user and who.verified else CLAIMED
+        made = Link(self._ids.new("lnk"), name, authn, now_us, now_us + LINK_US)
+        with self._db.begin("session.linked") as tx:
+            store.insert_link(tx.conn, made, _hash(secret))
+            data = {"link": made.id, "user": name, "expires_us": made.expires_us}
+            self._record(tx, Kind.SESSION_LINKED, who, made.id, data)
+        return secret
+
+    def open(self, link: str, before: str | None = None) -> Opened:
+        """Use up a link: a new session, and the end of the one the browser had ``before``.
+
+        Raises ``unauthenticated``, in the same words whatever the reason; to refuse what could be a link is an event.
+        """
+        if _FORM.fullmatch(link) is None:
+            raise _refused()
+        hashed, now_us = _hash(link), self._clock.now_us()
+        secret = self._secret()
+        with self._db.begin("session.opened") as tx:
+            found = store.find_link(tx.conn, hashed)
+            why = self._no_good(found, now_us) or ("" if store.use_link(tx.conn, hashed, now_us) else "used")
+            if found is None or why:
+                made = None
+                self._record(tx, Kind.SESSION_REFUSED, NOBODY, found.id if found else "", {"why": why}, Outcome.DENIED)
+            else:
+                made = Session(self._ids.new("ses"), found.user, found.authn, now_us, now_us)
+                store.insert_session(tx.conn, made, _hash(secret))
+                data = {"session": made.id, "link": found.id}
+                self._record(tx, Kind.SESSION_OPENED, Subject(made.user, made.authn), made.id, data)
+        if made is None:
+            raise _refused()
+        if before is not None:
+            self.end(before, "replaced")
+        return Opened(made, secret)
+
+    def authenticate(self, secret: str) -> Subject:
+        """Who a session is of; raises ``unauthenticated`` for one that has ended, which it now has for good."""
+        hashed, now_us = _hash(secret), self._clock.now_us()
+        with self._db.read() as conn:
+            row = store.find_session(conn, hashed)
+        if row is None or not hmac.compare_digest(row[1], hashed) or row[0].ended_us is not None:
+            raise _signed_out()
+        session = row[0]
+        subject = self._subject_of(session.user)
+        why = ""
+        if subject is None:
+            why = "inactive"
+        elif now_us - session.opened_us >= ABSOLUTE_US:
+            why = "absolute"
+        elif now_us - session.seen_us >= IDLE_US:
+            why = "idle"
+        if subject is None or why:
+            self.end(secret, why)
+            raise _signed_out()
+        if now_us - session.seen_us >= SEEN_EVERY_US:
+            with self._db.begin("session.seen") as tx:
+                store.see_session(tx.conn, session.id, now_us)
+        return replace(subject, authn=session.authn)
+
+    def end(self, secret: str, why: str = "signed out") -> None:
+        """End a session at once; one that is unknown or has ended stays so."""
+        with self._db.begin("session.ended") as tx:
+            row = store.find_session(tx.conn, _hash(secret))
+            if row is None or not store.end_session(tx.conn, row[0].id, self._clock.now_us()):
+                return
+            who = Subject(row[0].user, row[0].authn)
+            self._record(tx, Kind.SESSION_ENDED, who, row[0].id, {"session": row[0].id, "why": why.replace(" ", "_")})
+
+    def _no_good(self, link: Link | None, now_us: int) -> str:
+        if link is None:
+            return "unknown"
+        if link.used_us is not None:
+            return "used"
+        if link.expires_us <= now_us:
+            return "expired"
+        return "" if self._subject_of(link.user) is not None else "inactive"
+
+    def _secret(self) -> str:
+        return base64.urlsafe_b64encode(self._entropy(32)).decode().rstrip("=")
+
+    def _record(
+        self, tx: Tx, kind: Kind, who: Subject, id_: str, data: Mapping[str, object], outcome: Outcome = Outcome.OK
+    ) -> None:
+        self._audit.record(tx, Event(kind, who, Resource("session", id_), outcome, data=data))
+
+
+def _hash(secret: str) -> bytes:
+    """A plain hash is enough for 256 random bits: there is nothing to guess."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _refused() -> MandamusError:
+    return MandamusError(
+        Code.UNAUTHENTICATED,
+        "this link is not good here: it is unknown, was used, has expired, or is of nobody who may come in",
+        remedy="make a new one with `mandamus login-link`",
+    )
+
+
+def _signed_out() -> MandamusError:
+    return MandamusError(
+        Code.UNAUTHENTICATED, "you are not signed in, or not any more", remedy="make a link with `mandamus login-link`"
+    )

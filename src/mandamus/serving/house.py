@@ -1,0 +1,87 @@
+"""What the HTTP doors need of an opened home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from mandamus.audit.service import Audit
+from mandamus.catalog.service import Catalog
+from mandamus.evidence.service import Evidence
+from mandamus.identity.service import Identity
+from mandamus.identity.sessions import Sessions
+from mandamus.identity.tokens import Tokens
+from mandamus.kernel.access import Subject
+from mandamus.kernel.clock import Clock
+from mandamus.kernel.errors import MandamusError
+from mandamus.operations.requests import Requests
+from mandamus.policy.service import Policy
+from mandamus.runs.service import Runs
+
+
+class House(Protocol):
+    """The services whose verbs routes call. Who acts is asked anew for every request."""
+
+    @property
+    def home(self) -> Path:
+        """The folder of the home."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Time."""
+        ...
+
+    @property
+    def runs(self) -> Runs:
+        """The story of every run."""
+        ...
+
+    @property
+    def catalog(self) -> Catalog:
+        """What may run."""
+        ...
+
+    @property
+    def policy(self) -> Policy:
+        """May it."""
+        ...
+
+    @property
+    def identity(self) -> Identity:
+        """Who."""
+        ...
+
+    @property
+    def tokens(self) -> Tokens:
+        """What programs show to say who they act for."""
+        ...
+
+    @property
+    def sessions(self) -> Sessions:
+        """How people come in by a browser."""
+        ...
+
+    @property
+    def requests(self) -> Requests:
+        """What was asked under which key."""
+        ...
+
+    @property
+    def audit(self) -> Audit:
+        """The log."""
+        ...
+
+    @property
+    def evidence(self) -> Evidence:
+        """The proof."""
+        ...
+
+    @property
+    def is_engine(self) -> bool:
+        """Whether this process works on the home's runs."""
+        ...
+
+    def record_refused(self, who: Subject, error: MandamusError) -> None:
+        """Write ``access.denied``: the subject may not do what it asked for."""
+        ...

@@ -1,0 +1,49 @@
+"""Builds the console: pages, files, errors, limits, and what is true of every answer."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+
+from mandamus.kernel.ids import Entropy
+from mandamus.serving.bodies import BodyLimit
+from mandamus.serving.headers import Headers
+from mandamus.serving.house import House
+from mandamus.serving.hub import Hub
+from mandamus.serving.limits import Limits
+from mandamus.web import audit, decide, environments, errors, files, home, live, policy, runs, sign_in
+from mandamus.web.door import check_routes
+from mandamus.web.render import Renderer
+
+PAGES = (
+    sign_in.pages,
+    home.pages,
+    runs.pages,
+    live.pages,
+    decide.pages,
+    audit.pages,
+    policy.pages,
+    environments.pages,
+    files.pages,
+)
+
+
+def build(house: House, hub: Hub, entropy: Entropy, *, secure: bool) -> Starlette:
+    """The console on an opened home; raises when a page declares no permission.
+
+    ``secure`` says that it is reached by TLS alone, so that its cookie may be bound to that.
+    """
+    app = Starlette()
+    app.router.redirect_slashes = False
+    app.state.house = house
+    app.state.hub = hub
+    app.state.limits = Limits(house.clock)
+    app.state.renderer = Renderer(house.clock, entropy)
+    app.state.secure = secure
+    app.state.cookie = "__Host-mandamus" if secure else "mandamus"
+    for pages in PAGES:
+        pages.add_to(app)
+    errors.install(app)
+    app.add_middleware(BodyLimit, refusal=errors.plain)
+    app.add_middleware(Headers)
+    check_routes(app)
+    return app

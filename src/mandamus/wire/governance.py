@@ -1,0 +1,182 @@
+"""Policy, environments and the audit log, as they are sent."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from mandamus.audit.model import Checkpoint as Head
+from mandamus.audit.model import Report as Found
+from mandamus.audit.search import Hit, Shown
+from mandamus.catalog.model import Environment as Target
+from mandamus.catalog.model import Project as Source
+from mandamus.policy.model import Decision as Kept
+from mandamus.policy.model import Listed, SetVersion
+from mandamus.wire.base import Time, Wire, time
+
+
+class Environment(Wire):
+    """A named target. Of a secret it says where the value comes from, never what it is."""
+
+    name: str
+    digest: str
+    protected: bool
+    vars: dict[str, Any]
+    secrets: dict[str, Any]
+    policies: list[dict[str, Any]]
+    approvers: dict[str, int]
+    approval_ttl_s: int
+    pool: dict[str, Any]
+    applied_by: str
+
+
+class Project(Wire):
+    """A registered source of workflows."""
+
+    name: str
+    digest: str
+    policies: list[dict[str, Any]]
+    applied_by: str
+
+
+class PolicySet(Wire):
+    """One version of a named policy set."""
+
+    name: str
+    version: int
+    digest: str
+    by: str
+    at: Time
+
+
+class DecisionLine(Wire):
+    """A recorded decision in a list: ``says`` are the rules and words of what denied, was spared or asked for."""
+
+    id: str
+    run: str | None
+    step: str | None
+    point: str
+    outcome: str
+    environment: str
+    at: Time
+    error: str | None
+    says: list[str]
+
+
+class Decision(Wire):
+    """A recorded decision: all it says, and the digest of what was judged. The log names the digest of this."""
+
+    id: str
+    run: str | None
+    step: str | None
+    document: dict[str, Any]
+
+
+class Event(Wire):
+    """A leaf of the audit log and its place in it."""
+
+    index: int
+    leaf: dict[str, Any]
+
+
+class Proven(Event):
+    """A leaf, byte for byte, with its proof (C2SP tlog-proof) that it is in the tree of the checkpoint."""
+
+    leaf_base64: Annotated[str, Field(description="The exact bytes of the leaf.")]
+    proof: Annotated[str, Field(description="A .tlog-proof file.")]
+    checkpoint: Annotated[str, Field(description="The signed checkpoint (C2SP signed note).")]
+
+
+class Checkpoint(Wire):
+    """The log's newest signed tree head; ``key`` is what verifies it."""
+
+    origin: str
+    size: int
+    root: Annotated[str, Field(description="Root hash, base 64.")]
+    note: str
+    key: str
+
+
+class Finding(Wire):
+    """One thing that is wrong."""
+
+    verdict: str
+    message: str
+    file: str
+    leaf: int | None
+
+
+class Report(Wire):
+    """What a verification found: ``outcome`` is ok, tampered, incomplete or untrusted."""
+
+    outcome: str
+    size: int
+    problems: list[Finding]
+
+
+def environment(target: Target) -> Environment:
+    """An environment as it is sent."""
+    return Environment(**{**target.to_json(), "digest": target.digest, "applied_by": target.applied_by})
+
+
+def project(source: Source) -> Project:
+    """A project as it is sent: not where its folder is on the server."""
+    policies = [attached.to_json() for attached in source.policies]
+    return Project(name=source.name, digest=source.digest, policies=policies, applied_by=source.applied_by)
+
+
+def policy_set(version: SetVersion) -> PolicySet:
+    """A version of a set as it is sent."""
+    return PolicySet(
+        name=version.name, version=version.version, digest=version.digest, by=version.by, at=time(version.at_us)
+    )
+
+
+def decision_line(listed: Listed) -> DecisionLine:
+    """A decision of a list as it is sent."""
+    fields = {**listed.to_json(), "at": time(listed.at_us)}
+    fields.pop("at_us")
+    return DecisionLine(**fields)
+
+
+def decision(kept: Kept) -> Decision:
+    """A decision as it is sent."""
+    return Decision(id=kept.id, run=kept.run, step=kept.step, document=kept.to_json())
+
+
+def event(hit: Hit) -> Event:
+    """An event that was found."""
+    return Event(index=hit.index, leaf=dict(hit.fields))
+
+
+def proven(shown: Shown) -> Proven:
+    """A leaf with its proof."""
+    return Proven(
+        index=shown.index,
+        leaf=dict(shown.fields),
+        leaf_base64=base64.b64encode(shown.leaf).decode(),
+        proof=shown.proof.decode(),
+        checkpoint=shown.checkpoint.note.decode(),
+    )
+
+
+def checkpoint(head: Head, key: str) -> Checkpoint:
+    """A tree head as it is sent."""
+    return Checkpoint(
+        origin=head.origin,
+        size=head.size,
+        root=base64.b64encode(head.root).decode(),
+        note=head.note.decode(),
+        key=key,
+    )
+
+
+def report(found: Found) -> Report:
+    """What a verification found, as it is sent."""
+    problems = [
+        Finding(verdict=each.verdict.value, message=each.message, file=each.file, leaf=each.leaf)
+        for each in found.problems
+    ]
+    return Report(outcome=found.outcome.value, size=found.size, problems=problems)

@@ -1,0 +1,152 @@
+"""A home with three people and a real server on it, asked as programs would."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+
+from mandamus.api.app import build
+from mandamus.bootstrap.house import House, open_house
+from mandamus.kernel.access import Permission
+from mandamus.serving.hub import Hub
+from mandamus.settings import Settings
+
+PLATFORM = """
+users: {ada: {}, grace: {}, joan: {}, OWNER: {}}
+groups:
+  platform: [ada, grace]
+projects:
+  storage: {root: .}
+environments:
+  dev:
+    policies: [policy]
+    approval_ttl: 1h
+  guarded:
+    policies: [policy, guard]
+"""
+GUARD = """package mandamus.access
+
+deny contains "nobody reads what others printed" if {
+	input.action == "run:read_log"
+	input.who.user == "joan"
+}
+"""
+RULES = """package mandamus.plan
+
+deny contains {"msg": "nothing may be public", "remedy": "ask again with public=false"} if {
+	input.run.inputs.public
+}
+
+require_approval contains {"group": "platform", "count": 1, "msg": "changes are looked at"} if {
+	input.step.name == "change"
+	input.run.inputs.asked
+}
+"""
+WORKFLOW = """workflow: deploy
+inputs:
+  asked:  {type: boolean, default: false}
+  public: {type: boolean, default: false}
+  says:   {type: string, default: done}
+steps:
+  change:
+    script:
+      run: 'printf "%s\\\\n" "$SAYS"'
+      env: {SAYS: "${{ inputs.says }}"}
+"""
+
+
+@dataclass
+class Place:
+    """A home, its project, and tokens for its people."""
+
+    home: Path
+    project: Path
+    secrets: dict[str, str]
+
+    def open(self, user: str | None = None) -> House:
+        """The home, opened as somebody at the keyboard."""
+        return open_house(Settings(), dict(os.environ), self.home, user)
+
+    def mint(self, user: str | None, **options: Any) -> str:
+        """A token of somebody."""
+        house = self.open(user)
+        try:
+            return house.tokens.create(house.who, "a test", **options).secret
+        finally:
+            house.close()
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Made once: what a test does in it, it does with runs of its own."""
+    folder = tmp_path_factory.mktemp("api")
+    project = folder / "project"
+    for name in ("workflows", "policy", "guard"):
+        (project / name).mkdir(parents=True)
+    (project / "mandamus.yaml").write_text("# a project\n")
+    (project / "workflows" / "deploy.yaml").write_text(WORKFLOW)
+    (project / "policy" / "rules.rego").write_text(RULES)
+    (project / "guard" / "guard.rego").write_text(GUARD)
+    file = project / "platform.yaml"
+    file.write_text(PLATFORM.replace("OWNER", getpass.getuser()))
+    made = Place(folder / "home", project, {})
+    house = made.open()
+    house.configure.apply(house.who, file)
+    house.close()
+    for user in ("ada", "grace", "joan"):
+        made.secrets[user] = made.mint(user)
+    made.secrets["owner"] = made.mint(None)
+    made.secrets["reader"] = made.mint("joan", permissions=[Permission.RUN_READ, Permission.SYSTEM_READ])
+    return made
+
+
+@pytest.fixture(scope="session")
+def app_client(place: Place) -> Iterator[TestClient]:
+    """The application in this process, without an engine."""
+    house = place.open()
+    yield TestClient(build(house, "test", Hub(house)), raise_server_exceptions=False)
+    house.close()
+
+
+As = Callable[[str], httpx2.Client]
+
+
+@pytest.fixture(scope="session")
+def server(place: Place) -> Iterator[str]:
+    """The URL of a real server process; whatever was asked of it, it logged no token and no failure of its own."""
+    words = [sys.executable, "-m", "mandamus", "--home", str(place.home), "up", "--port", "0"]
+    said = place.home.with_name("server.log")
+    with said.open("w") as log, subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.terminate()
+        assert process.wait(60) == 0
+    text = said.read_text()
+    assert not [user for user, secret in place.secrets.items() if secret in text or secret[4:40] in text]
+    assert "Traceback" not in text, text
+    assert "SELECT" not in text, text
+
+
+@pytest.fixture
+def as_user(place: Place, server: str) -> Iterator[As]:
+    """A client of the real server for each person."""
+    clients: list[httpx2.Client] = []
+
+    def make(user: str) -> httpx2.Client:
+        headers = {"Authorization": f"Bearer {place.secrets[user]}"}
+        clients.append(httpx2.Client(base_url=server, headers=headers, timeout=60))
+        return clients[-1]
+
+    yield make
+    for each in clients:
+        each.close()

@@ -1,0 +1,151 @@
+"""The pages of runs: filters and pages of the list, what was printed, and who may look at it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import types
+
+import pytest
+
+from mandamus.kernel.ids import RunId
+from mandamus.web import live
+from mandamus.web.door import Visit
+
+
+def rows(text: str) -> list[str]:
+    """The runs that a page lists."""
+    return re.findall(r'class="whole" href="/runs/(run_[0-9a-z]{26})"', text)
+
+
+def decisions(place, run: str) -> int:
+    """How often policy was asked about a run."""
+    return len(place.house.policy.decisions(place.house.who, RunId(run)))
+
+
+def test_the_filter_stands_in_the_address(visit, runs):
+    """State, environment, project, workflow and requester; the form shows what is chosen."""
+    client = visit("grace")
+    text = client.get("/runs", params={"state": "waiting", "environment": "dev", "requester": "ada"}).text
+    assert runs["waiting"] in rows(text)
+    assert runs["denied"] not in rows(text)
+    assert "<option selected>waiting</option>" in text
+    assert 'value="ada"' in text
+    assert rows(client.get("/runs", params={"workflow": "none"}).text) == []
+    assert client.get("/runs", params={"state": "none"}).status_code == 422
+
+
+def test_the_list_goes_on(visit, runs, monkeypatch):
+    """Page by page, newest first, nothing twice and nothing left out, with the filter kept."""
+    monkeypatch.setattr("mandamus.web.runs.LIMIT", 2)
+    client, address, seen = visit("grace"), "/runs?requester=ada", []
+    while address:
+        text = client.get(address).text
+        seen += rows(text)
+        found = re.search(r'rel="next" href="([^"]+)"', text)
+        address = "/runs" + found[1].replace("&amp;", "&") if found else ""
+        assert "requester=ada" in address or not address
+    assert seen == sorted(set(seen), reverse=True)
+    assert set(runs.values()) <= set(seen)
+
+
+def test_a_denial_says_rule_line_and_remedy(visit, runs):
+    """On the page of the run, at one glance."""
+    text = visit("ada").get(f"/runs/{runs['denied']}").text
+    for words in ("nothing may be public", "ask again with public=false", "mandamus.plan.deny", "rules.rego:3"):
+        assert words in text
+
+
+def test_a_run_that_is_over_asks_for_no_script(visit, runs):
+    """Its page never changes again; that of another follows it by one stream."""
+    client = visit("ada")
+    assert "htmx" not in re.sub(r"htmx-config", "", client.get(f"/runs/{runs['succeeded']}").text)
+    text = client.get(f"/runs/{runs['waiting']}").text
+    assert text.count("hx-sse:connect=") == 1
+
+
+@pytest.fixture(scope="module")
+def long(place) -> str:
+    """A run whose step printed a great many lines; its id."""
+    run = place.run()
+    for start in range(0, 100_000, 20_000):
+        piece = "".join(f"line {each}\n" for each in range(start, start + 20_000)).encode()
+        place.house.rooms.outputs.append(run, "change", 1, "apply", piece)
+    return run
+
+
+def test_a_long_output_opens_at_its_end(visit, long):
+    """The last 2,000 lines, each with an address of its own that stays; from there back window by window."""
+    client, address, seen = visit("grace"), f"/runs/{long}/steps/change/log", []
+    for _ in range(3):
+        text = client.get(address).text
+        lines = re.findall(r'<span class="line" id="b(\d+)"><a[^>]*></a>([^<\n]*)', text)
+        assert len(lines) == 2_000
+        seen = lines + seen
+        link = re.search(r'href="([^"]*&amp;to=\d+)">Earlier lines', text)[1]
+        address = f"/runs/{long}/steps/change/log" + link.replace("&amp;", "&")
+    assert [text for _, text in seen] == [f"line {each}" for each in range(94_000, 100_000)]
+    assert len({at for at, _ in seen}) == 6_000
+    assert len(client.get(f"/runs/{long}").content) < 50_000
+
+
+def test_an_output_is_downloaded_whole(visit, long):
+    """From its first byte to its last."""
+    lines = visit("grace").get(f"/runs/{long}/steps/change/log.txt").text.splitlines()
+    assert (lines[0], lines[-1], len(lines)) == ("done", "line 99999", 100_001)
+
+
+def test_nobody_looks_at_guarded_output_by_the_way(place, visit):
+    """Where policy is asked about each look, a run's page shows none; whoever may not look is refused, on record."""
+    run = place.run(environment="guarded")
+    before = decisions(place, run)
+    for user in ("ada", "grace"):
+        page = visit(user).get(f"/runs/{run}")
+        assert page.status_code == 200
+        assert 'class="log"' not in page.text
+    assert decisions(place, run) == before
+    assert visit("grace").get(f"/runs/{run}/steps/change/log").status_code == 200
+    assert decisions(place, run) == before + 1
+    refused = visit("ada").get(f"/runs/{run}/steps/change/log")
+    assert refused.status_code == 403
+    assert "only grace reads what is printed here" in refused.text
+    denied = visit("owner").get("/audit", params={"kind": "access.denied", "actor": "ada"})
+    assert "run:read_log" in denied.text
+
+
+def test_a_stream_ends_with_its_session(place, visit, runs, monkeypatch):
+    """Whoever is signed out, or is no user any more, is told nothing more."""
+    monkeypatch.setattr(live, "QUIET_S", 0.1)
+    monkeypatch.setattr(live, "LOOK_S", 0.05)
+    client = visit("grace")
+    secret = client.cookies["mandamus"]
+    request = types.SimpleNamespace(app=client.app, cookies={"mandamus": secret})
+    visiting = Visit(request, place.house, place.house.sessions.authenticate(secret), {})
+
+    async def follow() -> list[bytes]:
+        parts = []
+        async for part in live._parts(visiting, RunId(runs["waiting"])):
+            parts.append(part)
+            if part.startswith(b":"):
+                place.house.sessions.end(secret)
+        return parts
+
+    parts = asyncio.run(asyncio.wait_for(follow(), 60))
+    assert b"s-waiting" in parts[0]
+    assert b"event: end" not in b"".join(parts)
+
+
+def test_a_large_run_shows_states_and_links(visit, runs, monkeypatch):
+    """Of many steps the page says where each is, and the rest has a page of its own; no picture of very many."""
+    client, path = visit("grace"), f"/runs/{runs['succeeded']}"
+    small = client.get(path).text
+    assert "<svg" in small
+    assert 'class="log"' in small
+    monkeypatch.setattr("mandamus.web.runs.STEPS_WHOLE_MAX", 1)
+    monkeypatch.setattr("mandamus.web.runs.NODES_MAX", 1)
+    large = client.get(path).text
+    assert "<svg" not in large
+    assert 'class="log"' not in large
+    for step in ("look", "change"):
+        assert f'href="{path}/steps/{step}"' in large
+    assert "echo looked" in client.get(f"{path}/steps/look").text
