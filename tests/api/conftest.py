@@ -22,7 +22,7 @@ from mandamus.serving.hub import Hub
 from mandamus.settings import Settings
 
 PLATFORM = """
-users: {ada: {}, grace: {}, joan: {}, OWNER: {}}
+users: {ada: {}, grace: {}, joan: {}, rita: {role: auditor}, OWNER: {}}
 groups:
   platform: [ada, grace]
 projects:
@@ -103,7 +103,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     house = made.open()
     house.configure.apply(house.who, file)
     house.close()
-    for user in ("ada", "grace", "joan"):
+    for user in ("ada", "grace", "joan", "rita"):
         made.secrets[user] = made.mint(user)
     made.secrets["owner"] = made.mint(None)
     made.secrets["reader"] = made.mint("joan", permissions=[Permission.RUN_READ, Permission.SYSTEM_READ])

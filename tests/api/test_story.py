@@ -101,6 +101,21 @@ def test_a_stream_goes_on_where_it_was_left(as_user):
     assert follow(ada, run, last=str(whole[2][0])) == whole[3:]
 
 
+def test_an_auditor_who_follows_is_told_of_once(as_user):
+    """Each read of an auditor's is an event; what they follow wakes for events, and must not wake for its own."""
+    ada, rita, owner = as_user("ada"), as_user("rita"), as_user("owner")
+    run = ask(ada, asked=True)["id"]
+    until(ada, run, "step.waiting")
+    with rita.stream("GET", f"{RUNS}/{run}/events") as answer:
+        lines = answer.iter_lines()
+        while next(lines) != "event: step.waiting":
+            continue
+        ada.post(f"{RUNS}/{run}/cancel", json={})
+        assert "event: end" in list(lines)
+    wanted = {"actor": "rita", "kind": "access.read"}
+    assert 1 <= len(owner.get("/api/v1/audit/events", params=wanted).json()["items"]) <= 3
+
+
 def test_output_is_streamed_in_pieces_with_offsets(as_user):
     """The id of a piece is the byte offset behind it."""
     ada = as_user("ada")

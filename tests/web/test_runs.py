@@ -115,7 +115,7 @@ def test_nobody_looks_at_guarded_output_by_the_way(place, visit):
 
 def test_a_stream_ends_with_its_session(place, visit, runs, monkeypatch):
     """Whoever is signed out, or is no user any more, is told nothing more."""
-    monkeypatch.setattr(live, "QUIET_S", 0.1)
+    monkeypatch.setattr(live, "CHECK_S", 0.1)
     monkeypatch.setattr(live, "LOOK_S", 0.05)
     client = visit("grace")
     secret = client.cookies["mandamus"]

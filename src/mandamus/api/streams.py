@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -134,13 +135,16 @@ async def _pieces(
 
 
 class _Reader:
-    """Who follows: for as long as their token is good and lets them read."""
+    """Who follows: for as long as their token is good and lets them read.
+
+    That they follow is told once, of somebody whose reads are recorded: each record is an event, which wakes followers.
+    """
 
     def __init__(self, request: Request, house: House, who: Subject) -> None:
         self.house = house
         self.look_s = min(QUIET_S, request.app.state.recheck_s)
         self._request = request
-        self._who = who
+        self._who = replace(who, told=None)
         self._checked_s = self._told_s = house.clock.monotonic_s()
 
     def follower(self, *, output: bool = False) -> AbstractAsyncContextManager[Follower]:
@@ -152,7 +156,7 @@ class _Reader:
         """The reader with what they may now; raises ``unauthenticated`` and ``forbidden`` soon after they may not."""
         now_s = self.house.clock.monotonic_s()
         if now_s - self._checked_s >= self._request.app.state.recheck_s:
-            self._who = await run_in_threadpool(again, self._request)
+            self._who = replace(await run_in_threadpool(again, self._request), told=None)
             self._checked_s = now_s
         return self._who
 

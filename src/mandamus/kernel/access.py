@@ -75,6 +75,8 @@ AUDITOR = frozenset(
         Permission.AUDIT_VERIFY,
         Permission.EVIDENCE_READ,
         Permission.IDENTITY_READ,
+        Permission.TOKEN_WRITE,
+        Permission.SYSTEM_READ,
         Permission.BREAKGLASS_CLOSE,
     }
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
@@ -15,7 +15,8 @@ from mandamus.runs.lifecycle import RunState
 from mandamus.web import runs
 from mandamus.web.door import Pages, Visit, secret_of
 
-QUIET_S = 15.0
+CHECK_S = 15.0
+"""How often it is asked whether the session goes on; everyone between hears then that the stream lives."""
 LOOK_S = 0.5
 """How often it looks for output, which is no event, while a run goes on."""
 
@@ -28,11 +29,15 @@ async def follow(visit: Visit) -> Response:
     run_id = runs.run_of(visit)
     await run_in_threadpool(visit.house.runs.show, visit.who, run_id)
     headers = {"X-Accel-Buffering": "no"}
-    return StreamingResponse(_parts(visit, run_id), media_type="text/event-stream", headers=headers)
+    # That somebody follows is told once, of those whose reads are recorded: each record is an event and wakes us.
+    quiet = replace(visit, who=replace(visit.who, told=None))
+    return StreamingResponse(_parts(quiet, run_id), media_type="text/event-stream", headers=headers)
 
 
 async def _parts(visit: Visit, run_id: RunId) -> AsyncIterator[bytes]:
-    after, sent, quiet_s, output = -1, "", 0.0, -1
+    after, sent, output = -1, "", -1
+    clock = visit.house.clock
+    checked_s = clock.monotonic_s()
     state = _State(runs=True, sealing=False, over=False)
     async with visit.request.app.state.hub.follower() as follower:
         while True:
@@ -44,18 +49,17 @@ async def _parts(visit: Visit, run_id: RunId) -> AsyncIterator[bytes]:
                 after = max((leaf["seq"] for leaf in found), default=after)
                 part, state = await run_in_threadpool(_part, visit, run_id)
                 if part != sent:
-                    quiet_s, sent = 0.0, part
+                    sent = part
                     yield _message(part)
             if state.over:
                 yield b"event: end\ndata: over\n\n"
                 return
-            if not await follower.woken(LOOK_S):
-                quiet_s += LOOK_S
-            if quiet_s >= QUIET_S:
-                quiet_s = 0.0
+            await follower.woken(LOOK_S)
+            if clock.monotonic_s() - checked_s >= CHECK_S:
+                checked_s = clock.monotonic_s()
                 yield b": still here\n\n"
                 try:
-                    # A stream ends with the session it was opened in.
+                    # A stream ends with the session it was opened in, however much there is to tell.
                     await run_in_threadpool(visit.house.sessions.authenticate, secret_of(visit.request))
                 except MandamusError:
                     return
