@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import json
+import os
 from datetime import UTC, datetime
 
 import pytest
@@ -40,7 +41,7 @@ def waiting(client, run):
 def test_every_operation_of_the_contract_has_a_method_and_its_parameters(as_user):
     """The name of a method is the operation's id; each parameter of the operation can be given to it."""
     missing = []
-    own = {"if_none_match", "idempotency_key", "last_event_id"}
+    own = {"if_none_match", "idempotency_key", "last_event_id", *inspect.signature(Client).parameters}
     for path, methods in as_user("ada").get_openapi()["paths"].items():
         for operation in methods.values():
             method = getattr(Client, operation["operationId"], None)
@@ -51,6 +52,19 @@ def test_every_operation_of_the_contract_has_a_method_and_its_parameters(as_user
             lacks = {name.lower().replace("-", "_") for name in given} - own - set(inspect.signature(method).parameters)
             missing += [f"{operation['operationId']}({name}) of {path}" for name in sorted(lacks)]
     assert missing == []
+
+
+def test_a_ticket_of_the_client_is_of_all_it_does(as_user, place, server):
+    """It stands in the run and in every event of a request; what names no ticket is refused."""
+    with Client(server, place.secrets["ada"], entropy=os.urandom, ticket="CHG-17") as client:
+        run = ask(client).id
+        assert client.get_run(run).ticket == "CHG-17"
+    found = as_user("owner").list_events(run=run, kind="run.requested").first().items
+    assert found[0].leaf["data"]["ticket"] == "CHG-17"
+    with Client(server, place.secrets["ada"], entropy=os.urandom, ticket="the one of May") as client:
+        with pytest.raises(MandamusError) as raised:
+            client.get_me()
+    assert raised.value.code is Code.VALUE_INVALID
 
 
 def test_a_change_is_asked_decided_and_proved_by_the_client_alone(as_user, tmp_path):

@@ -33,6 +33,9 @@ BESIDE = {
     "terraform_path": "the tool and its version are in what a run records",
     "terraform_cli_config": "where a tool looks for its parts; the run's lock file names them by digest",
     "http_roots": "whom a step of a run trusts",
+    "server": "where commands go, not what governs this home",
+    "token": "who a command is on a server",
+    "server_roots": "whom a command trusts to be its server",
     "output_bytes_max": "how much is shown; the cut is visible",
 }
 """Settings that are not told, with the reason."""
