@@ -39,10 +39,11 @@ if os.fork() == 0:
     os._exit(0)
 while not os.path.exists(sys.argv[1]):
     time.sleep(0.01)
-print("parent ends")
-sys.stdout.flush()
+os.write(1, b"parent ends\\n")
 if len(sys.argv) > 2:
-    time.sleep(300)
+    # Python runs a handler between two calls: one that is due right before a long wait would be late by all of it.
+    for _ in range(6000):
+        time.sleep(0.05)
 """
 
 
@@ -128,8 +129,9 @@ def test_nothing_survives_a_cancel(leaping, make_task, mode):
     runner = build_runner(clock, dict(os.environ), Path(sys.executable))
     task = make_task(sandbox=SandboxPolicy(mode=mode), cancel=cancel, output=clock, deadline_s=10_000)
     here = task.box / "stubborn-b"
-    program = "import signal; signal.signal(signal.SIGINT, lambda *_: print('told', flush=True))\n" + STUBBORN
-    command = Command(python(program, str(here), "stay"), task.box, ENV, b"", (task.box,))
+    # Not printed: a buffered stream may be in use when the handler comes.
+    hears = "import os, signal; signal.signal(signal.SIGINT, lambda *_: os.write(1, b'told\\n'))\n"
+    command = Command(python(hears + STUBBORN, str(here), "stay"), task.box, ENV, b"", (task.box,))
     results: list[Exit] = []
     thread = threading.Thread(target=lambda: results.append(runner.run(task, command, grace_s=999)), daemon=True)
     thread.start()
