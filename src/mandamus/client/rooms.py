@@ -110,9 +110,16 @@ class Runs(Room):
         names = [each.name for each in self._client.list_projects()]
         if len(names) == 1:
             return names[0]
-        there = f"there is {', '.join(names)}" if names else "there is none; `mandamus env apply` declares them"
+        if not names:
+            raise MandamusError(
+                Code.NOT_FOUND,
+                "the server has no project to run a workflow of",
+                remedy="have its owner name the folder under `projects` in the platform file, and apply that there",
+            )
         raise MandamusError(
-            Code.USAGE, "which project the workflow is of is not said", remedy=f"add --project NAME: {there}"
+            Code.USAGE,
+            "which project the workflow is of is not said",
+            remedy=f"add --project NAME: there is {', '.join(names)}",
         )
 
 
