@@ -42,7 +42,9 @@ def main() -> int:
     sources += [decisions, backtest, faults, network, tamper, lists, streams]
     for source in sources:
         print(f"measuring: {source.__doc__.splitlines()[0] if source.__doc__ else source.__name__}", flush=True)
-        figures += source.measure()
+        made = list(source.measure())
+        print("\n".join(table(made)), flush=True)
+        figures += made
     if not options.without_tests:
         figures += _tests()
     print("\n".join(["", *table(figures)]))
