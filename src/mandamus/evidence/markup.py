@@ -10,6 +10,8 @@ _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
 _VOID = frozenset({"meta"})
+_SHORT = 24
+"""In characters: such a word is not broken where a digest beside it needs the room."""
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -22,6 +24,7 @@ table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .5rem; border-bottom: 1px solid #dfe3e8; }
 th { font-weight: 600; white-space: nowrap; } td { overflow-wrap: anywhere; }
 code, pre { font: 13px/1.4 ui-monospace, monospace; overflow-wrap: anywhere; white-space: pre-wrap; }
+.good, .bad, .short { white-space: nowrap; }
 .good { color: #0a6b2d; font-weight: 600; } .bad { color: #a40e26; font-weight: 600; }
 .muted { color: #57606a; }
 @media print {
@@ -53,9 +56,14 @@ def tag(element: str, *content: object, **attributes: str) -> Markup:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
-    """A table; cells that are no markup are escaped."""
+    """A table; cells that are no markup are escaped, and short ones stay on a line."""
     top = tag("thead", tag("tr", *(tag("th", cell) for cell in head)))
-    return tag("table", top, tag("tbody", *(tag("tr", *(tag("td", cell) for cell in row)) for row in rows)))
+    return tag("table", top, tag("tbody", *(tag("tr", *map(_cell, row)) for row in rows)))
+
+
+def _cell(content: object) -> Markup:
+    short = not isinstance(content, Markup) and len(str(content)) <= _SHORT
+    return tag("td", content, class_="short") if short else tag("td", content)
 
 
 def pairs(rows: Iterable[tuple[str, object]]) -> Markup:
