@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from stage import ASK, Stage, see_through, until_waiting
 from tamper_pruned import Pruned
+from tamper_rows import Change, changed, rows
 
 from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import decode
@@ -27,8 +28,6 @@ from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import Digest
 from mandamus.policy import health as policy_health
 from mandamus.runs import health as run_health
-from mandamus.store.schema import metadata
-from mandamus.store.tables.audit import triggers
 
 RUNS = 3
 ROUNDS = (7, 120, 60, 33, 90, 2)
@@ -147,18 +146,9 @@ class Ground:
         names = {digest: digest.removeprefix("sha256:") for digest in sorted(named)}
         return [(digest, self.blob_folder / name[:2] / name) for digest, name in names.items()]
 
-    @contextmanager
-    def changed(self, change: Callable[[sa.Connection], None]) -> Iterator[sa.Connection]:
+    def changed(self, change: Change) -> AbstractContextManager[sa.Connection]:
         """The database after a change by somebody with every right; undone at the end."""
-        with self.home.rooms.db.engine.connect() as conn:
-            conn.begin()
-            try:
-                for name in triggers("sqlite"):
-                    conn.exec_driver_sql(f"DROP TRIGGER {name.split()[2]}")
-                change(conn)
-                yield conn
-            finally:
-                conn.rollback()
+        return changed(self.home.rooms.db, change)
 
     def old_database_wrong(self) -> bool:
         """Of the older copy of the whole database, beside what is published now."""
@@ -171,11 +161,7 @@ class Ground:
 
     def old_rows(self, table: str) -> list[dict[str, Any]]:
         """The rows of a table in the older copy."""
-        engine = sa.create_engine(f"sqlite:///{self.old_database}")
-        with engine.connect() as conn:
-            found = [dict(row._mapping) for row in conn.execute(sa.select(metadata.tables[table]))]  # noqa: SLF001 - SQLAlchemy's public name
-        engine.dispose()
-        return found
+        return rows(self.old_database, table)
 
 
 def _copy(database: Path, to: Path) -> None:

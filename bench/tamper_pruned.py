@@ -6,12 +6,13 @@ import os
 import random
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from tamper_rows import Change, changed, rows
 
 from mandamus.audit import tiles
 from mandamus.audit.kinds import Kind
@@ -28,7 +29,6 @@ from mandamus.operations.pruning import Pruning
 from mandamus.store.database import Database, open_sqlite
 from mandamus.store.migrate import migrate
 from mandamus.store.schema import metadata
-from mandamus.store.tables.audit import triggers
 
 TABLES = ("audit_event", "audit_leaf", "audit_stream")
 """The tables that look otherwise when entries are pruned."""
@@ -105,26 +105,13 @@ class Pruned:
     def _lost(self) -> set[str]:
         return {f"run/run_{number}" for number in range(len(OLD) - 1)}
 
-    @contextmanager
-    def changed(self, change: Callable[[sa.Connection], None]) -> Iterator[sa.Connection]:
+    def changed(self, change: Change) -> AbstractContextManager[sa.Connection]:
         """The database after a change by somebody with every right; undone at the end."""
-        with self._db.engine.connect() as conn:
-            conn.begin()
-            try:
-                for name in triggers("sqlite"):
-                    conn.exec_driver_sql(f"DROP TRIGGER {name.split()[2]}")
-                change(conn)
-                yield conn
-            finally:
-                conn.rollback()
+        return changed(self._db, change)
 
     def old_rows(self, table: str) -> list[dict[str, Any]]:
         """The rows of a table before the pruning."""
-        engine = sa.create_engine(f"sqlite:///{self._old_database}")
-        with engine.connect() as conn:
-            found = [dict(row._mapping) for row in conn.execute(sa.select(metadata.tables[table]))]  # noqa: SLF001 - SQLAlchemy's public name
-        engine.dispose()
-        return found
+        return rows(self._old_database, table)
 
     def forged(self, draw: random.Random) -> bool:
         """What is found when somebody puts other entries where some are pruned."""

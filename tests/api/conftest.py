@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,17 +36,6 @@ GUARD = """package mandamus.access
 deny contains "nobody reads what others printed" if {
 	input.action == "run:read_log"
 	input.who.user == "joan"
-}
-"""
-RULES = """package mandamus.plan
-
-deny contains {"msg": "nothing may be public", "remedy": "ask again with public=false"} if {
-	input.run.inputs.public
-}
-
-require_approval contains {"group": "platform", "count": 1, "msg": "changes are looked at"} if {
-	input.step.name == "change"
-	input.run.inputs.asked
 }
 """
 WORKFLOW = """workflow: deploy
@@ -87,22 +73,10 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(tmp_path_factory: pytest.TempPathFactory, make_home) -> Place:
     """Made once: what a test does in it, it does with runs of its own."""
-    folder = tmp_path_factory.mktemp("api")
-    project = folder / "project"
-    for name in ("workflows", "policy", "guard"):
-        (project / name).mkdir(parents=True)
-    (project / "mandamus.yaml").write_text("# a project\n")
-    (project / "workflows" / "deploy.yaml").write_text(WORKFLOW)
-    (project / "policy" / "rules.rego").write_text(RULES)
-    (project / "guard" / "guard.rego").write_text(GUARD)
-    file = project / "platform.yaml"
-    file.write_text(PLATFORM.replace("OWNER", getpass.getuser()))
-    made = Place(folder / "home", project, {})
-    house = made.open()
-    house.configure.apply(house.who, file)
-    house.close()
+    home, project = make_home(tmp_path_factory.mktemp("api"), PLATFORM, WORKFLOW, GUARD)
+    made = Place(home, project, {})
     for user in ("ada", "grace", "joan", "rita"):
         made.secrets[user] = made.mint(user)
     made.secrets["owner"] = made.mint(None)
@@ -122,15 +96,11 @@ As = Callable[[str], httpx2.Client]
 
 
 @pytest.fixture(scope="session")
-def server(place: Place) -> Iterator[str]:
+def server(place: Place, serve) -> Iterator[str]:
     """The URL of a real server process; whatever was asked of it, it logged no token and no failure of its own."""
-    words = [sys.executable, "-m", "mandamus", "--home", str(place.home), "up", "--port", "0"]
     said = place.home.with_name("server.log")
-    with said.open("w") as log, subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.terminate()
-        assert process.wait(60) == 0
+    with serve(place.home, said) as url:
+        yield url
     text = said.read_text()
     assert not [user for user, secret in place.secrets.items() if secret in text or secret[4:40] in text]
     assert "Traceback" not in text, text

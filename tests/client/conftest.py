@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,17 +24,6 @@ environments:
     vars: {region: here}
     policies: [policy]
     approval_ttl: 1h
-"""
-RULES = """package mandamus.plan
-
-deny contains {"msg": "nothing may be public", "remedy": "ask again with public=false"} if {
-	input.run.inputs.public
-}
-
-require_approval contains {"group": "platform", "count": 1, "msg": "changes are looked at"} if {
-	input.step.name == "change"
-	input.run.inputs.asked
-}
 """
 WORKFLOW = """workflow: deploy
 inputs:
@@ -68,20 +54,11 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(tmp_path_factory: pytest.TempPathFactory, make_home) -> Place:
     """Made once: what a test does in it, it does with runs of its own."""
-    folder = tmp_path_factory.mktemp("client")
-    project = folder / "project"
-    for name in ("workflows", "policy"):
-        (project / name).mkdir(parents=True)
-    (project / "mandamus.yaml").write_text("# a project\n")
-    (project / "workflows" / "deploy.yaml").write_text(WORKFLOW)
-    (project / "policy" / "rules.rego").write_text(RULES)
-    file = project / "platform.yaml"
-    file.write_text(PLATFORM.replace("OWNER", getpass.getuser()))
-    made = Place(folder / "home", project, {})
+    home, project = make_home(tmp_path_factory.mktemp("client"), PLATFORM, WORKFLOW)
+    made = Place(home, project, {})
     house = made.open()
-    house.configure.apply(house.who, file)
     made.secrets["owner"] = house.tokens.create(house.who, "a test").secret
     house.close()
     for user in ("ada", "grace", "joan"):
@@ -92,16 +69,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 @pytest.fixture(scope="session")
-def server(place: Place) -> Iterator[str]:
+def server(place: Place, serve) -> Iterator[str]:
     """The URL of a real server process."""
-    words = [sys.executable, "-m", "mandamus", "--home", str(place.home), "up", "--port", "0"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        assert url.startswith("http://127.0.0.1:")
+    with serve(place.home, place.home.with_name("server.log")) as url:
         yield url
-        process.terminate()
-        assert process.wait(60) == 0
 
 
 As = Callable[[str], Client]

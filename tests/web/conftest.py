@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,17 +38,6 @@ deny contains "only grace reads what is printed here" if {
 	input.who.user != "grace"
 }
 """
-RULES = """package mandamus.plan
-
-deny contains {"msg": "nothing may be public", "remedy": "ask again with public=false"} if {
-	input.run.inputs.public
-}
-
-require_approval contains {"group": "platform", "count": 1, "msg": "changes are looked at"} if {
-	input.step.name == "change"
-	input.run.inputs.asked
-}
-"""
 WORKFLOW = """workflow: deploy
 inputs:
   asked:  {type: boolean, default: false}
@@ -83,20 +71,10 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(tmp_path_factory: pytest.TempPathFactory, make_home) -> Iterator[Place]:
     """Made once: what a test does in it, it does with runs of its own."""
-    folder = tmp_path_factory.mktemp("web")
-    project = folder / "project"
-    for name in ("workflows", "policy", "guard"):
-        (project / name).mkdir(parents=True)
-    (project / "mandamus.yaml").write_text("# a project\n")
-    (project / "workflows" / "deploy.yaml").write_text(WORKFLOW)
-    (project / "policy" / "rules.rego").write_text(RULES)
-    (project / "guard" / "access.rego").write_text(GUARD)
-    file = project / "platform.yaml"
-    file.write_text(PLATFORM.replace("OWNER", getpass.getuser()))
-    house = open_house(Settings(), dict(os.environ), folder / "home", None)
-    house.configure.apply(house.who, file)
+    home, project = make_home(tmp_path_factory.mktemp("web"), PLATFORM, WORKFLOW, GUARD)
+    house = open_house(Settings(), dict(os.environ), home, None)
     yield Place(house, project)
     house.close()
 
