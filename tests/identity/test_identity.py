@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from mandamus.audit.service import Audit
-from mandamus.audit.signer import Signer
 from mandamus.identity.model import Group, Role, User
 from mandamus.identity.service import Identity
 from mandamus.kernel import canonical
@@ -25,8 +23,7 @@ GROUPS = (Group("platform", ("grace", "alan")), Group("empty"))
 
 
 @pytest.fixture
-def identity(database, home, clock, entropy) -> Identity:
-    audit = Audit(database, home / "log", Signer("log.example.com/home", b"\x07" * 32), clock, entropy)
+def identity(database, audit, clock) -> Identity:
     made = Identity(database, audit, clock)
     with database.begin("home") as tx:
         made.create_home(tx, "ada")

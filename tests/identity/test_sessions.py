@@ -8,8 +8,6 @@ import random
 import pytest
 
 from mandamus.audit.kinds import Kind
-from mandamus.audit.service import Audit
-from mandamus.audit.signer import Signer
 from mandamus.identity import store
 from mandamus.identity.sessions import Sessions
 from mandamus.kernel import canonical
@@ -19,11 +17,6 @@ from mandamus.store.tables.identity import identity_link, identity_session
 
 ADA = Subject("ada", "os-user", permissions=MEMBER)
 CHIEF = Subject("chief", "os-user", permissions=OWNER)
-
-
-@pytest.fixture
-def audit(database, home, clock, entropy) -> Audit:
-    return Audit(database, home / "log", Signer("log.example.com/home", b"\x07" * 32), clock, entropy)
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ import re
 import pytest
 
 from mandamus.audit.kinds import Kind
-from mandamus.audit.service import Audit
-from mandamus.audit.signer import Signer
-from mandamus.identity.tokens import DAYS_MAX, Tokens
+from mandamus.identity.model import DAYS_MAX
+from mandamus.identity.tokens import Tokens
 from mandamus.kernel.access import MEMBER, OWNER, Permission, Subject
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.store.tables.identity import identity_token
@@ -18,11 +17,6 @@ from mandamus.store.tables.identity import identity_token
 ADA = Subject("ada", "os-user", permissions=MEMBER)
 GRACE = Subject("grace", "os-user", permissions=MEMBER)
 CHIEF = Subject("chief", "os-user", permissions=OWNER)
-
-
-@pytest.fixture
-def audit(database, home, clock, entropy) -> Audit:
-    return Audit(database, home / "log", Signer("log.example.com/home", b"\x07" * 32), clock, entropy)
 
 
 @pytest.fixture

@@ -139,8 +139,7 @@ class Client:
         key: str | None = None,
     ) -> runs.Approval:
         """Say yes to the digest that was looked at."""
-        body = _body(runs.Decide, binding=binding, step=step, group=group, reason=reason)
-        return self._post(f"/runs/{segment(run)}/approve", runs.Approval, body, key or self._transport.key())
+        return self._decide("approve", run, key, binding=binding, step=step, group=group, reason=reason)
 
     def reject_run(
         self,
@@ -153,8 +152,7 @@ class Client:
         key: str | None = None,
     ) -> runs.Approval:
         """Say no to it."""
-        body = _body(runs.Decide, binding=binding, step=step, group=group, reason=reason)
-        return self._post(f"/runs/{segment(run)}/reject", runs.Approval, body, key or self._transport.key())
+        return self._decide("reject", run, key, binding=binding, step=step, group=group, reason=reason)
 
     def cancel_run(self, run: str, *, reason: str = "") -> runs.Run:
         """Stop a run."""
@@ -326,6 +324,10 @@ class Client:
     def get_metrics(self) -> str:
         """Numbers in the text format of Prometheus."""
         return self._read("/metrics").text
+
+    def _decide(self, word: str, run: str, key: str | None, **said: Any) -> runs.Approval:
+        body = _body(runs.Decide, **said)
+        return self._post(f"/runs/{segment(run)}/{word}", runs.Approval, body, key or self._transport.key())
 
     def _get(self, path: str, model: type[M]) -> M:
         return _model(path, self._read(f"{PREFIX}{path}"), model)

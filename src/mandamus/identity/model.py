@@ -53,6 +53,11 @@ class Group:
     members: tuple[str, ...] = ()
 
 
+DAYS = 30
+DAYS_MAX = 90
+"""How long a token lives: when nothing is said, and at the most."""
+
+
 @dataclass(frozen=True)
 class Token:
     """What a program shows to act for a user. ``permissions`` are all it may, None for all that the user may."""

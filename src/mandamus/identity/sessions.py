@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Outcome, Resource
 from mandamus.audit.service import Audit
 from mandamus.identity import store
+from mandamus.identity.bearer import USED_EVERY_US, SubjectOf, hashed
 from mandamus.identity.model import Link, Session
 from mandamus.kernel.access import Permission, Subject, check, requires
 from mandamus.kernel.clock import Clock
@@ -23,8 +23,6 @@ from mandamus.store.database import Database, Tx
 LINK_US = 10 * 60 * 1_000_000
 IDLE_US = 8 * 3_600 * 1_000_000
 ABSOLUTE_US = 12 * 3_600 * 1_000_000
-SEEN_EVERY_US = 60 * 1_000_000
-"""How exact ``seen_us`` is: a page does not wait for a commit that tells what the one before told."""
 
 OWN = "one-time link"
 CLAIMED = "one-time link of another, unverified"
@@ -32,9 +30,6 @@ NOBODY = Subject("mandamus", "system")
 """Who acts where nobody has said who they are."""
 
 _FORM = re.compile(r"[A-Za-z0-9_-]{43}")
-
-SubjectOf = Callable[[str], Subject | None]
-"""The Subject of an active user with all they may, or None."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ class Sessions:
         authn = OWN if name == who.user and who.verified else CLAIMED
         made = Link(self._ids.new("lnk"), name, authn, now_us, now_us + LINK_US)
         with self._db.begin("session.linked") as tx:
-            store.insert_link(tx.conn, made, _hash(secret))
+            store.insert_link(tx.conn, made, hashed(secret))
             data = {"link": made.id, "user": name, "expires_us": made.expires_us}
             self._record(tx, Kind.SESSION_LINKED, who, made.id, data)
         return secret
@@ -88,17 +83,17 @@ class Sessions:
         """
         if _FORM.fullmatch(link) is None:
             raise _refused()
-        hashed, now_us = _hash(link), self._clock.now_us()
+        shown, now_us = hashed(link), self._clock.now_us()
         secret = self._secret()
         with self._db.begin("session.opened") as tx:
-            found = store.find_link(tx.conn, hashed)
-            why = self._no_good(found, now_us) or ("" if store.use_link(tx.conn, hashed, now_us) else "used")
+            found = store.find_link(tx.conn, shown)
+            why = self._no_good(found, now_us) or ("" if store.use_link(tx.conn, shown, now_us) else "used")
             if found is None or why:
                 made = None
                 self._record(tx, Kind.SESSION_REFUSED, NOBODY, found.id if found else "", {"why": why}, Outcome.DENIED)
             else:
                 made = Session(self._ids.new("ses"), found.user, found.authn, now_us, now_us)
-                store.insert_session(tx.conn, made, _hash(secret))
+                store.insert_session(tx.conn, made, hashed(secret))
                 data = {"session": made.id, "link": found.id}
                 self._record(tx, Kind.SESSION_OPENED, Subject(made.user, made.authn), made.id, data)
         if made is None:
@@ -109,10 +104,10 @@ class Sessions:
 
     def authenticate(self, secret: str) -> Subject:
         """Who a session is of; raises ``unauthenticated`` for one that has ended, which it now has for good."""
-        hashed, now_us = _hash(secret), self._clock.now_us()
+        shown, now_us = hashed(secret), self._clock.now_us()
         with self._db.read() as conn:
-            row = store.find_session(conn, hashed)
-        if row is None or not hmac.compare_digest(row[1], hashed) or row[0].ended_us is not None:
+            row = store.find_session(conn, shown)
+        if row is None or not hmac.compare_digest(row[1], shown) or row[0].ended_us is not None:
             raise _signed_out()
         session = row[0]
         subject = self._subject_of(session.user)
@@ -126,7 +121,7 @@ class Sessions:
         if subject is None or why:
             self.end(secret, why)
             raise _signed_out()
-        if now_us - session.seen_us >= SEEN_EVERY_US:
+        if now_us - session.seen_us >= USED_EVERY_US:
             with self._db.begin("session.seen") as tx:
                 store.see_session(tx.conn, session.id, now_us)
         return replace(subject, authn=session.authn)
@@ -134,7 +129,7 @@ class Sessions:
     def end(self, secret: str, why: str = "signed out") -> None:
         """End a session at once; one that is unknown or has ended stays so."""
         with self._db.begin("session.ended") as tx:
-            row = store.find_session(tx.conn, _hash(secret))
+            row = store.find_session(tx.conn, hashed(secret))
             if row is None or not store.end_session(tx.conn, row[0].id, self._clock.now_us()):
                 return
             who = Subject(row[0].user, row[0].authn)
@@ -156,11 +151,6 @@ class Sessions:
         self, tx: Tx, kind: Kind, who: Subject, id_: str, data: Mapping[str, object], outcome: Outcome = Outcome.OK
     ) -> None:
         self._audit.record(tx, Event(kind, who, Resource("session", id_), outcome, data=data))
-
-
-def _hash(secret: str) -> bytes:
-    """A plain hash is enough for 256 random bits: there is nothing to guess."""
-    return hashlib.sha256(secret.encode()).digest()
 
 
 def _refused() -> MandamusError:

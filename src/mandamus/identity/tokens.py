@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Outcome, Resource
 from mandamus.audit.service import Audit
 from mandamus.identity import store
-from mandamus.identity.model import Token
+from mandamus.identity.bearer import USED_EVERY_US, SubjectOf, hashed
+from mandamus.identity.model import DAYS, DAYS_MAX, Token
 from mandamus.kernel import ids
 from mandamus.kernel.access import Permission, Subject, requires
 from mandamus.kernel.clock import Clock
@@ -21,19 +21,11 @@ from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Entropy, Ids
 from mandamus.store.database import Database, Tx
 
-DAYS = 30
-DAYS_MAX = 90
-USED_EVERY_US = 60 * 1_000_000
-"""How exact ``used_us`` is: a request does not wait for a commit that tells what the one before told."""
-
 AUTHN = "token"
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _FORM = re.compile(r"mdm_([0-9A-Za-z]{43})([0-9A-Za-z]{6})")
 _DAY_US = 86_400 * 1_000_000
-
-SubjectOf = Callable[[str], Subject | None]
-"""The Subject of an active user with all they may, or None."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,7 @@ class Tokens:
             expires_us=now_us + days * _DAY_US,
         )
         with self._db.begin("token.created") as tx:
-            store.insert_token(tx.conn, made, _hash(secret))
+            store.insert_token(tx.conn, made, hashed(secret))
             self._record(tx, Kind.TOKEN_CREATED, who, made)
         return Minted(made, secret)
 
@@ -120,10 +112,10 @@ class Tokens:
         """
         if not _well_formed(secret):
             raise _refused()
-        hashed, now_us = _hash(secret), self._clock.now_us()
+        shown, now_us = hashed(secret), self._clock.now_us()
         with self._db.read() as conn:
-            row = store.find_token(conn, hashed)
-        if row is None or not hmac.compare_digest(row[1], hashed):
+            row = store.find_token(conn, shown)
+        if row is None or not hmac.compare_digest(row[1], shown):
             raise _refused()
         token = row[0]
         subject = self._subject_of(token.user)
@@ -161,11 +153,6 @@ def _base62(value: int, length: int) -> str:
         value, digit = divmod(value, 62)
         digits.append(_BASE62[digit])
     return "".join(reversed(digits))
-
-
-def _hash(secret: str) -> bytes:
-    """A plain hash is enough for 256 random bits: there is nothing to guess."""
-    return hashlib.sha256(secret.encode()).digest()
 
 
 def _invalid(message: str, remedy: str) -> MandamusError:

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from mandamus.identity.model import DAYS, DAYS_MAX
 from mandamus.identity.model import Group as KeptGroup
 from mandamus.identity.model import Token as Kept
 from mandamus.identity.model import User as KeptUser
-from mandamus.identity.tokens import DAYS, DAYS_MAX, Minted
+from mandamus.identity.tokens import Minted
 from mandamus.kernel.access import Permission, Subject
 from mandamus.wire.base import Body, Time, Wire, time, time_or_none
 

@@ -8,14 +8,12 @@ import click
 
 from mandamus.cli.render import stamp
 from mandamus.cli.session import Session, common, pass_session
+from mandamus.identity.model import DAYS, DAYS_MAX
 from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import Exit
 
 if TYPE_CHECKING:
     from mandamus.identity.model import Token
-
-DAYS = 30
-DAYS_MAX = 90
 
 
 @click.group("token")
