@@ -31,7 +31,6 @@ from mandamus.api import system
 from mandamus.api.app import PREFIX as PREFIX_OF_API
 from mandamus.api.app import VERSIONED
 from mandamus.api.door import PUBLIC
-from mandamus.api.door import permission_of as route_permission
 from mandamus.audit.catalogue import VERBS
 from mandamus.audit.kinds import Kind
 from mandamus.cli.main import COMMANDS, root
@@ -43,6 +42,7 @@ from mandamus.policy import schema
 from mandamus.policy.check import FORBIDDEN
 from mandamus.policy.model import Point
 from mandamus.runs.lifecycle import RUN_CLOSED, STEP_CLOSED, STEP_PASSES, STEP_TABLE, RunState, StepState
+from mandamus.serving.routes import permission_of as route_permission
 from mandamus.settings import PREFIX, Settings
 
 PAGES = Path(__file__).parents[1] / "docs" / "reference"

@@ -10,9 +10,10 @@ from fastapi.routing import APIRoute
 from starlette.routing import Route
 
 from mandamus.api.app import build
-from mandamus.api.door import PUBLIC, check_routes, permission_of
+from mandamus.api.door import PUBLIC
 from mandamus.kernel.access import MEMBER, Permission
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.serving.routes import check_routes, permission_of
 
 EXAMPLES = {
     "run": "run_01m89tq850e2cvgwyfb9428ekw",
@@ -67,6 +68,16 @@ def test_nobody_uses_a_route_they_may_not(app_client, place):
             assert answer.status_code < 500, (user, method, path, answer.text)
 
 
+def test_a_refusal_inside_of_a_verb_is_an_event_too(app_client, place):
+    """Whoever may use a route and not all of it: what was refused further in stands in the log as well."""
+    headers = {"Authorization": f"Bearer {place.secrets['ada']}"}
+    more = app_client.post("/api/v1/tokens", json={"name": "more", "permissions": ["policy:write"]}, headers=headers)
+    assert (more.status_code, more.json()["code"]) == (403, "forbidden")
+    owner = {"Authorization": f"Bearer {place.secrets['owner']}"}
+    found = app_client.get("/api/v1/audit/events", params={"kind": "access.denied", "actor": "ada"}, headers=owner)
+    assert "policy:write" in {each["leaf"]["data"]["permission"] for each in found.json()["items"]}
+
+
 def test_a_refusal_is_an_event(app_client, place):
     """Who asked for what they may not do stands in the log."""
     app_client.get("/api/v1/tokens", headers={"Authorization": f"Bearer {place.secrets['reader']}"})
@@ -102,7 +113,7 @@ def test_an_undeclared_route_keeps_the_server_from_starting(app_client):
     app = build(app_client.app.state.house, "test", app_client.app.state.hub)
     app.routes.append(Route("/more", lambda _request: None))
     with pytest.raises(MandamusError) as raised:
-        check_routes(app)
+        check_routes(app, PUBLIC)
     assert raised.value.code is Code.INTERNAL
 
 

@@ -11,8 +11,9 @@ from starlette.routing import Route
 from mandamus.kernel.access import MEMBER, Permission
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.serving.hub import Hub
+from mandamus.serving.routes import check_routes, permission_of
 from mandamus.web.app import build
-from mandamus.web.door import PUBLIC, check_routes, permission_of
+from mandamus.web.door import PUBLIC
 
 
 def paths(app, runs) -> list[tuple[str, str, Permission]]:
@@ -87,7 +88,7 @@ def test_an_undeclared_page_keeps_the_console_from_starting(place):
     app = build(place.house, Hub(place.house), os.urandom, secure=False)
     app.routes.append(Route("/more", lambda _request: None))
     with pytest.raises(MandamusError) as raised:
-        check_routes(app)
+        check_routes(app, PUBLIC)
     assert raised.value.code is Code.INTERNAL
 
 

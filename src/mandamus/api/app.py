@@ -5,12 +5,13 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from mandamus.api import audit, catalog, docs, evidence, identity, policy, problems, runs, streams, system
-from mandamus.api.door import check_routes
+from mandamus.api.door import PUBLIC
 from mandamus.serving.bodies import BodyLimit
 from mandamus.serving.headers import Headers
 from mandamus.serving.house import House
 from mandamus.serving.hub import Hub
 from mandamus.serving.limits import Limits
+from mandamus.serving.routes import check_routes
 
 PREFIX = "/api/v1"
 
@@ -51,5 +52,5 @@ def build(house: House, version: str, hub: Hub, *, recheck_s: float = RECHECK_S)
     problems.install(app)
     app.add_middleware(BodyLimit, refusal=problems.problem)
     app.add_middleware(Headers)
-    check_routes(app)
+    check_routes(app, PUBLIC)
     return app

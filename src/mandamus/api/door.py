@@ -8,13 +8,13 @@ from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, FastAPI, Header, Request
 from fastapi.security import HTTPBearer
-from starlette.routing import BaseRoute, Route
 
 from mandamus.api.problems import RESPONSES
 from mandamus.audit.forms import TICKET_PATTERN
 from mandamus.kernel.access import Permission, Subject, check
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.serving.house import House
+from mandamus.serving.routes import permission_of
 from mandamus.serving.where import where_of
 
 PUBLIC = frozenset({"/healthz", "/readyz", "/version"})
@@ -46,14 +46,15 @@ def caller(request: Request, _shown: Annotated[Any, Depends(_bearer)], ticket: T
     found = house.tokens.authenticate(_shown_token(request))
     who = request.state.who = replace(found, where=where_of(request), ticket=ticket)
     request.app.state.limits.take(who.user)
-    _check(house, who, request)
+    check(who, permission_of(request.scope["route"]))
     return who
 
 
 def again(request: Request) -> Subject:
     """Who calls, asked anew for an answer that goes on for long; raises as `caller` does."""
-    who = house_of(request).tokens.authenticate(_shown_token(request))
-    _check(house_of(request), who, request)
+    found = house_of(request).tokens.authenticate(_shown_token(request))
+    who = replace(found, where=request.state.who.where, ticket=request.state.who.ticket)
+    check(who, permission_of(request.scope["route"]))
     return who
 
 
@@ -68,14 +69,6 @@ def _shown_token(request: Request) -> str:
             remedy="make one with `mandamus token create`, and send it as `Authorization: Bearer TOKEN`",
         )
     return secret.strip()
-
-
-def _check(house: House, who: Subject, request: Request) -> None:
-    try:
-        check(who, permission_of(request.scope["route"]))
-    except MandamusError as error:
-        house.record_refused(who, error)
-        raise
 
 
 TheHouse = Annotated[House, Depends(house_of)]
@@ -118,23 +111,3 @@ class Routes:
     def _add(self, method: str, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         named = {"methods": [method], "operation_id": endpoint.__name__, "tags": [self._tag]}
         self._made.append((path, endpoint, {**named, **options}))
-
-
-def permission_of(route: BaseRoute) -> Permission:
-    """What a route needs; raises ``internal`` for one that declares none."""
-    found = getattr(getattr(route, "endpoint", None), "permission", None)
-    if isinstance(found, Permission):
-        return found
-    raise MandamusError(
-        Code.INTERNAL,
-        f"the route {getattr(route, 'path', route)} declares no permission",
-        remedy="bind it with `Routes.verb`, or name it in PUBLIC",
-    )
-
-
-def check_routes(app: FastAPI) -> None:
-    """Refuse to start with a route that is neither public by its exact path nor bound to a permission."""
-    for route in app.routes:
-        if isinstance(route, Route) and route.path in PUBLIC:
-            continue
-        permission_of(route)

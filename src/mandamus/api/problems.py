@@ -11,10 +11,12 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.operations.trouble import known
+from mandamus.serving.refusals import record
 from mandamus.wire.base import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -64,6 +66,7 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
     made = known(error)
     if made.code is Code.INTERNAL:
         log.error("a request failed", path=request.url.path, exc_info=error)
+    await run_in_threadpool(record, request, made)
     return problem(made, request.url.path)
 
 

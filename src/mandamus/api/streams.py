@@ -26,6 +26,7 @@ from mandamus.operations.trouble import known
 from mandamus.runs.lifecycle import RUN_CLOSED
 from mandamus.serving.house import House
 from mandamus.serving.hub import Follower, Hub
+from mandamus.serving.refusals import record
 
 MEDIA_TYPE = "text/event-stream"
 QUIET = b": still here\n\n"
@@ -57,7 +58,7 @@ async def follow_run(
     run_id = RunId(ids.parse("run", run))
     after = given.number(last, -1, "Last-Event-ID")
     await run_in_threadpool(house.runs.glance, who, run_id)
-    return _stream(_events(_Reader(request, house, who), run_id, after))
+    return _stream(request, _events(_Reader(request, house, who), run_id, after))
 
 
 @routes.verb(
@@ -83,7 +84,7 @@ async def follow_log(
     offset = given.number(last, 0, "Last-Event-ID")
     ask = partial(house.runs.follow_log, run_id=run_id, step=step, phase=phase, attempt=attempt)
     read = await run_in_threadpool(ask, who)
-    return _stream(_pieces(_Reader(request, house, who), run_id, step, ask, read, offset))
+    return _stream(request, _pieces(_Reader(request, house, who), run_id, step, ask, read, offset))
 
 
 async def _events(reader: _Reader, run_id: RunId, after: int) -> AsyncIterator[bytes]:
@@ -169,11 +170,12 @@ class _Reader:
         return True
 
 
-def _stream(body: AsyncIterator[bytes]) -> StreamingResponse:
-    return StreamingResponse(_until_refused(body), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
+def _stream(request: Request, body: AsyncIterator[bytes]) -> StreamingResponse:
+    told = _until_refused(request, body)
+    return StreamingResponse(told, media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
 
 
-async def _until_refused(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _until_refused(request: Request, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The stream, and at its end what ended it early: its status was sent long ago."""
     try:
         async for each in body:
@@ -182,6 +184,7 @@ async def _until_refused(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         made = known(error)
         if made.code is Code.INTERNAL:
             log.exception("a stream failed")
+        await run_in_threadpool(record, request, made)
         said = {"code": made.code.text, "detail": made.message, "remedy": made.remedy}
         yield f"event: stopped\ndata: {json.dumps(said, separators=(',', ':'))}\n\n".encode()
 

@@ -15,6 +15,7 @@ import click
 
 from mandamus.audit.forms import is_ticket
 from mandamus.cli.render import Screen
+from mandamus.kernel.access import is_refusal
 from mandamus.kernel.errors import Code, MandamusError
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def denials_recorded(house: House) -> Iterator[None]:
     try:
         yield
     except MandamusError as error:
-        if error.code is Code.FORBIDDEN or "permission" in error.context:
+        if is_refusal(error):
             house.record_denied(error)
         raise
 

@@ -188,6 +188,14 @@ def check(who: Subject, permission: Permission) -> None:
     who.guard(permission)
 
 
+def is_refusal(error: MandamusError) -> bool:
+    """Whether an error says that a subject may not do what it asked for: by permission, by policy or by its guard.
+
+    Every door records those.
+    """
+    return error.code is Code.FORBIDDEN or "permission" in error.context
+
+
 def may_read(who: Subject, project: str | None) -> bool:
     """Whether the subject may read what is of a project: always, unless it is held to others."""
     return who.projects is None or project in who.projects

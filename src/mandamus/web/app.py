@@ -10,8 +10,9 @@ from mandamus.serving.headers import Headers
 from mandamus.serving.house import House
 from mandamus.serving.hub import Hub
 from mandamus.serving.limits import Limits
+from mandamus.serving.routes import check_routes
 from mandamus.web import audit, decide, environments, errors, files, home, live, policy, runs, sign_in
-from mandamus.web.door import check_routes
+from mandamus.web.door import PUBLIC
 from mandamus.web.render import Renderer
 
 PAGES = (
@@ -45,5 +46,5 @@ def build(house: House, hub: Hub, entropy: Entropy, *, secure: bool) -> Starlett
     errors.install(app)
     app.add_middleware(BodyLimit, refusal=errors.plain)
     app.add_middleware(Headers)
-    check_routes(app)
+    check_routes(app, PUBLIC)
     return app

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from mandamus.kernel.access import Permission, Subject, check
 from mandamus.kernel.errors import Code, MandamusError
@@ -124,26 +124,6 @@ def house_of(request: Request) -> House:
 def secret_of(request: Request) -> str:
     """What the browser shows of its session, or nothing."""
     return request.cookies.get(request.app.state.cookie, "")
-
-
-def check_routes(app: Starlette) -> None:
-    """Refuse to start with a route that is neither public by its exact path nor bound to a permission."""
-    for route in app.routes:
-        if isinstance(route, Route) and route.path in PUBLIC:
-            continue
-        permission_of(route)
-
-
-def permission_of(route: BaseRoute) -> Permission:
-    """What a route needs; raises ``internal`` for one that declares none."""
-    found = getattr(getattr(route, "endpoint", None), "permission", None)
-    if isinstance(found, Permission):
-        return found
-    raise MandamusError(
-        Code.INTERNAL,
-        f"the page {getattr(route, 'path', route)} declares no permission",
-        remedy="bind it with `Pages.get` or `Pages.post`, or name it in PUBLIC",
-    )
 
 
 def see(*parts: str) -> Response:

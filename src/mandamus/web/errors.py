@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.operations.trouble import known
+from mandamus.serving.refusals import record
 
 log = structlog.get_logger()
 
@@ -33,9 +34,7 @@ async def _ours(request: Request, error: Exception) -> Response:
     made = known(error)
     if made.code is Code.INTERNAL:
         log.error("a page failed", path=request.url.path, exc_info=error)
-    who = getattr(request.state, "who", None)
-    if made.code is Code.FORBIDDEN and who is not None:
-        await run_in_threadpool(request.app.state.house.record_refused, who, made)
+    await run_in_threadpool(record, request, made)
     return _page(request, made)
 
 
