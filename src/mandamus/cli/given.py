@@ -8,7 +8,6 @@ import click
 
 from mandamus.audit.verify import read_trust
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.store.files import new_file
 
 trust_option = click.option(
     "--trust", metavar="VKEY", help="The verifier key to trust, as text or as the path of a log.vkey file."
@@ -28,5 +27,16 @@ def needed_trust(trust: str | None, what: str, key: str = "a key") -> str:
 
 def write_new(path: Path, data: bytes) -> None:
     """Write a file that was not there; raises ``conflict`` when it was, ``unavailable`` when it cannot be written."""
-    with new_file(path) as file:
-        file.write(data)
+    try:
+        with path.open("xb") as file:
+            file.write(data)
+    except FileExistsError as error:
+        raise MandamusError(
+            Code.CONFLICT, f"{path} is there already", remedy="name another file, or move this one away"
+        ) from error
+    except OSError as error:
+        raise MandamusError(
+            Code.UNAVAILABLE,
+            f"{path} cannot be written: {error.strerror}",
+            remedy="name a file in a folder that is there, is yours and has space",
+        ) from error

@@ -12,7 +12,6 @@ from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import DecisionId, Digest, RunId
-from mandamus.store.files import new_file
 from mandamus.wire import back, runs
 from mandamus.wire.base import time_or_none
 
@@ -233,11 +232,17 @@ class Evidence(Room):
     def export(self, _who: object, run_id: RunId, path: Path) -> Digest:
         """Write the bundle of a run to a new file; gives the digest of what was written."""
         if path.exists():
-            # Asked before the server is, which records that it handed the bundle out.
             raise MandamusError(
                 Code.CONFLICT, f"{path} is there already", remedy="name another file, or move this one away"
             )
         data = self._client.get_evidence(run_id)
-        with new_file(path) as file:
-            file.write(data)
+        try:
+            with path.open("xb") as file:
+                file.write(data)
+        except OSError as error:
+            raise MandamusError(
+                Code.UNAVAILABLE,
+                f"{path} cannot be written: {error.strerror}",
+                remedy="name a file in a folder that is there, is yours and has space",
+            ) from error
         return canonical.digest(data)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from mandamus.audit import note
 from mandamus.audit.kinds import Kind
@@ -44,7 +47,6 @@ from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Digest, RunId
 from mandamus.store.blobs import Blobs
 from mandamus.store.database import Database, Tx
-from mandamus.store.files import new_file
 
 
 class Evidence:
@@ -103,7 +105,7 @@ class Evidence:
         ``not_found`` for a run that is of no project the subject may read.
         """
         given, data = self._given(who, run_id)
-        with new_file(path) as file:
+        with _new_file(path) as file:
             self._handed(who, given)
             file.write(data)
         return given.digest
@@ -216,3 +218,27 @@ class Evidence:
                 named |= exemptions_named(canonical.loads(data))
         found = [self._audit.stream(exemption_stream(name)) for name in sorted(named)]
         return [leaf for stream in found for leaf in stream if leaf.index < last]
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that was not there before, durable when the block ends and gone again when it fails."""
+    try:
+        with path.open("xb") as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                path.unlink()
+                raise
+    except FileExistsError as error:
+        raise MandamusError(
+            Code.CONFLICT, f"{path} exists already", remedy="name another file, or move this one away"
+        ) from error
+    except OSError as error:
+        raise MandamusError(
+            Code.UNAVAILABLE,
+            f"{path} cannot be written: {error.strerror}",
+            remedy="name a file in a folder that is there, is yours and has space",
+        ) from error
