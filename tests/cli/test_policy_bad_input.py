@@ -10,7 +10,7 @@ CALM = 'package mandamus.plan\n\ndeny contains "no" if input.run.inputs.never\n'
 SETS = {
     "syntax": ("q.rego", "package mandamus.plan\n\ndeny contains {\n", "q.rego:4"),
     "unsafe variable": ("q.rego", "package mandamus.plan\n\ndeny contains x if x > 1\n", "q.rego:3"),
-    "recursion": ("q.rego", "package mandamus.plan\n\na if b\n\nb if a\n", "q.rego:3"),
+    "recursion": ("q.rego", "package mandamus.plan\n\na if not a\n", "q.rego:3"),
     "unknown function": ("q.rego", "package mandamus.plan\n\ndeny contains nobody(1)\n", "q.rego:3"),
     "20k deep": ("q.rego", f"package mandamus.plan\n\nx := {'[' * 20_000}1{']' * 20_000}\n", "q.rego:3"),
     "100k deep data": ("data.json", '{"a":' + "[" * 100_000 + "]" * 100_000 + "}", "data.json:1"),
