@@ -9,7 +9,7 @@ BIN := .venv/bin
 help:
 	@sed -n 's/^## //p' Makefile
 
-## make setup      virtual environment, locked packages, OPA library, bubblewrap
+## make setup      virtual environment, locked packages, OPA library, bubblewrap; Chromium for the tests
 setup:
 	@tools/setup.sh
 

