@@ -66,7 +66,7 @@ TAGS = {
     *("html", "head", "meta", "title", "link", "script", "body", "header", "main", "nav", "section", "div", "pre"),
     *("h1", "h2", "h3", "h4", "p", "a", "span", "strong", "code", "time", "ul", "li", "img", "details", "summary"),
     *("table", "thead", "tbody", "tr", "th", "td", "form", "label", "select", "option", "input", "textarea", "button"),
-    *("svg", "g", "path", "rect", "text"),
+    *("svg", "g", "path", "rect", "text", "dialog", "kbd"),
 }
 
 

@@ -11,13 +11,14 @@ from mandamus.serving.house import House
 from mandamus.serving.hub import Hub
 from mandamus.serving.limits import Limits
 from mandamus.serving.routes import check_routes
-from mandamus.web import audit, decide, environments, errors, files, home, live, policy, runs, sign_in
+from mandamus.web import audit, decide, environments, errors, files, frame, home, live, policy, runs, sign_in
 from mandamus.web.door import PUBLIC
 from mandamus.web.render import Renderer
 
 PAGES = (
     sign_in.pages,
     home.pages,
+    frame.pages,
     runs.pages,
     live.pages,
     decide.pages,

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from mandamus.kernel.access import Permission, Subject, check
@@ -21,6 +21,8 @@ from mandamus.serving.where import where_of
 PUBLIC = frozenset({"/sign-in", "/static/console.css", "/static/console.js", "/static/htmx.js", "/static/icon.svg"})
 """What anybody may have, by exact path: the way in, and files that are the same for everybody."""
 FIELDS_MAX = 50
+BELL_MAX = 9
+"""More that waits is not counted on every page."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,20 @@ class Visit:
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """The page of a template."""
-        made: Response = self.renderer.page(self.request, template, status=status, who=self.who, **values)
+        frame = {"who": self.who, "waiting": self.waiting()}
+        made: Response = self.renderer.page(self.request, template, status=status, **{**frame, **values})
         return made
+
+    def part(self, template: str, **values: Any) -> Response:
+        """A part of a page, which a script of the page puts in its place."""
+        return HTMLResponse(self.renderer.part(template, who=self.who, **values))
+
+    def waiting(self) -> str | None:
+        """How many runs wait for the visitor's word; empty for none, None for whoever has none to give."""
+        if not {Permission.RUN_READ, Permission.RUN_DECIDE} <= self.who.permissions:
+            return None
+        found = len(self.house.runs.inbox(self.who, limit=BELL_MAX + 1))
+        return f"{BELL_MAX}+" if found > BELL_MAX else str(found or "")
 
     @property
     def renderer(self) -> Any:

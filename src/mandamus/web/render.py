@@ -29,6 +29,20 @@ CSP = (
     "require-trusted-types-for 'script'; trusted-types default"
 )
 
+SCREENS = (
+    ("/", "Home", "h"),
+    ("/runs", "Runs", "r"),
+    ("/approvals", "Approvals", "a"),
+    ("/catalog", "Catalog", "c"),
+    ("/workflows", "Workflows", "w"),
+    ("/policies", "Policies", "p"),
+    ("/environments", "Environments", "e"),
+    ("/audit", "Audit", "l"),
+    ("/settings", "Settings", "s"),
+)
+"""The screens: where each is, its name, and the key that goes there after ``g``."""
+THEMES = ("light", "dark")
+
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _SPANS = ((60, "minute"), (3_600, "hour"), (86_400, "day"))
 
@@ -48,12 +62,13 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._templates.filters.update(moment=self._moment, document=document, short=short)
-        self._templates.globals.update(path=path_of, version_of=version_of)
+        self._templates.globals.update(path=path_of, version_of=version_of, screens=SCREENS)
 
     def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
         """A whole page, with a nonce of its own."""
         nonce = base64.b64encode(self._entropy(16)).decode()
-        text = self._templates.get_template(template).render(nonce=nonce, here=request.url.path, **values)
+        frame = {"here": request.url.path, "back": _back(request), "theme": theme_of(request), "waiting": None}
+        text = self._templates.get_template(template).render(nonce=nonce, **{**frame, **values})
         # Not "no-referrer": with it a browser sends `Origin: null` with the page's own forms.
         headers = {"Content-Security-Policy": CSP.format(nonce=nonce), "Referrer-Policy": "same-origin"}
         return HTMLResponse(text, status, headers)
@@ -79,6 +94,12 @@ def visible(value: Any) -> Any:
     return _HIDDEN.sub(lambda found: f"\\u{ord(found.group()):04x}", value)
 
 
+def theme_of(request: Request) -> str:
+    """The theme that the visitor chose over that of their system, or nothing."""
+    chosen = request.cookies.get(f"{request.app.state.cookie}-theme", "")
+    return chosen if chosen in THEMES else ""
+
+
 def document(value: Any) -> str:
     """A value as JSON in one line, cut where it is very long."""
     text = json.dumps(_ready(value), ensure_ascii=False, sort_keys=True, default=str)
@@ -88,6 +109,13 @@ def document(value: Any) -> str:
 def short(digest: str) -> str:
     """The first twelve digits of a digest."""
     return digest.removeprefix("sha256:")[:12]
+
+
+def _back(request: Request) -> str:
+    """Where a form of the frame leads back to: this page, unless it is what a form made."""
+    if request.method != "GET":
+        return "/"
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def _ready(value: Any) -> Any:
