@@ -33,6 +33,7 @@ def _rfc3339(value: object) -> object:
 
 Run = Annotated[str, Path(examples=[f"run_{_EXAMPLE}"], json_schema_extra={"pattern": f"^run_{_ID}$"})]
 Decision = Annotated[str, Path(examples=[f"dec_{_EXAMPLE}"], json_schema_extra={"pattern": f"^dec_{_ID}$"})]
+Exemption = Annotated[str, Path(examples=[f"exm_{_EXAMPLE}"], json_schema_extra={"pattern": f"^exm_{_ID}$"})]
 Token = Annotated[str, Path(examples=[f"tok_{_EXAMPLE}"], json_schema_extra={"pattern": f"^tok_{_ID}$"})]
 Step = Annotated[str, Path(examples=["change"])]
 Environment = Annotated[str, Path(examples=["dev"])]

@@ -10,10 +10,11 @@ from mandamus.api import given
 from mandamus.api.door import Routes, TheHouse, Who
 from mandamus.kernel import ids
 from mandamus.kernel.access import Permission
-from mandamus.kernel.ids import DecisionId, RunId
+from mandamus.kernel.ids import DecisionId, ExemptionId, RunId
 from mandamus.policy.model import Outcome, Point, Wanted
 from mandamus.wire import governance as wire
 from mandamus.wire.base import Page, micros
+from mandamus.wire.runs import Why
 
 LIMIT = 50
 LIMIT_MAX = 200
@@ -58,3 +59,28 @@ def list_decisions(
 def get_decision(house: TheHouse, who: Who, decision: given.Decision) -> wire.Decision:
     """One decision with all it says."""
     return wire.decision(house.policy.get(who, DecisionId(ids.parse("dec", decision))))
+
+
+@routes.verb("GET", "/policy/exemptions", Permission.POLICY_READ)
+def list_exemptions(
+    house: TheHouse, who: Who, environment: str | None = None, *, ended: bool = False
+) -> Page[wire.Exemption]:
+    """Exemptions that count now, soonest to end first; with ``ended`` all there ever were."""
+    found = house.policy.exemptions.all(who, environment, ended=ended)
+    return Page(items=[wire.exemption(each) for each in found])
+
+
+@routes.verb("POST", "/policy/exemptions", Permission.POLICY_EXEMPT, status_code=201)
+def grant_exemption(house: TheHouse, who: Who, body: wire.NewExemption) -> wire.Exemption:
+    """Let a rule pass for a while; whoever grants it approves nothing in that environment while it counts."""
+    house.catalog.show_environment(who, body.environment)
+    granted = house.policy.exemptions.grant(
+        who, body.environment, body.set, body.rule, address=body.address, why=body.why, until_us=micros(body.until)
+    )
+    return wire.exemption(granted)
+
+
+@routes.verb("POST", "/policy/exemptions/{exemption}/end", Permission.POLICY_EXEMPT)
+def end_exemption(house: TheHouse, who: Who, exemption: given.Exemption, body: Why) -> wire.Exemption:
+    """Take an exemption back at once."""
+    return wire.exemption(house.policy.exemptions.end(who, ExemptionId(ids.parse("exm", exemption)), body.reason))

@@ -232,6 +232,31 @@ class Client:
         """One decision with all it says."""
         return self._get(f"/policy/decisions/{segment(decision)}", governance.Decision)
 
+    def list_exemptions(self, environment: str | None = None, *, ended: bool = False) -> Pages[governance.Exemption]:
+        """Exemptions that count now, soonest to end first; with ``ended`` all there ever were."""
+        params = {"environment": environment, "ended": "true" if ended else None}
+        return self._pages("/policy/exemptions", Page[governance.Exemption], params)
+
+    def grant_exemption(
+        self, environment: str, set_name: str, rule: str, *, address: str = "", why: str, until: datetime
+    ) -> governance.Exemption:
+        """Let a rule pass for a while."""
+        body = _body(
+            governance.NewExemption,
+            environment=environment,
+            set=set_name,
+            rule=rule,
+            address=address,
+            why=why,
+            until=until,
+        )
+        return self._post("/policy/exemptions", governance.Exemption, body)
+
+    def end_exemption(self, exemption: str, *, reason: str = "") -> governance.Exemption:
+        """Take an exemption back at once."""
+        body = _body(runs.Why, reason=reason)
+        return self._post(f"/policy/exemptions/{segment(exemption)}/end", governance.Exemption, body)
+
     # The audit log.
 
     def list_events(

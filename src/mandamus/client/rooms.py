@@ -11,9 +11,9 @@ from mandamus.client.client import Client
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.kernel.ids import DecisionId, Digest, RunId
+from mandamus.kernel.ids import DecisionId, Digest, ExemptionId, RunId
 from mandamus.wire import back, runs
-from mandamus.wire.base import time_or_none
+from mandamus.wire.base import time, time_or_none
 
 PAGE_MAX = 200
 """As many as the server gives at once."""
@@ -135,8 +135,34 @@ class Catalog(Room):
         return back.environment(self._client.get_environment(name))
 
 
+class Exemptions(Room):
+    """Rules that do not bind for a while."""
+
+    def grant(
+        self, _who: object, environment: str, set_name: str, rule: str, *, address: str = "", why: str, until_us: int
+    ) -> Any:
+        """Let a rule pass for a while."""
+        granted = self._client.grant_exemption(
+            environment, set_name, rule, address=address, why=why, until=time(until_us)
+        )
+        return back.exemption(granted)
+
+    def end(self, _who: object, id_: ExemptionId, why: str = "") -> Any:
+        """Take one back."""
+        return back.exemption(self._client.end_exemption(id_, reason=why))
+
+    def all(self, _who: object, environment: str | None = None, *, ended: bool = False) -> Sequence[Any]:
+        """Those that count now, or all."""
+        return [back.exemption(each) for each in self._client.list_exemptions(environment, ended=ended)]
+
+
 class Policy(Room):
     """May it."""
+
+    @property
+    def exemptions(self) -> Exemptions:
+        """Rules that do not bind for a while."""
+        return Exemptions(self._client)
 
     def decisions(self, _who: object, run_id: RunId) -> Sequence[Any]:
         """The decisions of a run, oldest first."""
@@ -224,6 +250,10 @@ class Audit(Room):
     def search(self) -> Search:
         """Reads of it."""
         return Search(self._client)
+
+    def verify(self, _who: object) -> Any:
+        """Have the server recompute its log and its database."""
+        return back.report(self._client.verify_audit())
 
 
 class Evidence(Room):

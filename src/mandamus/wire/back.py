@@ -10,6 +10,8 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+from mandamus.audit.model import Finding, Report
+from mandamus.audit.model import Verdict as Found
 from mandamus.audit.note import head, parse
 from mandamus.audit.search import Hit, Page, Shown
 from mandamus.catalog.model import Environment, environment_from
@@ -19,8 +21,8 @@ from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission, Subject
 from mandamus.kernel.attachment import Level, attached_from
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.kernel.ids import ApprovalId, DecisionId, Digest, RunId
-from mandamus.policy.model import Decision, Listed, Outcome, Point, SetVersion, Verdict, Violation
+from mandamus.kernel.ids import ApprovalId, DecisionId, Digest, ExemptionId, RunId
+from mandamus.policy.model import Decision, Exemption, Listed, Outcome, Point, SetVersion, Verdict, Violation
 from mandamus.policy.model import Requirement as Asked
 from mandamus.runs.lifecycle import RUN_CLOSED, RunState, StepState
 from mandamus.runs.model import Approval, Binding, Notice, PlanRecord, Requester, Requirement, Run, StepRow
@@ -194,6 +196,30 @@ def decision(sent: governance.Decision) -> Decision:
         environment=said["environment"],
     )
     return Decision(DecisionId(sent.id), None if sent.run is None else RunId(sent.run), sent.step, verdict)
+
+
+def exemption(sent: governance.Exemption) -> Exemption:
+    """An exemption."""
+    return Exemption(
+        id=ExemptionId(sent.id),
+        environment=sent.environment,
+        set=sent.set,
+        rule=sent.rule,
+        address=sent.address,
+        by=sent.by,
+        why=sent.why,
+        granted_us=micros(sent.granted_at),
+        until_us=micros(sent.until),
+        ended_us=None if sent.ended_at is None else micros(sent.ended_at),
+    )
+
+
+def report(sent: governance.Report) -> Report:
+    """What a verification found."""
+    found = [Finding(Found(each.verdict), each.message, each.file, each.leaf) for each in sent.problems]
+    return Report(
+        sent.size, tuple(found), sent.origin, pruned=sent.pruned, pruned_by=sent.pruned_by, witnessed=sent.witnessed
+    )
 
 
 def events(sent: base.Page[governance.Event]) -> Page:

@@ -13,8 +13,9 @@ from mandamus.audit.search import Hit, Shown
 from mandamus.catalog.model import Environment as Target
 from mandamus.catalog.model import Project as Source
 from mandamus.policy.model import Decision as Kept
+from mandamus.policy.model import Exemption as Granted
 from mandamus.policy.model import Listed, SetVersion
-from mandamus.wire.base import Time, Wire, time
+from mandamus.wire.base import Body, Time, Wire, time, time_or_none
 
 
 class Environment(Wire):
@@ -74,6 +75,32 @@ class Decision(Wire):
     document: dict[str, Any]
 
 
+class NewExemption(Body):
+    """A rule that shall not bind for a while. ``rule`` is its full name, as a violation shows it."""
+
+    environment: Annotated[str, Field(examples=["dev"])]
+    set: Annotated[str, Field(description="The name of the policy set.", examples=["base"])]
+    rule: Annotated[str, Field(examples=["mandamus.plan.deny"])]
+    address: Annotated[str, Field(description="Only violations that name exactly this address.")] = ""
+    why: Annotated[str, Field(min_length=1, max_length=2_000)]
+    until: Time
+
+
+class Exemption(Wire):
+    """A rule that does not bind for a while: who said so, why, and until when."""
+
+    id: str
+    environment: str
+    set: str
+    rule: str
+    address: str
+    by: str
+    why: str
+    granted_at: Time
+    until: Time
+    ended_at: Time | None
+
+
 class Event(Wire):
     """A leaf of the audit log and its place in it."""
 
@@ -109,10 +136,18 @@ class Finding(Wire):
 
 
 class Report(Wire):
-    """What a verification found: ``outcome`` is ok, tampered, incomplete or untrusted."""
+    """What a verification found: ``outcome`` is ok, tampered, incomplete or untrusted.
+
+    Entries below ``pruned`` are gone, as leaf ``pruned_by`` says. ``witnessed`` is set when witnesses cosigned the
+    first so many leaves, and not all.
+    """
 
     outcome: str
+    origin: str = ""
     size: int
+    pruned: int = 0
+    pruned_by: int | None = None
+    witnessed: int | None = None
     problems: list[Finding]
 
 
@@ -144,6 +179,22 @@ def decision_line(listed: Listed) -> DecisionLine:
 def decision(kept: Kept) -> Decision:
     """A decision as it is sent."""
     return Decision(id=kept.id, run=kept.run, step=kept.step, document=kept.to_json())
+
+
+def exemption(granted: Granted) -> Exemption:
+    """An exemption as it is sent."""
+    return Exemption(
+        id=granted.id,
+        environment=granted.environment,
+        set=granted.set,
+        rule=granted.rule,
+        address=granted.address,
+        by=granted.by,
+        why=granted.why,
+        granted_at=time(granted.granted_us),
+        until=time(granted.until_us),
+        ended_at=time_or_none(granted.ended_us),
+    )
 
 
 def event(hit: Hit) -> Event:
@@ -179,4 +230,12 @@ def report(found: Found) -> Report:
         Finding(verdict=each.verdict.value, message=each.message, file=each.file, leaf=each.leaf)
         for each in found.problems
     ]
-    return Report(outcome=found.outcome.value, size=found.size, problems=problems)
+    return Report(
+        outcome=found.outcome.value,
+        origin=found.origin,
+        size=found.size,
+        pruned=found.pruned,
+        pruned_by=found.pruned_by,
+        witnessed=found.witnessed,
+        problems=problems,
+    )
