@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from mandamus.store.tables import audit, base, catalog, engine, evidence, executors, identity, operations, policy, runs
+from mandamus.store.tables import (
+    audit,
+    base,
+    catalog,
+    engine,
+    evidence,
+    executors,
+    identity,
+    machines,
+    operations,
+    policy,
+    runs,
+)
 
-TABLES = (audit, catalog, engine, evidence, executors, identity, operations, policy, runs)
+TABLES = (audit, catalog, engine, evidence, executors, identity, machines, operations, policy, runs)
 metadata = base.metadata
 
 
