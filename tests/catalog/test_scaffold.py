@@ -55,3 +55,23 @@ def test_nothing_is_overwritten(tmp_path):
     assert caught.value.code is Code.CONFLICT
     assert caught.value.context["files"] == ["policies/base/plan.rego"]
     assert not (tmp_path / scaffold.PLATFORM_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("storage", "storage"),
+        ("My Project (2)", "my-project-2"),
+        ("2026", "project"),
+        ("ünï", "n"),
+        ("x" * 80, "x" * 63),
+    ],
+)
+def test_a_project_is_registered_by_the_name_of_its_folder(tmp_path, folder, name):
+    """As near to it as a name can be, so that a server runs its workflows without a further file."""
+    place = tmp_path / folder
+    place.mkdir()
+    scaffold.write(place, scaffold.files("ada", project=scaffold.project_name(place)))
+    path = place / scaffold.PLATFORM_FILE
+    (found,) = platform.read(path.read_bytes(), str(path), place).projects
+    assert (found.project.name, found.project.root) == (name, str(place))

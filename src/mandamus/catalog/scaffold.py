@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from mandamus.catalog.source import PROJECT_FILE
+from mandamus.catalog.workflow import NAME
 from mandamus.kernel.errors import Code, MandamusError
 
 _PROJECT = """\
@@ -120,6 +122,10 @@ groups:
   # Nobody approves what they made, and whoever applies this file is a maker: add the people who will approve.
   platform: [OWNER]
 
+projects:
+  # A server runs the workflows of the folders that are named here.
+  PROJECT: {root: .}
+
 environments:
   dev:
     # vars: {hook: "https://hooks.example.com/dev"}   # read as ${{ env.vars.hook }}
@@ -136,20 +142,31 @@ environments:
 """
 
 PLATFORM_FILE = "platform.yaml"
+PROJECT = "project"
+NAME_LENGTH_MAX = 63
 
 
-def files(owner: str, *, terraform: bool = False) -> Mapping[str, str]:
-    """Text by path, relative to the project's folder; ``owner`` is the user the platform file begins with."""
+def files(owner: str, *, project: str = PROJECT, terraform: bool = False) -> Mapping[str, str]:
+    """Text by path, relative to the project's folder.
+
+    ``owner`` is the user the platform file begins with, ``project`` the name it registers the folder by.
+    """
     made = {
         PROJECT_FILE: _PROJECT,
         "workflows/hello.yaml": _HELLO,
         "policies/base/plan.rego": _POLICY,
-        PLATFORM_FILE: _PLATFORM.replace("OWNER", f'"{owner}"'),
+        PLATFORM_FILE: _PLATFORM.replace("OWNER", f'"{owner}"').replace("PROJECT", project),
     }
     if terraform:
         made["workflows/bucket.yaml"] = _BUCKET
         made["terraform/bucket/main.tf"] = _MODULE
     return made
+
+
+def project_name(folder: Path) -> str:
+    """A name for the project in a folder: as near to the folder's own as a name can be."""
+    found = "-".join(re.findall("[a-z0-9]+", folder.resolve().name.lower()))[:NAME_LENGTH_MAX].strip("-")
+    return found if NAME.fullmatch(found) else PROJECT
 
 
 def write(folder: Path, made: Mapping[str, str]) -> list[Path]:

@@ -37,7 +37,7 @@ def command(session: Session, folder: Path, terraform: bool | None) -> Exit:  # 
     wanted = _has_terraform(session) if terraform is None else terraform
     with session.house(create=True) as house:
         home = house.home
-        made = scaffold.files(house.who.user, terraform=wanted)
+        made = scaffold.files(house.who.user, project=scaffold.project_name(folder), terraform=wanted)
         written = scaffold.write(folder, made)
     steps = [session.command("env", "apply", scaffold.PLATFORM_FILE), session.command("check")]
     steps.append(session.command("run", "hello", "--env", "dev", "-i", "name=you"))
