@@ -23,18 +23,23 @@ _KEY_BYTES = (24, 64)
 
 
 def cloud_event(record: Record) -> dict[str, Any]:
-    """The CloudEvents 1.0 envelope; its ``data`` is the event in OCSF, with the exact leaf in it."""
-    leaf = record.fields
+    """The event of a leaf, by its index in the log; its ``data`` is the event in OCSF, with the exact leaf in it."""
+    index = record.index
+    made = envelope(record.fields, record.origin, f"{record.origin}/{index}", export_ocsf.event(record))
+    return {**made, "sequence": f"{index:020d}"}
+
+
+def envelope(leaf: Mapping[str, Any], source: str, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The CloudEvents 1.0 envelope of a decoded leaf, with ``name`` as its id."""
     return {
         "specversion": "1.0",
-        "id": f"{record.origin}/{record.index}",
-        "source": record.origin,
+        "id": name,
+        "source": source,
         "type": TYPE_PREFIX + leaf["kind"],
         "subject": f"{leaf['what']['type']}/{leaf['what']['id']}",
         "time": rfc3339(leaf["at"]),
         "datacontenttype": "application/json",
-        "sequence": f"{record.index:020d}",
-        "data": export_ocsf.event(record),
+        "data": data,
     }
 
 
@@ -54,6 +59,16 @@ def sign(key: bytes, name: str, at_s: int, body: bytes) -> str:
     """``webhook-signature``: version 1 is HMAC-SHA256 over id, time and body with dots between."""
     made = hmac.digest(key, f"{name}.{at_s}.".encode() + body, "sha256")
     return f"v1,{base64.b64encode(made).decode()}"
+
+
+def signed(keys: Sequence[bytes], name: str, at_s: int, body: bytes) -> dict[str, str]:
+    """The headers of a message, signed with each key: while a secret is replaced a receiver knows one of two."""
+    return {
+        "Content-Type": CONTENT_TYPE,
+        "webhook-id": name,
+        "webhook-timestamp": str(at_s),
+        "webhook-signature": " ".join(sign(key, name, at_s, body) for key in keys),
+    }
 
 
 def genuine(key: bytes, headers: Mapping[str, str], body: bytes, now_s: int) -> bool:
@@ -85,13 +100,7 @@ class Webhook:
             name = record.fields["id"]
 
             def headers(name: str = name, body: bytes = body) -> dict[str, str]:
-                at_s = self._clock.now_us() // 1_000_000
-                return {
-                    "Content-Type": CONTENT_TYPE,
-                    "webhook-id": name,
-                    "webhook-timestamp": str(at_s),
-                    "webhook-signature": sign(self._key, name, at_s, body),
-                }
+                return signed([self._key], name, self._clock.now_us() // 1_000_000, body)
 
             self._poster.post(body, headers)
 

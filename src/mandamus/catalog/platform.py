@@ -13,7 +13,9 @@ from typing import Any
 from mandamus.audit.gate import Demand, Mode
 from mandamus.audit.retention import RetentionClass
 from mandamus.catalog.model import Environment, Pool, Project
+from mandamus.catalog.notify import Document, read_notify
 from mandamus.catalog.retention import read_retention
+from mandamus.catalog.secret import read_secret
 from mandamus.catalog.workflow import INPUT_NAME, NAME
 from mandamus.identity.model import GROUP_NAME, RESERVED, USER_NAME, Group, Role, User
 from mandamus.kernel.attachment import Attached, Level
@@ -28,8 +30,8 @@ APPROVERS_MAX = 100
 APPROVAL_TTL_S_MIN = 60
 APPROVAL_TTL_S_DEFAULT = 86_400
 
-_KEYS = ("users", "groups", "environments", "projects", "retention")
-_ANY_OF_THEM = "users, groups, environments, projects or retention"
+_KEYS = ("users", "groups", "environments", "projects", "retention", "notify")
+_ANY_OF_THEM = f"{', '.join(_KEYS[:-1])} or {_KEYS[-1]}"
 _USER_KEYS = ("name", "email", "active", "role", "projects")
 _ENVIRONMENT_KEYS = ("protected", "vars", "secrets", "policies", "approvers", "approval_ttl", "pool", "witnesses")
 _PROJECT_KEYS = ("root", "policies")
@@ -54,7 +56,6 @@ _ROLES = tuple(role.value for role in Role)
 _LEVELS = tuple(level.value for level in Level)
 _POOL_KEYS = ("sandbox", "network", "allow_private")
 _SANDBOXES = ("required", "none")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _RULE = "letters, digits, - and _"
 
 
@@ -118,13 +119,14 @@ class Registered:
 
 @dataclass(frozen=True)
 class PlatformConfig:
-    """One file's users, groups, environments, projects and retention classes, in its order."""
+    """One file's users, groups, environments, projects, retention classes and subscriptions, in its order."""
 
     users: tuple[User, ...]
     groups: tuple[Group, ...]
     environments: tuple[Target, ...]
     projects: tuple[Registered, ...] = ()
     retention: tuple[RetentionClass, ...] = ()
+    notify: Mapping[str, Document] = field(default_factory=dict)
 
 
 def read(data: bytes, file: str, folder: Path, known: Known | None = None) -> PlatformConfig:
@@ -159,7 +161,8 @@ class _Reading:
         environments = self._entries(fields, "environments", self._environment)
         projects = self._entries(fields, "projects", self._project)
         retention = read_retention(self.reader, fields["retention"]) if "retention" in fields else ()
-        return PlatformConfig(tuple(users), tuple(groups), tuple(environments), tuple(projects), retention)
+        notify = read_notify(self.reader, fields["notify"], self._folder) if "notify" in fields else {}
+        return PlatformConfig(tuple(users), tuple(groups), tuple(environments), tuple(projects), retention, notify)
 
     def _entries(self, fields: Mapping[str, Node], key: str, make: Any) -> list[Any]:
         if key not in fields:
@@ -248,30 +251,10 @@ class _Reading:
         made = {}
         for name, child in self.reader.mapping(node, "`secrets`").items():
             self._name(name, node, INPUT_NAME, "a secret", "letters, digits and _, not beginning with a digit")
-            if child.kind is not Kind.MAP:
-                # Not the reader's words: they could show a value that somebody wrote here by mistake.
-                message = f"secret `{name}` is a reference, never a value"
-                self.reader.add(child, Finding.WRONG_TYPE, message, "write {env: VARIABLE} or {file: PATH}")
-                continue
-            fields = self.reader.table(child, f"secret `{name}`", ("env", "file"))
-            if len(fields) != 1:
-                message = f"secret `{name}` names {'two places' if fields else 'no place'}"
-                self.reader.add(child, Finding.WRONG_VALUE, message, "give exactly one of `env` and `file`")
-                continue
-            ref = self._secret(fields)
+            ref = read_secret(self.reader, child, f"secret `{name}`", self._folder)
             if ref is not None:
                 made[name] = ref
         return made
-
-    def _secret(self, fields: Mapping[str, Node]) -> SecretRef | None:
-        if "env" in fields:
-            variable = self.reader.text(fields["env"], "`env`", late=False)
-            if not _VARIABLE.fullmatch(variable):
-                self.reader.add(fields["env"], Finding.WRONG_VALUE, "`env` is no name of a variable", "write its name")
-                return None
-            return SecretRef(env=variable)
-        path = self.reader.text(fields["file"], "`file`", late=False)
-        return SecretRef(file=str((self._folder / path).resolve())) if path else None
 
     def _project(self, name: str, parent: Node, node: Node) -> Registered:
         self._name(name, parent, NAME, "a project", f"lower-case {_RULE}, beginning with a letter, at most 63")

@@ -34,9 +34,9 @@ def _class(reader: Reader, name: str, parent: Node, node: Node) -> RetentionClas
         name,
         _seconds(reader, fields, "at_least"),
         _seconds(reader, fields, "at_most"),
-        _kinds(reader, fields),
-        _texts(reader, fields, "projects"),
-        _texts(reader, fields, "environments"),
+        read_kinds(reader, fields),
+        read_texts(reader, fields, "projects"),
+        read_texts(reader, fields, "environments"),
     )
     covers = bool(made.kinds or made.projects or made.environments)
     if covers == (name == DEFAULT):
@@ -65,7 +65,8 @@ def _seconds(reader: Reader, fields: Mapping[str, Node], key: str) -> int:
     return days * _DAY_S
 
 
-def _kinds(reader: Reader, fields: Mapping[str, Node]) -> tuple[str, ...]:
+def read_kinds(reader: Reader, fields: Mapping[str, Node]) -> tuple[str, ...]:
+    """Kinds of events, each in full or as a family such as ``run.*``; notes what is none."""
     known = {kind.text for kind in EventKind}
     known |= {f"{text.partition('.')[0]}.*" for text in known}
     for element in reader.sequence(fields["kinds"], "`kinds`") if "kinds" in fields else ():
@@ -73,10 +74,11 @@ def _kinds(reader: Reader, fields: Mapping[str, Node]) -> tuple[str, ...]:
         if text and text not in known:
             remedy = did_you_mean(text, sorted(known), "docs/reference/events.md lists them")
             reader.add(element, Finding.UNKNOWN_NAME, f"`{text[:60]}` is no kind of event", remedy)
-    return _texts(reader, fields, "kinds")
+    return read_texts(reader, fields, "kinds")
 
 
-def _texts(reader: Reader, fields: Mapping[str, Node], key: str) -> tuple[str, ...]:
+def read_texts(reader: Reader, fields: Mapping[str, Node], key: str) -> tuple[str, ...]:
+    """A list of texts under a key, each once; none where there is no such key."""
     if key not in fields:
         return ()
     return tuple(

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mandamus.executors.http_address import permitted
+from mandamus.kernel.addresses import permitted
 
 SENT = "sent"
 ANSWER = "answer"

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mandamus.executors import http_address, http_url, request
+from mandamus.executors import http_url, request
 from mandamus.executors.http_url import Url
 from mandamus.executors.model import Task
-from mandamus.kernel import canonical
+from mandamus.kernel import addresses, canonical
 from mandamus.kernel.document import Finding, Kind, Node
 from mandamus.kernel.errors import Code, MandamusError, Problem
 from mandamus.kernel.reader import Reader, duration_s
@@ -109,7 +109,7 @@ def url_of(task: Task, asked: Mapping[str, Any]) -> Url:
         raise _invalid(task, f"the url cannot be used: {error}") from error
     literal = url.literal()
     try:
-        allowed = literal is None or http_address.permitted(literal, task.sandbox.allow_private)
+        allowed = literal is None or addresses.permitted(literal, task.sandbox.allow_private)
     except ValueError as error:
         raise _invalid(task, "the url cannot be used: its host is no address") from error
     if not allowed:

@@ -1,4 +1,4 @@
-"""Which addresses an HTTP step may reach: the public internet, and of the rest only what the pool allows by name."""
+"""Which network addresses may be reached: the public internet, and of the rest only what is allowed by name."""
 
 from __future__ import annotations
 
