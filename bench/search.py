@@ -14,6 +14,7 @@ from figures import Figure
 
 from mandamus.audit import search_store
 from mandamus.audit.search_store import Scope, Wanted
+from mandamus.kernel.access import Area
 from mandamus.store.database import Database, open_sqlite
 from mandamus.store.tables.audit import audit_event, audit_leaf
 
@@ -33,7 +34,7 @@ _KINDS = ("step.planned", "effect.intended", "effect.finished", "step.finished",
 def filters(events: int) -> Mapping[str, tuple[Wanted, Scope | None]]:
     """A search by each filter: common ones, rare ones, such as find nothing, and what readers of some projects find."""
     middle = FIRST_US + events // 2 * STEP_US
-    three = Scope(frozenset({"project-1", "project-2", "project-3"}))
+    three = Scope((Area(frozenset({"project-1", "project-2", "project-3"})),))
     return {
         "nothing": (Wanted(), None),
         "actor": (Wanted(actor="user-17"), None),

@@ -48,7 +48,7 @@ from mandamus.settings import PREFIX, Settings
 PAGES = Path(__file__).parents[1] / "docs" / "reference"
 BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(\n<!-- end: (?P=name) -->)", re.DOTALL)
 
-CHECKED = re.compile(r"\bcheck\(who, Permission\.(\w+)\)")
+CHECKED = re.compile(r"\bauthorize\(who, Permission\.(\w+)\)")
 
 COMMON = ("home", "server", "as", "ticket", "output", "debug")
 """Options every command has; the page lists them once."""

@@ -12,7 +12,7 @@ from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Outcome, Resource
 from mandamus.audit.search_store import Wanted
 from mandamus.audit.trust import parse_trust
-from mandamus.kernel.access import MEMBER, Subject
+from mandamus.kernel.access import MEMBER, Area, Grant, Subject
 from mandamus.kernel.errors import MandamusError
 from mandamus.store.tables.audit import audit_event, lifting
 
@@ -72,7 +72,7 @@ def test_a_text_is_looked_for_in_tickets(filled, who, database):
     with database.begin("test") as tx:
         filled.record(tx, Event(Kind.RUN_CANCELLED, on_ticket, Resource("run", "run_9"), run="run_9", project="shop"))
     assert _ids(filled, who, text="chg-47", kind="run.cancelled") == ["run_9"]
-    assert _ids(filled, dataclasses.replace(BOB, projects=frozenset({"payments"})), text="CHG-4711") == []
+    assert _ids(filled, _held_to("payments"), text="CHG-4711") == []
     assert _ids(filled, who, text="ticket", kind="run.cancelled") == [], "the name of a field is nobody's word"
 
 
@@ -103,7 +103,7 @@ def test_a_text_that_is_nowhere_costs_a_bounded_page(filled, who, monkeypatch):
 
 
 def _held_to(*projects):
-    return dataclasses.replace(BOB, projects=frozenset(projects))
+    return dataclasses.replace(BOB, grants=(Grant("held", BOB.permissions, Area(frozenset(projects))),))
 
 
 def test_what_happens_in_a_run_is_of_its_project(filled, who, database):
@@ -244,7 +244,7 @@ def test_what_cannot_be_found_is_said(filled, who, wanted, limit):
         Wanted(project="shop"),
     ],
 )
-@pytest.mark.parametrize("scope", [None, search_store.Scope(frozenset({"shop", "payments"}))])
+@pytest.mark.parametrize("scope", [None, search_store.Scope((Area(frozenset({"shop", "payments"})),))])
 def test_each_filter_has_an_index_in_its_order(filled, database, wanted, scope):
     """No filter that leads reads all events or sorts them, for no reader: the plan says so."""
     with database.begin("plan") as tx:

@@ -15,7 +15,7 @@ from mandamus.evidence import sample
 from mandamus.evidence.brief import brief
 from mandamus.evidence.controls import CONTROLS
 from mandamus.evidence.sampling import Closed, draw, key
-from mandamus.kernel.access import MEMBER
+from mandamus.kernel.access import MEMBER, Area, Grant
 from mandamus.kernel.errors import MandamusError
 
 RUNS = [Closed(f"run_{n:026}", n) for n in range(200)]
@@ -116,7 +116,7 @@ def test_a_reader_of_one_project_samples_and_exports_that_and_no_other(room, per
         room.evidence.seal(person("ada"), scribe.parts())
         runs[project] = scribe.run
     for mine, other in (("payments", "shop"), ("shop", "payments")):
-        reader = replace(person("eve"), permissions=MEMBER, projects=frozenset({mine}))
+        reader = replace(person("eve"), permissions=MEMBER, grants=(Grant("member", MEMBER, Area(frozenset({mine}))),))
         _, found = room.evidence.population(reader, 0, 10**18)
         assert [closed.run for closed in found] == [runs[mine]]
         room.evidence.export(reader, runs[mine], tmp_path / f"{mine}.zip")

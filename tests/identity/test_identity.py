@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from mandamus.identity.model import Group, Role, User
 from mandamus.identity.service import Identity
 from mandamus.kernel import canonical
-from mandamus.kernel.access import AUDITOR, CHANGES, MEMBER, OWNER, Permission, Subject, may_read
+from mandamus.kernel.access import AUDITOR, CHANGES, EVERYWHERE, MEMBER, OWNER, Area, Permission, Subject
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.store.tables.audit import audit_event
 
@@ -221,11 +221,13 @@ def test_a_role_and_projects_are_kept_and_bind(identity, apply):
     apply(users=(auditor, held, pam), groups=())
     assert identity.users(OWNER_ADA) == [pam, auditor, held]
     rita, rob, who = (identity.embedded(name, None, False) for name in ("rita", "rob", "pam"))
-    assert (rita.permissions, rita.projects) == (AUDITOR, None)
+    assert (rita.permissions, rita.areas(Permission.RUN_READ)) == (AUDITOR, (EVERYWHERE,))
     assert not rita.permissions & CHANGES
-    assert (rob.permissions, rob.projects) == (AUDITOR - {Permission.AUDIT_READ_ALL}, {"shop"})
-    assert (who.permissions, who.projects, who.told) == (MEMBER, {"payments", "shop"}, None)
-    assert [may_read(who, project) for project in ("shop", "payments", "other", "", None)] == [True, True] + [False] * 3
+    assert rob.permissions == AUDITOR - {Permission.AUDIT_READ_ALL}
+    assert rob.areas(Permission.RUN_READ) == (Area(frozenset({"shop"})),)
+    assert (who.permissions, who.told) == (MEMBER - {Permission.POLICY_TEST}, None)
+    seen = [who.may(Permission.RUN_READ, project, "prod") for project in ("shop", "payments", "other", "")]
+    assert seen == [True, True, False, False]
     assert identity.embedded("ada", "rita", True).permissions == AUDITOR, "a claim gives what the role may"
     apply(users=(User("rita"),), groups=())
     assert identity.embedded("rita", None, False).permissions == MEMBER

@@ -11,7 +11,7 @@ from mandamus.audit.kinds import Kind
 from mandamus.audit.leaf import decode
 from mandamus.audit.search_store import Wanted
 from mandamus.identity.model import OS_USER
-from mandamus.kernel.access import AUDITOR, Permission
+from mandamus.kernel.access import AUDITOR, Area, Permission
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import RunId
 from mandamus.policy.model import Wanted as Decisions
@@ -144,14 +144,14 @@ def test_an_auditor_reads_everything_and_every_read_is_recorded(stage, two, tmp_
     assert [leaf["who"]["subject"] for leaf in house.audit.told(Kind.AUDIT_READ)] == ["rita"]
     assert [leaf["who"]["subject"] for leaf in house.audit.told(Kind.EVIDENCE_EXPORTED)] == ["rita"]
     house = stage.house("rob")
-    assert house.who.projects == {"shop"}
+    assert house.who.areas(Permission.RUN_READ) == (Area(frozenset({"shop"})),)
     assert Permission.AUDIT_READ_ALL not in house.who.permissions
     found = house.audit.search.find(house.who, Wanted(), limit=1000).hits
     assert {hit.fields["project"] for hit in found} == {"shop"}
     _refused(Code.NOT_FOUND, lambda: house.runs.show(house.who, two["payments"].id))
     assert _told(house)[-1]["who"]["subject"] == "rob", "also when nothing is there"
     owner = stage.house().who
-    assert (owner.authn, owner.projects, owner.told) == (OS_USER, None, None)
+    assert (owner.authn, owner.grants, owner.told) == (OS_USER, None, None)
 
 
 def _told(house):

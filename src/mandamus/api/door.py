@@ -11,7 +11,7 @@ from fastapi.security import HTTPBearer
 
 from mandamus.api.problems import RESPONSES
 from mandamus.audit.forms import TICKET_PATTERN
-from mandamus.kernel.access import Permission, Subject, check
+from mandamus.kernel.access import Permission, Subject, authorize
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.serving.house import House
 from mandamus.serving.routes import permission_of
@@ -46,7 +46,7 @@ def caller(request: Request, _shown: Annotated[Any, Depends(_bearer)], ticket: T
     found = house.tokens.authenticate(_shown_token(request))
     who = request.state.who = replace(found, where=where_of(request), ticket=ticket)
     request.app.state.limits.take(who.user)
-    check(who, permission_of(request.scope["route"]))
+    authorize(who, permission_of(request.scope["route"]))
     return who
 
 
@@ -54,7 +54,7 @@ def again(request: Request) -> Subject:
     """Who calls, asked anew for an answer that goes on for long; raises as `caller` does."""
     found = house_of(request).tokens.authenticate(_shown_token(request))
     who = replace(found, where=request.state.who.where, ticket=request.state.who.ticket)
-    check(who, permission_of(request.scope["route"]))
+    authorize(who, permission_of(request.scope["route"]))
     return who
 
 

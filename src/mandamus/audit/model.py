@@ -71,6 +71,7 @@ class Event:
     why: str = ""
     authority: Authority = Authority()
     project: str = ""
+    environment: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
 
     @property

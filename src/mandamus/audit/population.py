@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
 from mandamus.audit.kinds import Kind
-from mandamus.store.tables.audit import audit_event, audit_leaf
+from mandamus.kernel.access import EVERYWHERE, Area
+from mandamus.store.inside import inside
+from mandamus.store.tables.audit import audit_event, audit_leaf, audit_stream
 
 _CLOSED = (
-    sa.select(audit_event.c.run, sa.func.max(audit_leaf.c.leaf_index), sa.func.max(audit_event.c.project))
+    sa.select(audit_event.c.run, sa.func.max(audit_leaf.c.leaf_index))
     .join(audit_leaf, audit_leaf.c.event_id == audit_event.c.event_id)
+    .join(audit_stream, audit_stream.c.stream == audit_event.c.stream)
     .where(
         audit_event.c.kind == Kind.RUN_CLOSED.text,
         audit_event.c.at_us >= sa.bindparam("since"),
@@ -31,10 +36,13 @@ def newest_kind(conn: sa.Connection, run: str) -> str:
     return conn.scalar(_NEWEST_KIND, {"stream": f"run/{run}"}) or ""
 
 
-def closed_runs(conn: sa.Connection, since_us: int, until_us: int) -> list[tuple[str, int, str | None]]:
-    """Each run with a ``run.closed`` in the log from one moment to before another.
+def closed_runs(
+    conn: sa.Connection, since_us: int, until_us: int, areas: Sequence[Area] = (EVERYWHERE,)
+) -> list[tuple[str, int]]:
+    """Each run in one of the places with a ``run.closed`` in the log from one moment to before another.
 
-    With the newest such leaf's index and the run's project, in the order of the runs' ids.
+    With the newest such leaf's index, in the order of the runs' ids.
     """
-    found = conn.execute(_CLOSED, {"since": since_us, "until": until_us})
-    return [(run, index, project) for run, index, project in found]
+    held = inside(areas, audit_stream.c.project, audit_stream.c.environment)
+    found = conn.execute(_CLOSED.where(*held), {"since": since_us, "until": until_us})
+    return [(run, index) for run, index in found]

@@ -130,7 +130,7 @@ class Search:
 
 def _scope(who: Subject) -> store.Scope | None:
     """What a reader is held to; None for one who may read everything."""
-    return None if Permission.AUDIT_READ_ALL in who.permissions else store.Scope(who.projects)
+    return None if who.everywhere(Permission.AUDIT_READ_ALL) else store.Scope(who.areas(Permission.AUDIT_READ))
 
 
 def _check(wanted: Wanted, limit: int) -> None:

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from mandamus.audit.model import IndexedLeaf
 from mandamus.kernel import canonical
-from mandamus.store.tables.audit import audit_event, audit_leaf
+from mandamus.kernel.access import EVERYWHERE, Area
+from mandamus.store.tables.audit import audit_event, audit_leaf, audit_stream
 
 SCANNED_MAX = 2_000
 """Of the events that one filter gives, so many are looked at for the others before a page ends: what a page costs."""
@@ -44,9 +45,24 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Scope:
-    """What a reader is held to: events of these projects, or of any project when it is None."""
+    """What a reader is held to: events of any project that are in one of these places."""
 
-    projects: frozenset[str] | None = None
+    areas: tuple[Area, ...] = (EVERYWHERE,)
+
+    @property
+    def projects(self) -> frozenset[str] | None:
+        """The projects outside of which nothing lies, None when there may be any."""
+        found: set[str] = set()
+        for area in self.areas:
+            if area.projects is None:
+                return None
+            found |= area.projects
+        return frozenset(found)
+
+    @property
+    def of_environments(self) -> bool:
+        """Whether a place is some environments only."""
+        return any(area.environments is not None for area in self.areas)
 
 
 @dataclass(frozen=True)
@@ -190,7 +206,7 @@ def _filters(wanted: Wanted, scope: Scope | None, dialect: str) -> tuple[list[li
         projects = frozenset({wanted.project}) if projects is None else projects & {wanted.project}
     if projects is not None:
         indexed += [[_equal("project", name) for name in sorted(projects)]]
-    elif scope is not None:
+    if scope is not None and (projects is None or scope.of_environments):
         others += _held(scope)
     if wanted.text is not None:
         others += [_text(wanted.text, dialect)]
@@ -235,10 +251,19 @@ def _about(kind: str, name: str) -> Filter:
 def _held(scope: Scope | None) -> list[Filter]:
     if scope is None:
         return []
-    projects = scope.projects
-    if projects is None:
-        return [lambda events: events.c.project.is_not(None)]
-    return [lambda events: events.c.project.in_(sorted(projects))]
+    return [lambda events: sa.or_(sa.false(), *(_lies_in(area, events) for area in scope.areas))]
+
+
+def _lies_in(area: Area, events: sa.FromClause) -> sa.ColumnElement[bool]:
+    """That an event is of a project, and of a run in the environments where these are some."""
+    project = events.c.project
+    held = project.is_not(None) if area.projects is None else project.in_(sorted(area.projects))
+    if area.environments is None:
+        return held
+    streams = sa.select(audit_stream.c.stream).where(audit_stream.c.environment.in_(sorted(area.environments)))
+    # Only a run names where it is, and its stream keeps that.
+    in_environments = events.c.stream.in_(streams)
+    return in_environments if area.projects is None else sa.and_(held, in_environments)
 
 
 def _either(any_of: Sequence[Filter]) -> Filter:

@@ -156,7 +156,8 @@ class Audit:
             "seq": place.seq,
             "leaf": data,
         }
-        moved = store.StreamHead(place.seq, hashed, head.project or event.project or None)
+        of_project, of_environment = head.project or event.project, head.environment or event.environment
+        moved = store.StreamHead(place.seq, hashed, of_project or None, of_environment or None)
         entry.add(stream, store.Recorded(columns, moved, sealed))
         return Leaf(stream, place.seq, hashed, data)
 
@@ -395,6 +396,11 @@ class Audit:
     def events(self, run: str) -> list[IndexedLeaf]:
         """The leaves of a run, in order."""
         return self.stream(f"run/{run}")
+
+    def place_of(self, run: str) -> tuple[str, str]:
+        """The project and the environment that a run is in; each empty for none."""
+        with self._database.read() as conn:
+            return store.place_of(conn, f"run/{run}")
 
     def project_of(self, run: str) -> str:
         """The project that a run is of, or empty."""

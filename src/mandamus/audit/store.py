@@ -30,7 +30,7 @@ from mandamus.store.tables.audit import (
 HEAD_ID = 1
 _ROWS_PER_STATEMENT = 500
 
-_NEW_STREAM = {"stream": sa.bindparam("stream"), "seq": -1, "hash": b"", "project": None}
+_NEW_STREAM = {"stream": sa.bindparam("stream"), "seq": -1, "hash": b"", "project": None, "environment": None}
 _NEW_HEAD = {"id": HEAD_ID, "size": 0, "root": b"", "origin": sa.bindparam("name")}
 _OPEN_STREAM: dict[str, sa.Insert] = {
     "sqlite": sqlite.insert(audit_stream).values(_NEW_STREAM).on_conflict_do_nothing(),
@@ -42,7 +42,7 @@ _OPEN_HEAD: dict[str, sa.Insert] = {
 }
 
 _LOCK_STREAM = Direct(
-    sa.select(audit_stream.c.seq, audit_stream.c.hash, audit_stream.c.project)
+    sa.select(audit_stream.c.seq, audit_stream.c.hash, audit_stream.c.project, audit_stream.c.environment)
     .where(audit_stream.c.stream == sa.bindparam("stream"))
     .with_for_update()
 )
@@ -55,7 +55,12 @@ _EVENT_ID = sa.select(audit_event.c.event_id).where(
 _MOVE_STREAM = (
     sa.update(audit_stream)
     .where(audit_stream.c.stream == sa.bindparam("stream"))
-    .values(seq=sa.bindparam("seq"), hash=sa.bindparam("hash"), project=sa.bindparam("of_project"))
+    .values(
+        seq=sa.bindparam("seq"),
+        hash=sa.bindparam("hash"),
+        project=sa.bindparam("of_project"),
+        environment=sa.bindparam("of_environment"),
+    )
 )
 
 
@@ -71,6 +76,9 @@ def _keep_apart(event_id: sa.Select[tuple[int]], suffix: str = "") -> sa.Insert:
 
 _BY_TABLE = (Direct(_INSERT_EVENT), Direct(_enqueue(_EVENT_ID)), Direct(_MOVE_STREAM))
 _KEEP_APART = Direct(_keep_apart(_EVENT_ID))
+_PLACE_OF = sa.select(audit_stream.c.project, audit_stream.c.environment).where(
+    audit_stream.c.stream == sa.bindparam("stream")
+)
 _PROJECT_OF = sa.select(audit_stream.c.project).where(audit_stream.c.stream == sa.bindparam("stream"))
 _LOCK_HEAD = (
     sa.select(audit_head.c.size, audit_head.c.root, audit_head.c.origin)
@@ -159,11 +167,12 @@ _NEWEST_AT = sa.select(audit_event.c.at_us).order_by(audit_event.c.event_id.desc
 
 @dataclass(frozen=True)
 class StreamHead:
-    """Sequence number and leaf hash of a stream's newest event (-1 and empty for a new one), and its project."""
+    """Sequence number and leaf hash of a stream's newest event (-1 and empty for a new one), and where it is."""
 
     seq: int
     hash: bytes
     project: str | None
+    environment: str | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +185,12 @@ class Recorded:
 
     def row(self) -> dict[str, Any]:
         """The values of its row and of its stream's."""
-        return {**self.columns, "hash": self.head.hash, "of_project": self.head.project}
+        return {
+            **self.columns,
+            "hash": self.head.hash,
+            "of_project": self.head.project,
+            "of_environment": self.head.environment,
+        }
 
     def kept(self) -> list[dict[str, Any]]:
         """The values of each row that is kept apart from the leaf."""
@@ -227,6 +241,12 @@ def _all_rows(kept: int) -> Direct:
     event_id = sa.select(event.c.event_id)
     apart = [_keep_apart(event_id, f"_{n}").cte(f"apart_{n}") for n in range(kept)]
     return Direct(_MOVE_STREAM.add_cte(_enqueue(event_id).cte("queued"), *apart))
+
+
+def place_of(conn: sa.Connection, stream: str) -> tuple[str, str]:
+    """The project and the environment that a stream is in, each empty for none and for a stream that is not there."""
+    row = conn.execute(_PLACE_OF, {"stream": stream}).one_or_none()
+    return ("", "") if row is None else (row.project or "", row.environment or "")
 
 
 def project_of(conn: sa.Connection, stream: str) -> str | None:
@@ -374,6 +394,13 @@ def leaves_after(conn: sa.Connection, stream: str, seq: int, most: int) -> list[
     event = audit_event.c
     query = sa.select(event.leaf).where(event.stream == stream, event.seq > seq).order_by(event.seq).limit(most)
     return list(conn.scalars(query))
+
+
+def leaves_about(conn: sa.Connection, type_: str, ids: Sequence[str], most: int) -> list[bytes]:
+    """The newest leaves about these resources, oldest first."""
+    event = audit_event.c
+    query = sa.select(event.leaf).where(event.resource_type == type_, event.resource_id.in_(ids))
+    return list(conn.scalars(query.order_by(event.event_id.desc()).limit(most)))[::-1]
 
 
 def newest_event(conn: sa.Connection) -> int:

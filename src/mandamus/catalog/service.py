@@ -13,9 +13,10 @@ from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Resource
 from mandamus.audit.service import Audit
 from mandamus.catalog import source, store, workflow
-from mandamus.catalog.model import Environment, Project, Workflow
+from mandamus.catalog.model import Environment, Offered, Project, Workflow
+from mandamus.catalog.offer import Offers
 from mandamus.catalog.workflow import Validators
-from mandamus.kernel.access import Permission, Subject, check, requires
+from mandamus.kernel.access import Permission, Subject, authorize, requires
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.document import BYTES_MAX
 from mandamus.kernel.errors import Code, MandamusError
@@ -36,6 +37,7 @@ class Catalog:
         self._audit = audit
         self._clock = clock
         self._validators = validators
+        self._offers = Offers(validators)
         self._lock = threading.Lock()
         self._loaded: OrderedDict[tuple[Digest, str], tuple[bytes, Workflow]] = OrderedDict()
 
@@ -48,16 +50,47 @@ class Catalog:
         """
         return check_file(root, path, self._validators)
 
+    @requires(Permission.WORKFLOW_READ)
+    def workflows(self, who: Subject, project: str) -> list[Offered]:
+        """Every workflow of a registered project as its folder is now, by file; one that cannot run says why.
+
+        Raises ``not_found``, also for a project of which the subject reads nothing, and ``source_invalid`` when its
+        folder is not there.
+        """
+        return self._offers.all(project, self._root(who, Permission.WORKFLOW_READ, project))
+
+    @requires(Permission.WORKFLOW_READ)
+    def show_workflow(self, who: Subject, project: str, file: str) -> Offered:
+        """One of them, by its path in the project; raises the same, and ``not_found`` with the nearest name."""
+        return self._offers.one(project, self._root(who, Permission.WORKFLOW_READ, project), file)
+
     @requires(Permission.ENVIRONMENT_READ)
     def environments(self, who: Subject) -> list[Environment]:
         """The current version of every environment, by name."""
         with self._db.read() as conn:
-            return store.list_environments(conn)
+            return [
+                each for each in store.list_environments(conn) if who.may(Permission.ENVIRONMENT_READ, None, each.name)
+            ]
 
     @requires(Permission.ENVIRONMENT_READ)
     def show_environment(self, who: Subject, name: str) -> Environment:
         """The current version of one environment; raises ``not_found``."""
-        return self.environment(name)
+        return self.environment_for(who, Permission.ENVIRONMENT_READ, name)
+
+    def environment_for(
+        self, who: Subject, permission: Permission, name: str, project: str | None = None
+    ) -> Environment:
+        """The same as `environment` for somebody who may use it for that; raises ``not_found`` and ``forbidden``.
+
+        What they may not know of is not there, and is not named either.
+        """
+        with self._db.read() as conn:
+            names = store.names(conn)
+        known = [each for each in names if who.may(Permission.ENVIRONMENT_READ, None, each)]
+        if name not in names:
+            raise _no_environment(name, known)
+        authorize(who, permission, project, name, unknown=lambda: _no_environment(name, known))
+        return self.environment(name, project or "")
 
     def environment(self, name: str, project: str = "") -> Environment:
         """The current version of an environment, for a run of a project; raises ``not_found`` with the nearest name."""
@@ -80,23 +113,25 @@ class Catalog:
 
     @requires(Permission.ENVIRONMENT_READ)
     def projects(self, who: Subject) -> list[Project]:
-        """Every registered project, by name."""
+        """Every registered project that the subject may know of, by name."""
         with self._db.read() as conn:
-            return store.list_projects(conn)
+            return [each for each in store.list_projects(conn) if who.may(Permission.ENVIRONMENT_READ, each.name)]
 
     @requires(Permission.RUN_REQUEST)
     def root_of(self, who: Subject, name: str) -> Path:
-        """The folder of a registered project; raises ``not_found`` with the nearest name."""
+        """The folder of a registered project; raises ``not_found`` with the nearest name that the subject knows."""
+        return self._root(who, Permission.RUN_REQUEST, name)
+
+    def _root(self, who: Subject, permission: Permission, name: str) -> Path:
         with self._db.read() as conn:
-            found = store.get_project(conn, name)
-            known = [] if found else [each.name for each in store.list_projects(conn)]
-        if found is None:
+            known = {each.name: each for each in store.list_projects(conn) if who.may(permission, each.name)}
+        if name not in known:
             raise MandamusError(
                 Code.NOT_FOUND,
                 f"there is no project {name[:60]!r}",
                 remedy=did_you_mean(name, known, "register it under `projects` and run `mandamus env apply`"),
             )
-        return Path(found.root)
+        return Path(known[name].root)
 
     def project_at(self, root: Path) -> Project | None:
         """The project that is registered for a folder, or None: then only the environment's sets judge its runs."""
@@ -108,7 +143,7 @@ class Catalog:
 
         Raises ``forbidden`` without ``environment:write``, ``environment_invalid`` when another project has the folder.
         """
-        check(who, Permission.ENVIRONMENT_WRITE)
+        authorize(who, Permission.ENVIRONMENT_WRITE, made.name)
         other = store.project_at(tx.conn, made.root)
         if other is not None and other.name != made.name:
             raise MandamusError(
@@ -144,7 +179,7 @@ class Catalog:
 
         Gives the current version with who applied it. Raises ``forbidden`` without ``environment:write``.
         """
-        check(who, Permission.ENVIRONMENT_WRITE)
+        authorize(who, Permission.ENVIRONMENT_WRITE, None, made.name)
         applied = replace(made, applied_by=who.user)
         previous = store.put_environment(tx.conn, applied, self._clock.now_us())
         if previous != applied.digest:

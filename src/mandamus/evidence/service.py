@@ -41,7 +41,7 @@ from mandamus.evidence.readme import readme
 from mandamus.evidence.record import RECORD, fold
 from mandamus.evidence.sampling import Closed
 from mandamus.kernel import canonical
-from mandamus.kernel.access import Permission, Subject, may_read, requires
+from mandamus.kernel.access import Permission, Subject, authorize, requires
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Digest, RunId
@@ -126,22 +126,21 @@ class Evidence:
     ) -> tuple[Checkpoint, list[Closed]]:
         """The runs that ended from one moment to before another, by id, and the checkpoint whose log tells it.
 
-        For a reader of some projects it is the runs of these.
+        For a reader who is held to a place it is the runs there.
         """
         checkpoint = self._audit.flush()
         with self._db.read() as conn:
-            found = closed_runs(conn, since_us, until_us)
-        readable = [(run, index) for run, index, project in found if may_read(who, project)]
-        return checkpoint, [Closed(run, index) for run, index in readable if index < checkpoint.size]
+            found = closed_runs(conn, since_us, until_us, who.areas(Permission.EVIDENCE_READ))
+        return checkpoint, [Closed(run, index) for run, index in found if index < checkpoint.size]
 
     def _given(self, who: Subject, run_id: RunId) -> tuple[store.Sealed, bytes]:
-        if not may_read(who, self._audit.project_of(run_id)):
-            raise MandamusError(
-                Code.NOT_FOUND,
-                f"there is no evidence of {run_id} that you may read",
-                remedy="it is of another project than those you are held to; the owner of this home may hand it out",
-                context={"run": run_id},
-            )
+        unknown = MandamusError(
+            Code.NOT_FOUND,
+            f"there is no evidence of {run_id} that you may read",
+            remedy="list the runs that you may read with `mandamus runs list`",
+            context={"run": run_id},
+        )
+        authorize(who, Permission.EVIDENCE_READ, *self._audit.place_of(run_id), unknown=lambda: unknown)
         sealed = self._newest(run_id)
         data = self._with_later(run_id, self._blobs.get(sealed.digest))
         return replace(sealed, digest=canonical.digest(data)), data

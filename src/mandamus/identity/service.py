@@ -16,7 +16,7 @@ from mandamus.audit.service import Audit
 from mandamus.identity import store
 from mandamus.identity.model import OS_USER, USER_NAME, Group, Role, User, claimed_by
 from mandamus.kernel import canonical
-from mandamus.kernel.access import AUDITOR, MEMBER, OWNER, Permission, Subject, check, requires
+from mandamus.kernel.access import AUDITOR, MEMBER, OWNER, Area, Grant, Permission, Subject, authorize, given, requires
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.reader import did_you_mean
@@ -147,7 +147,7 @@ class Identity:
 
         Raises ``forbidden`` without ``identity:write``, ``not_found`` for a member who is no user.
         """
-        check(who, Permission.IDENTITY_WRITE)
+        authorize(who, Permission.IDENTITY_WRITE)
         before_users = {user.name: user for user in store.list_users(tx.conn)}
         before_groups = {group.name: frozenset(group.members) for group in store.list_groups(tx.conn)}
         changed_users = [user for user in users if before_users.get(user.name) != user]
@@ -232,10 +232,9 @@ class Identity:
 
     def _subject(self, user: User, authn: str, groups: frozenset[str]) -> Subject:
         """What a user may: that of their role, and no more than is of their projects when they are held to some."""
-        made = Subject(user.name, authn, groups, _MAY[user.role], user.display_name)
-        if user.projects is not None:
-            permissions = made.permissions - {Permission.AUDIT_READ_ALL}
-            made = replace(made, permissions=permissions, projects=frozenset(user.projects))
+        area = Area(None if user.projects is None else frozenset(user.projects))
+        grants = (Grant(user.role.value, _MAY[user.role], area),)
+        made = Subject(user.name, authn, groups, given(grants), user.display_name, grants=grants)
         return replace(made, told=partial(self._read, made)) if user.role is Role.AUDITOR else made
 
     def _read(self, who: Subject, verb: str, about: str) -> None:

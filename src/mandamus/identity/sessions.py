@@ -14,7 +14,7 @@ from mandamus.audit.service import Audit
 from mandamus.identity import store
 from mandamus.identity.bearer import USED_EVERY_US, SubjectOf, hashed
 from mandamus.identity.model import Link, Session
-from mandamus.kernel.access import Permission, Subject, check, requires
+from mandamus.kernel.access import Permission, Subject, authorize, requires
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Entropy, Ids
@@ -59,7 +59,7 @@ class Sessions:
         """
         name = user or who.user
         if name != who.user:
-            check(who, Permission.IDENTITY_WRITE)
+            authorize(who, Permission.IDENTITY_WRITE)
         if self._subject_of(name) is None:
             raise MandamusError(
                 Code.NOT_FOUND,

@@ -1,9 +1,9 @@
-"""Who acts and what they may do: subjects, permissions and the one decorator that binds them to verbs."""
+"""Who acts and what they may do where: subjects, permissions, grants, and the one question every verb asks."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -34,6 +34,7 @@ class Permission(Enum):
     EVIDENCE_READ = "evidence:read"
     IDENTITY_READ = "identity:read"
     IDENTITY_WRITE = "identity:write"
+    IDENTITY_PROVISION = "identity:provision"
     BREAKGLASS_DECLARE = "breakglass:declare"
     BREAKGLASS_CLOSE = "breakglass:close"
     TOKEN_WRITE = "token:write"  # noqa: S105 - a permission
@@ -93,12 +94,81 @@ CHANGES = frozenset(
         Permission.POLICY_EXEMPT,
         Permission.AUDIT_ADMIN,
         Permission.IDENTITY_WRITE,
+        Permission.IDENTITY_PROVISION,
     }
 )
 """Whose verbs change something and can wait; cancelling and settling end what has begun, and never have to."""
 
 EMERGENCY = frozenset({Permission.RUN_REQUEST, Permission.RUN_RETRY, Permission.RUN_DECIDE})
 """Whose verbs break-glass lets through: without a run there is nothing to apply."""
+
+HOME_WIDE = frozenset(
+    {
+        Permission.IDENTITY_WRITE,
+        Permission.IDENTITY_PROVISION,
+        Permission.POLICY_WRITE,
+        Permission.POLICY_TEST,
+        Permission.AUDIT_ADMIN,
+        Permission.AUDIT_READ_ALL,
+    }
+)
+"""Whose verbs are about all of the home, as a back-test is; a grant that is limited to a place never gives them."""
+
+KNOWN_BY = {
+    Permission.RUN_CANCEL: Permission.RUN_READ,
+    Permission.RUN_RETRY: Permission.RUN_READ,
+    Permission.RUN_SETTLE: Permission.RUN_READ,
+    Permission.RUN_DECIDE: Permission.RUN_READ,
+    Permission.RUN_REQUEST: Permission.ENVIRONMENT_READ,
+    Permission.ENVIRONMENT_WRITE: Permission.ENVIRONMENT_READ,
+    Permission.POLICY_EXEMPT: Permission.POLICY_READ,
+}
+"""By which permission somebody may know that a thing exists, where that is another one than is asked for."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """A place: these projects and these environments, each None for all. A project or environment may be ``""``."""
+
+    projects: frozenset[str] | None = None
+    environments: frozenset[str] | None = None
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether nothing lies outside."""
+        return self.projects is None and self.environments is None
+
+    def covers(self, project: str | None, environment: str | None) -> bool:
+        """Whether a project and an environment lie in it; None for whichever."""
+        return (project is None or self.projects is None or project in self.projects) and (
+            environment is None or self.environments is None or environment in self.environments
+        )
+
+    def within(self, other: Area) -> Area:
+        """What lies in both."""
+        return Area(_both(self.projects, other.projects), _both(self.environments, other.environments))
+
+
+EVERYWHERE = Area()
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A role that somebody has in a place, by which they may what the role names there."""
+
+    role: str
+    permissions: frozenset[Permission] = field(repr=False)
+    area: Area = EVERYWHERE
+
+    def gives(self, permission: Permission) -> bool:
+        """Whether it gives a permission in its place."""
+        return permission in self.permissions and (self.area.everywhere or permission not in HOME_WIDE)
+
+
+def given(grants: Iterable[Grant]) -> frozenset[Permission]:
+    """All that grants give, each in its place."""
+    return frozenset(each for grant in grants for each in grant.permissions if grant.gives(each))
+
 
 Guard = Callable[[Permission], None]
 """What else must hold before a subject uses a verb, such as space on the disk; raises when it does not."""
@@ -131,8 +201,10 @@ class Subject:
 
     ``authn`` says how the identity was established: ``os-user``, ``local, unverified: os-user NAME`` for one that NAME
     claimed (``--as``), later ``oidc``. ``behalf_of`` names the person a program acts for, ``ticket`` the change request
-    they act on; all are recorded. ``projects`` are those the subject is held to, None for all. ``told`` hears of every
-    verb of a watched subject before it does anything: its name and what it is about.
+    they act on; all are recorded. ``permissions`` are all that the subject may anywhere, ``grants`` say where each
+    holds now: None for all of them everywhere. ``told`` hears of every verb of a watched subject before it does
+    anything: its name and what it is about. ``program`` is True of a service account and of an agent; ``owners`` are
+    the people who answer for it.
     """
 
     user: str
@@ -144,13 +216,37 @@ class Subject:
     where: Where = Where()
     ticket: str = ""
     guard: Guard = field(default=unguarded, repr=False, compare=False)
-    projects: frozenset[str] | None = None
+    grants: tuple[Grant, ...] | None = field(default=None, repr=False)
     told: Callable[[str, str], None] | None = field(default=None, repr=False, compare=False)
+    program: bool = False
+    owners: frozenset[str] = frozenset()
 
     @property
     def verified(self) -> bool:
         """False for an identity that was only claimed."""
         return "unverified" not in self.authn
+
+    @property
+    def makers(self) -> frozenset[str]:
+        """Everybody whose work it is that this subject makes: they approve nothing of it."""
+        return self.owners | {self.user} | ({self.behalf_of} if self.behalf_of is not None else set())
+
+    def areas(self, permission: Permission) -> tuple[Area, ...]:
+        """The places where the subject has a permission, none for nowhere; lists are narrowed to them."""
+        if permission not in self.permissions:
+            return ()
+        if self.grants is None:
+            return (EVERYWHERE,)
+        found = tuple(dict.fromkeys(grant.area for grant in self.grants if grant.gives(permission)))
+        return (EVERYWHERE,) if EVERYWHERE in found else found
+
+    def may(self, permission: Permission, project: str | None = None, environment: str | None = None) -> bool:
+        """Whether the subject has a permission in a project and an environment, None for whichever."""
+        return any(area.covers(project, environment) for area in self.areas(permission))
+
+    def everywhere(self, permission: Permission) -> bool:
+        """Whether the subject has a permission in every place there is or will be."""
+        return EVERYWHERE in self.areas(permission)
 
 
 P = ParamSpec("P")
@@ -165,7 +261,7 @@ def requires(permission: Permission) -> Callable[[Verb[S, P, R]], Verb[S, P, R]]
     def bind(verb: Verb[S, P, R]) -> Verb[S, P, R]:
         @functools.wraps(verb)
         def guarded(self: S, who: Subject, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            check(who, permission)
+            authorize(who, permission)
             if who.told is not None:
                 who.told(verb.__qualname__, _about(*args, *kwargs.values()))
             return verb(self, who, *args, **kwargs)
@@ -176,12 +272,28 @@ def requires(permission: Permission) -> Callable[[Verb[S, P, R]], Verb[S, P, R]]
     return bind
 
 
-def check(who: Subject, permission: Permission) -> None:
-    """Raise ``forbidden`` unless the subject has the permission, and what its guard raises."""
-    if permission not in who.permissions:
+def authorize(
+    who: Subject,
+    permission: Permission,
+    project: str | None = None,
+    environment: str | None = None,
+    *,
+    unknown: Callable[[], MandamusError] | None = None,
+) -> None:
+    """Return when the subject has the permission in the place (None for whichever project or environment).
+
+    Else raise ``forbidden``, or, where the subject may not even know that the thing exists, the error ``unknown``
+    makes: that of a thing which is not there, word for word. Also raises what the subject's guard does.
+    """
+    if not who.may(permission, project, environment):
+        if unknown is not None and not who.may(KNOWN_BY.get(permission, permission), project, environment):
+            raise unknown()
+        where = "".join(
+            f" in {what} {name}" for what, name in (("project", project), ("environment", environment)) if name
+        )
         raise MandamusError(
             Code.FORBIDDEN,
-            f"{who.user} may not {permission.value}",
+            f"{who.user} may not {permission.value}{where}",
             remedy="ask the owner of this home for access, or act as a user who has it",
             context={"user": who.user, "permission": permission.value},
         )
@@ -196,9 +308,10 @@ def is_refusal(error: MandamusError) -> bool:
     return error.code is Code.FORBIDDEN or "permission" in error.context
 
 
-def may_read(who: Subject, project: str | None) -> bool:
-    """Whether the subject may read what is of a project: always, unless it is held to others."""
-    return who.projects is None or project in who.projects
+def _both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return one & other
 
 
 def _about(*given: object) -> str:

@@ -9,7 +9,7 @@ from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Resource
 from mandamus.audit.retention import RetentionClass
 from mandamus.audit.service import Audit
-from mandamus.kernel.access import Permission, Subject, check, requires
+from mandamus.kernel.access import Permission, Subject, authorize, requires
 from mandamus.store.database import Database, Tx
 
 
@@ -31,7 +31,7 @@ class Retention:
 
         Raises ``forbidden`` without ``audit:admin``.
         """
-        check(who, Permission.AUDIT_ADMIN)
+        authorize(who, Permission.AUDIT_ADMIN)
         known = {each.name: each for each in store.classes(tx.conn)}
         for each in classes:
             before = known.get(each.name)

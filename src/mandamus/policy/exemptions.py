@@ -5,7 +5,7 @@ from __future__ import annotations
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Resource
 from mandamus.audit.service import Audit
-from mandamus.kernel.access import Permission, Subject, requires
+from mandamus.kernel.access import Permission, Subject, authorize, requires
 from mandamus.kernel.clock import Clock, rfc3339
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import ExemptionId, Ids
@@ -36,6 +36,7 @@ class Exemptions:
         A rule that the set does not have spares nothing. Raises ``exemption_invalid`` without a reason, for a moment
         that is past or more than a year away, and for a set that nobody knows.
         """
+        authorize(who, Permission.POLICY_EXEMPT, None, environment)
         now_us = self._clock.now_us()
         if not why.strip():
             raise _invalid("an exemption needs a reason", "say why with --reason")
@@ -59,12 +60,14 @@ class Exemptions:
         now_us = self._clock.now_us()
         with self._db.begin("exempt end") as tx:
             found = store.exemption_of(tx.conn, id_)
+            unknown = MandamusError(
+                Code.NOT_FOUND,
+                f"there is no exemption {id_}",
+                remedy="list them with `mandamus policy exempt list`",
+            )
             if found is None:
-                raise MandamusError(
-                    Code.NOT_FOUND,
-                    f"there is no exemption {id_}",
-                    remedy="list them with `mandamus policy exempt list`",
-                )
+                raise unknown
+            authorize(who, Permission.POLICY_EXEMPT, None, found.environment, unknown=lambda: unknown)
             if not found.active(now_us):
                 raise _invalid(f"{id_} has ended already", "see `mandamus policy exempt list --all`")
             store.end_exemption(tx, id_, now_us)
@@ -75,7 +78,7 @@ class Exemptions:
     @requires(Permission.POLICY_READ)
     def all(
         self,
-        who: Subject,  # noqa: ARG002 - a verb's first parameter
+        who: Subject,
         environment: str | None = None,
         *,
         ended: bool = False,
@@ -84,7 +87,8 @@ class Exemptions:
         now_us = self._clock.now_us()
         with self._db.read() as conn:
             found = store.exemptions(conn, environment)
-        return [one for one in found if ended or one.active(now_us)]
+        readable = [one for one in found if who.may(Permission.POLICY_READ, None, one.environment)]
+        return [one for one in readable if ended or one.active(now_us)]
 
     def active(self, environment: str) -> list[Exemption]:
         """What counts now in an environment."""

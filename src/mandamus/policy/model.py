@@ -294,6 +294,7 @@ class Decision:
     run: RunId | None
     step: str | None
     verdict: Verdict
+    project: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As evidence keeps it: all it says, and the input by its digest. The log names the digest of these bytes."""

@@ -14,7 +14,7 @@ from mandamus.audit.model import Event, Resource
 from mandamus.audit.model import Outcome as EventOutcome
 from mandamus.audit.service import Audit
 from mandamus.kernel import access, canonical
-from mandamus.kernel.access import Permission, Subject, may_read, requires
+from mandamus.kernel.access import Permission, Subject, requires
 from mandamus.kernel.attachment import Attached, Level
 from mandamus.kernel.clock import Clock, rfc3339
 from mandamus.kernel.errors import Code, MandamusError, Problem, raise_problems
@@ -119,7 +119,7 @@ class Policy:
         that lists every problem as ``file:line:col``. Compiling takes a tenth of a second; call `problems` before,
         outside the transaction, and this finds the work done.
         """
-        access.check(who, Permission.POLICY_WRITE)
+        access.authorize(who, Permission.POLICY_WRITE)
         found = self._check(tree)
         raise_problems(Code.POLICY_INVALID, list(found.problems), remedy="mend every line above; nothing was published")
         digest = self._blobs.put(_packed(tree, found))
@@ -228,9 +228,9 @@ class Policy:
     ) -> DecisionId:
         """Store the verdict with its exact input, in the transaction of the action it governs.
 
-        ``project`` is for a decision that is of no run; one of a run is of the run's project.
+        ``project`` is that of its run, or of what was asked for where there is no run.
         """
-        made = Decision(self._ids.decision(), run, step, verdict)
+        made = Decision(self._ids.decision(), run, step, verdict, project)
         if len(verdict.input) > store.INLINE_BYTES_MAX:
             self._blobs.put(verdict.input)
         self._pending(tx).append(made)
@@ -270,34 +270,35 @@ class Policy:
         """One decision; raises ``not_found``."""
         with self._db.read() as conn:
             found = store.find(conn, self._blobs, id_)
-        if found is None or not self._may_read(who, found.run):
-            raise MandamusError(
-                Code.NOT_FOUND,
-                f"there is no decision {id_}",
-                remedy="`mandamus runs show RUN` lists the decisions of a run",
-            )
+        unknown = MandamusError(
+            Code.NOT_FOUND,
+            f"there is no decision {id_}",
+            remedy="`mandamus runs show RUN` lists the decisions of a run",
+        )
+        if found is None:
+            raise unknown
+        access.authorize(who, Permission.POLICY_READ, found.project, found.verdict.environment, unknown=lambda: unknown)
         return found
 
     @requires(Permission.POLICY_READ)
-    def decisions(self, who: Subject, run: RunId) -> list[Decision]:
-        """The decisions of a run, oldest first; none of a run of a project that the subject may not read."""
-        return self.of_run(run) if self._may_read(who, run) else []
+    def decisions(
+        self, who: Subject, run: RunId, *, steps: Sequence[str | None] | None = None, inputs: bool = True
+    ) -> list[Decision]:
+        """The decisions of a run, oldest first; none of a run that the subject may not read.
+
+        ``steps`` are the only ones whose decisions count, None in it stands for the run itself. Without ``inputs`` the
+        bytes that were judged are left empty: they may be large, and few look at them.
+        """
+        with self._db.read() as conn:
+            return store.of_run(
+                conn, self._blobs, run, who.areas(Permission.POLICY_READ), steps=steps, inputs=inputs
+            )
 
     @requires(Permission.POLICY_READ)
     def page(self, who: Subject, wanted: Wanted, *, before: DecisionId | None, limit: int) -> list[Listed]:
         """At most ``limit`` decisions of that kind, newest first; those before one of them are the next page."""
-        found: list[Listed] = []
-        while True:
-            with self._db.read() as conn:
-                rows = store.page(conn, wanted, before, limit)
-            found += [row for row in rows if self._may_read(who, row.run)]
-            if len(rows) < limit or len(found) >= limit:
-                return found[:limit]
-            before = rows[-1].id
-
-    def _may_read(self, who: Subject, run: RunId | None) -> bool:
-        """Whether the subject may read the project of a decision's run; that of no run is for who is held to none."""
-        return who.projects is None or (run is not None and may_read(who, self._audit.project_of(run)))
+        with self._db.read() as conn:
+            return store.page(conn, wanted, before, limit, who.areas(Permission.POLICY_READ))
 
     def of_run(self, run: RunId) -> list[Decision]:
         """The decisions of a run, oldest first."""

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mandamus.kernel import canonical
+from mandamus.kernel.access import EVERYWHERE, Area
 from mandamus.kernel.attachment import Level, attached_from
 from mandamus.kernel.ids import DecisionId, Digest, ExemptionId, RunId
 from mandamus.policy.model import (
@@ -25,9 +26,13 @@ from mandamus.policy.model import (
 )
 from mandamus.store.blobs import Blobs
 from mandamus.store.database import Tx
+from mandamus.store.inside import inside
 from mandamus.store.tables.policy import decision, exemption, policy_report, policy_set, policy_version
 
 INLINE_BYTES_MAX = 64 << 10
+_WITHOUT_INPUT = [
+    sa.literal(b"", sa.LargeBinary).label("input") if column is decision.c.input else column for column in decision.c
+]
 
 _INSERT = sa.insert(decision)
 
@@ -150,6 +155,7 @@ def columns(made: Decision) -> dict[str, Any]:
         "id": made.id,
         "run": made.run,
         "step": made.step,
+        "project": made.project,
         "point": verdict.point.value,
         "outcome": verdict.outcome.value,
         "environment": verdict.environment,
@@ -170,16 +176,36 @@ def find(conn: sa.Connection, blobs: Blobs, id_: DecisionId) -> Decision | None:
     return read(row, blobs) if row else None
 
 
-def of_run(conn: sa.Connection, blobs: Blobs, run: RunId) -> list[Decision]:
-    """The decisions of a run, oldest first."""
-    rows = conn.execute(sa.select(decision).where(decision.c.run == run).order_by(decision.c.at_us, decision.c.id))
-    return [read(row, blobs) for row in rows]
+def of_run(
+    conn: sa.Connection,
+    blobs: Blobs,
+    run: RunId,
+    areas: Sequence[Area] = (EVERYWHERE,),
+    *,
+    steps: Sequence[str | None] | None = None,
+    inputs: bool = True,
+) -> list[Decision]:
+    """The decisions of a run, oldest first, of those in one of the places; of some steps, and without their inputs."""
+    held = inside(areas, decision.c.project, decision.c.environment)
+    found = sa.select(*decision.c) if inputs else sa.select(*_WITHOUT_INPUT)
+    found = found.where(decision.c.run == run, *held).order_by(decision.c.at_us, decision.c.id)
+    if steps is not None:
+        named = decision.c.step.in_([step for step in steps if step is not None])
+        found = found.where(sa.or_(named, decision.c.step.is_(None)) if None in steps else named)
+    return [read(row, blobs) for row in conn.execute(found)]
 
 
-def page(conn: sa.Connection, wanted: Wanted, before: DecisionId | None, limit: int) -> list[Listed]:
+def page(
+    conn: sa.Connection,
+    wanted: Wanted,
+    before: DecisionId | None,
+    limit: int,
+    areas: Sequence[Area] = (EVERYWHERE,),
+) -> list[Listed]:
     """The newest decisions of that kind, or the newest before one of them; newest first, without their inputs."""
     columns = (column for column in decision.c if column not in (decision.c.input, decision.c.sets))
     found = sa.select(*columns).order_by(decision.c.id.desc()).limit(limit)
+    found = found.where(*inside(areas, decision.c.project, decision.c.environment))
     for column, value in (
         (decision.c.environment, wanted.environment),
         (decision.c.point, wanted.point and wanted.point.value),
@@ -253,7 +279,7 @@ def read(row: sa.Row[Any], blobs: Blobs) -> Decision:
         spared=_violations(result["spared"]),
         environment=row.environment,
     )
-    return Decision(DecisionId(row.id), RunId(row.run) if row.run else None, row.step, verdict)
+    return Decision(DecisionId(row.id), RunId(row.run) if row.run else None, row.step, verdict, row.project)
 
 
 def _violations(values: Sequence[Any]) -> tuple[Violation, ...]:

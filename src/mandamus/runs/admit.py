@@ -9,7 +9,7 @@ from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Authority, Outcome
 from mandamus.catalog.model import Environment, Workflow
 from mandamus.kernel import canonical
-from mandamus.kernel.access import Subject, may_read
+from mandamus.kernel.access import Permission, Subject, authorize
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Digest
 from mandamus.policy.model import Outcome as PolicyOutcome
@@ -28,8 +28,10 @@ def admit(rooms: Rooms, who: Subject, root: Path, request: Request) -> Run:
     a denial by policy is not an error here but the state of the run that is returned.
     """
     project = rooms.catalog.project_at(root)
-    _refuse_other(who, project.name if project else "")
-    environment = rooms.catalog.environment(request.environment, project.name if project else "")
+    named = project.name if project else ""
+    # Whoever stands in the project's folder, or found it by its name, knows that it is there.
+    authorize(who, Permission.RUN_REQUEST, named)
+    environment = rooms.catalog.environment_for(who, Permission.RUN_REQUEST, request.environment, named)
     access.check(rooms, who, "run:request", environment, None)
     _refuse_claimed(who, environment)
     source = rooms.catalog.snapshot_source(root)
@@ -42,16 +44,6 @@ def admit(rooms: Rooms, who: Subject, root: Path, request: Request) -> Run:
         _write(rooms, tx, who, run, workflow, verdict, denied=denied)
         rooms.engine.enqueue(tx, "run", run.id, "0")
         return store.get_run(tx.conn, run.id)
-
-
-def _refuse_other(who: Subject, project: str) -> None:
-    if not may_read(who, project):
-        raise MandamusError(
-            Code.FORBIDDEN,
-            f"{who.user} is held to other projects than {project or 'none'}",
-            remedy="ask for a run in one of your projects, or have the owner of this home add this one to yours",
-            context={"user": who.user, "project": project, "permission": "run:request"},
-        )
 
 
 def _refuse_claimed(who: Subject, environment: Environment) -> None:
@@ -68,7 +60,7 @@ def _run(
 ) -> Run:
     requester = Requester(user=who.user, authn=who.authn, groups=tuple(sorted(who.groups)), behalf_of=who.behalf_of)
     project = environment.project
-    makers = {who.user, who.behalf_of, environment.applied_by, project.applied_by if project else None} - {None}
+    makers = {*who.makers, environment.applied_by, *([project.applied_by] if project else [])}
     return Run(
         id=rooms.ids.run(),
         workflow=workflow.name,
@@ -78,7 +70,7 @@ def _run(
         environment=environment.name,
         environment_digest=environment.digest,
         requester=requester,
-        makers=tuple(sorted(str(maker) for maker in makers)),
+        makers=tuple(sorted(makers)),
         inputs=workflow.bind(request.inputs),
         reason=request.reason,
         ticket=who.ticket,
@@ -107,7 +99,16 @@ def _write(rooms: Rooms, tx: Tx, who: Subject, run: Run, workflow: Workflow, ver
         "inputs": canonical.digest_of(run.inputs),
         "plan_only": run.plan_only,
     }
-    record(rooms, tx, event(Kind.RUN_REQUESTED, who, run.id, why=run.reason, data=asked, project=run.project))
+    made = event(
+        Kind.RUN_REQUESTED,
+        who,
+        run.id,
+        why=run.reason,
+        data=asked,
+        project=run.project,
+        environment=run.environment,
+    )
+    record(rooms, tx, made)
     decisions = gate.record(rooms, tx, who, run, None, [verdict])
     authority = Authority(decisions=decisions)
     if denied:

@@ -174,7 +174,7 @@ def record(
     rooms: Rooms, tx: Tx, who: Subject, run: Run, step: str | None, verdicts: Sequence[Verdict]
 ) -> tuple[DecisionId, ...]:
     """Write the decisions in the transaction of what they govern."""
-    return tuple(rooms.policy.record(tx, who, verdict, run.id, step) for verdict in verdicts)
+    return tuple(rooms.policy.record(tx, who, verdict, run.id, step, run.project) for verdict in verdicts)
 
 
 def passed(step: StepRow, binding: Binding, judgement: Judgement, decisions: tuple[DecisionId, ...]) -> Judged:

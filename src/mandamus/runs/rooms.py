@@ -79,8 +79,9 @@ def event(
     authority: Authority | None = None,
     data: Mapping[str, Any] | None = None,
     project: str = "",
+    environment: str = "",
 ) -> Event:
-    """An event in a run's own stream; the first one names the project, for all that follow."""
+    """An event in a run's own stream; the first one names project and environment, for all that follow."""
     resource = Resource("run", run) if step is None else Resource("step", f"{run}/{step}")
     return Event(
         kind=kind,
@@ -92,6 +93,7 @@ def event(
         why=why,
         authority=authority or Authority(),
         project=project,
+        environment=environment,
         data=data or {},
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,21 @@ from typing import Any
 import sqlalchemy as sa
 
 from mandamus.audit.kinds import Kind
+from mandamus.executors.lines import Reader
 from mandamus.executors.output import Piece
 from mandamus.kernel import canonical
-from mandamus.kernel.access import Permission, Subject, may_read, requires
+from mandamus.kernel.access import Permission, Subject, authorize, requires
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Digest, RunId
 from mandamus.runs import access, admit, approval, settle, store
 from mandamus.runs.lifecycle import RUN_CLOSED, RunState, StepState
-from mandamus.runs.model import Approval, Request, Requirement, Run, StepRow, Wanted
+from mandamus.runs.model import Approval, Found, Request, Requirement, Run, StepRow, Wanted
+from mandamus.runs.outlook import Outlook, outlook
 from mandamus.runs.rooms import Rooms, Watcher, event, record
 
 PAGE_MAX = 201
 """Doors ask for one more than they show, to know whether there is more."""
+EVENTS_MAX = 2_000
 EVERYTHING = Wanted()
 RETRYABLE = (
     StepState.FAILED,
@@ -56,7 +59,7 @@ class RunView:
 
 
 class Runs:
-    """Request, watch, decide, cancel, retry, settle; for whoever is held to projects, others' runs are not there."""
+    """Request, watch, decide, cancel, retry, settle; for whoever is held to a place, runs elsewhere are not there."""
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
@@ -66,19 +69,35 @@ class Runs:
         """Ask for a run of a workflow in the project at ``root``; it is recorded when this returns."""
         return admit.admit(self._rooms, who, root, request)
 
+    @requires(Permission.RUN_REQUEST)
+    def outlook(self, who: Subject, environment: str, project: str) -> Outlook:
+        """Who would be asked about a run of a project in an environment; raises ``not_found`` and ``forbidden``."""
+        return outlook(self._rooms, who, environment, project)
+
     @requires(Permission.RUN_READ)
     def list(
         self, who: Subject, wanted: Wanted = EVERYTHING, *, before: RunId | None = None, limit: int = 50
     ) -> list[Run]:
-        """Newest first, a page of at most 201; ``before`` is the last id of the page before."""
-        with self._rooms.db.read() as conn:
-            return store.list_runs(conn, wanted, before=before, limit=min(limit, PAGE_MAX), projects=who.projects)
+        """Newest first, at most 201; ``before`` is the last id of those before. A text is looked for in all runs."""
+        found: list[Run] = []
+        while len(found) < min(limit, PAGE_MAX):
+            page = self._page(who, wanted, before, min(limit, PAGE_MAX) - len(found))
+            found += page.runs
+            before = page.before
+            if before is None:
+                break
+        return found
+
+    @requires(Permission.RUN_READ)
+    def find(self, who: Subject, wanted: Wanted, *, before: RunId | None = None, limit: int = 50) -> Found:
+        """A page of at most 200, newest first, at a cost that is bounded: one with a text may find few, and go on."""
+        return self._page(who, wanted, before, min(limit, PAGE_MAX - 1))
 
     @requires(Permission.RUN_READ)
     def counts(self, who: Subject) -> dict[RunState, int]:
         """How many runs that are not closed are in each state."""
         with self._rooms.db.read() as conn:
-            return store.counts(conn, who.projects)
+            return store.counts(conn, who.areas(Permission.RUN_READ))
 
     @requires(Permission.RUN_READ)
     def inbox(self, who: Subject, *, before: RunId | None = None, limit: int = PAGE_MAX) -> Sequence[RunView]:
@@ -90,7 +109,7 @@ class Runs:
         found: list[RunView] = []
         known: Barred = {}
         with self._rooms.db.read() as conn:
-            waiting = store.waiting_runs(conn, PAGE_MAX, before, who.projects)
+            waiting = store.waiting_runs(conn, PAGE_MAX, before, who.areas(Permission.RUN_READ))
         while waiting and len(found) < limit:
             some, waiting = waiting[:limit], waiting[limit:]
             with self._rooms.db.read() as conn:
@@ -101,11 +120,19 @@ class Runs:
         return found[:limit]
 
     @requires(Permission.RUN_READ)
-    def events(self, who: Subject, run_id: RunId, after: int) -> Sequence[Mapping[str, Any]]:
-        """The leaves of the run's own chain behind a place in it, oldest first, a page of at most 500."""
+    def events(
+        self, who: Subject, run_id: RunId, after: int, *, steps: Sequence[str] | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        """The leaves of the run's own chain behind a place in it, oldest first, a page of at most 500.
+
+        With ``steps`` those about these steps alone, the newest 2,000.
+        """
         with self._rooms.db.read() as conn:
             _readable(conn, who, run_id)
-        return self._rooms.audit.following.leaves(f"run/{run_id}", after)
+        if steps is None:
+            return self._rooms.audit.following.leaves(f"run/{run_id}", after)
+        found = self._rooms.audit.following.about("step", [f"{run_id}/{step}" for step in steps], EVENTS_MAX)
+        return [leaf for leaf in found if leaf["seq"] > after]
 
     @requires(Permission.RUN_READ)
     def glance(self, who: Subject, run_id: RunId) -> Run:
@@ -156,7 +183,7 @@ class Runs:
     @requires(Permission.RUN_READ)
     def follow_log(
         self, who: Subject, run_id: RunId, step: str, *, phase: str = "apply", attempt: int | None = None
-    ) -> Callable[[int], Piece]:
+    ) -> Reader:
         """The same from any offset, again and again: policy is asked once for all of it."""
         with self._rooms.db.read() as conn:
             run = _readable(conn, who, run_id)
@@ -179,7 +206,7 @@ class Runs:
 
         With ``binding`` it is refused when the step is bound to anything else by now.
         """
-        self._known(who, run_id)
+        self._may_decide(who, run_id)
         return approval.decide(
             self._rooms, who, run_id, step, approval.YES, reason=reason, group=group, binding=binding
         )
@@ -196,13 +223,13 @@ class Runs:
         binding: Digest | None = None,
     ) -> Approval:
         """Say no; the step ends rejected. Raises ``approval_refused``, also as `approve` does for a ``binding``."""
-        self._known(who, run_id)
+        self._may_decide(who, run_id)
         return approval.decide(self._rooms, who, run_id, step, approval.NO, reason=reason, group=group, binding=binding)
 
     @requires(Permission.RUN_CANCEL)
     def cancel(self, who: Subject, run_id: RunId, *, reason: str = "") -> Run:
         """Stop a run: what waits ends at once, what runs is interrupted and tells the truth about where it got."""
-        self._may(who, "run:cancel", run_id)
+        self._may(who, Permission.RUN_CANCEL, run_id)
         with self._rooms.db.begin("cancel") as tx:
             run = store.get_run(tx.conn, run_id)
             if run.state in RUN_CLOSED:
@@ -216,7 +243,7 @@ class Runs:
     @requires(Permission.RUN_RETRY)
     def retry(self, who: Subject, run_id: RunId, *, reason: str = "") -> Run:
         """Try the steps that stopped a run again, and those after them; what succeeded stays as it is."""
-        self._may(who, "run:retry", run_id)
+        self._may(who, Permission.RUN_RETRY, run_id)
         with self._rooms.db.begin("retry") as tx:
             run = store.get_run(tx.conn, run_id)
             names = _to_retry(tx.conn, run)
@@ -231,7 +258,7 @@ class Runs:
                 evidence=None,
                 error=None,
                 cancel_requested=False,
-                makers=canonical.dumps(sorted({*run.makers, who.user})),
+                makers=canonical.dumps(sorted({*run.makers, *who.makers})),
             )
             self._rooms.engine.enqueue(tx, "run", run_id, store.next_wake(tx.conn, run_id))
             return store.get_run(tx.conn, run_id)
@@ -239,17 +266,21 @@ class Runs:
     @requires(Permission.RUN_SETTLE)
     def settle(self, who: Subject, run_id: RunId, step: str, outcome: str, *, reason: str) -> Run:
         """A human's word on an effect nobody could settle: ``succeeded``, ``failed`` or ``retry``."""
-        self._may(who, "run:settle", run_id)
+        self._may(who, Permission.RUN_SETTLE, run_id)
         return settle.settle(self._rooms, who, run_id, step, outcome, reason=reason)
 
-    def _may(self, who: Subject, action: str, run_id: RunId) -> None:
+    def _page(self, who: Subject, wanted: Wanted, before: RunId | None, limit: int) -> Found:
         with self._rooms.db.read() as conn:
-            run = _readable(conn, who, run_id)
-        access.check_run(self._rooms, who, action, run)
+            return store.find_runs(conn, wanted, before=before, limit=limit, areas=who.areas(Permission.RUN_READ))
 
-    def _known(self, who: Subject, run_id: RunId) -> None:
+    def _may(self, who: Subject, permission: Permission, run_id: RunId) -> None:
         with self._rooms.db.read() as conn:
-            _readable(conn, who, run_id)
+            run = _found(conn, who, permission, run_id)
+        access.check_run(self._rooms, who, permission.value, run)
+
+    def _may_decide(self, who: Subject, run_id: RunId) -> None:
+        with self._rooms.db.read() as conn:
+            _found(conn, who, Permission.RUN_DECIDE, run_id)
 
     def _view(self, known: Barred, parts: store.Parts) -> RunView:
         """A run as a person looks at it; who is barred is looked up once for all that stand on the same things."""
@@ -271,9 +302,12 @@ class Runs:
 
 
 def _readable(conn: sa.Connection, who: Subject, run_id: RunId) -> Run:
+    return _found(conn, who, Permission.RUN_READ, run_id)
+
+
+def _found(conn: sa.Connection, who: Subject, permission: Permission, run_id: RunId) -> Run:
     run = store.get_run(conn, run_id)
-    if not may_read(who, run.project):
-        raise store.no_run(run_id)
+    authorize(who, permission, run.project, run.environment, unknown=lambda: store.no_run(run_id))
     return run
 
 

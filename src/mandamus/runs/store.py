@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from mandamus.kernel import canonical
+from mandamus.kernel import canonical, ids
+from mandamus.kernel.access import EVERYWHERE, Area
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import ApprovalId, DecisionId, Digest, RunId
 from mandamus.runs.lifecycle import RUN_OPEN, RunState, StepState
 from mandamus.runs.model import (
     Approval,
+    Found,
     PlanRecord,
     Requester,
     Requirement,
@@ -23,7 +26,11 @@ from mandamus.runs.model import (
     Wanted,
     binding_from,
 )
+from mandamus.store.inside import inside
 from mandamus.store.tables.runs import approval, lock_waiter, run, step, step_edge
+
+SCANNED_MAX = 5_000
+"""Of so many runs at a time the text is searched: what a page costs at most."""
 
 # Statements of the path of a step are built once: building them again would cost more than running them.
 _OF_RUN: sa.BindParameter[str] = sa.bindparam("of_run")
@@ -133,27 +140,32 @@ def no_run(run_id: RunId) -> MandamusError:
     return MandamusError(Code.NOT_FOUND, f"there is no run {run_id}", remedy="list the runs with `mandamus runs list`")
 
 
-def list_runs(
+def find_runs(
     conn: sa.Connection,
     wanted: Wanted,
     *,
     before: RunId | None,
     limit: int,
-    projects: frozenset[str] | None = None,
-) -> list[Run]:
-    """Newest first, of all projects or some; ``before`` is the last id of the page before."""
-    query = run.select().order_by(run.c.id.desc()).limit(limit)
-    if projects is not None:
-        query = query.where(run.c.project.in_(sorted(projects)))
-    for name in ("state", "environment", "project", "workflow"):
-        value = getattr(wanted, name)
-        if value is not None:
-            query = query.where(run.c[name] == value)
-    if wanted.requester is not None:
-        query = query.where(run.c.requested_by == wanted.requester)
-    if before is not None:
-        query = query.where(run.c.id < before)
-    return [_run(row) for row in conn.execute(query)]
+    areas: Sequence[Area] = (EVERYWHERE,),
+) -> Found:
+    """A page of those in one of the places; ``before`` is where the page before ended.
+
+    Filters have an index each. A text has none: so many runs that fit all else are looked at for it, and a page that
+    finds few in them says where to look on.
+    """
+    fits = [*_fitting(wanted, before), *inside(areas, run.c.project, run.c.environment)]
+    query = run.select().order_by(run.c.id.desc()).limit(limit + 1)
+    looked_to: str | None = None
+    if wanted.text is None:
+        query = query.where(*fits)
+    else:
+        looked_at = sa.select(run.c.id).where(*fits).order_by(run.c.id.desc())
+        query = query.where(run.c.id.in_(looked_at.limit(SCANNED_MAX)), _holds(wanted.text))
+        looked_to = conn.scalar(looked_at.offset(SCANNED_MAX - 1).limit(1))
+    rows = [_run(row) for row in conn.execute(query)]
+    if len(rows) > limit:
+        return Found(rows[:limit], rows[limit - 1].id)
+    return Found(rows, None if looked_to is None else RunId(looked_to))
 
 
 def update_run(conn: sa.Connection, run_id: RunId, **values: object) -> None:
@@ -257,22 +269,22 @@ def followers_of(conn: sa.Connection, run_id: RunId, names: Iterable[str]) -> se
 
 
 def waiting_runs(
-    conn: sa.Connection, limit: int, before: RunId | None = None, projects: frozenset[str] | None = None
+    conn: sa.Connection, limit: int, before: RunId | None = None, areas: Sequence[Area] = (EVERYWHERE,)
 ) -> list[RunId]:
     """Runs with a step that waits for people, newest first; ``before`` is the last id of the page before."""
     query = sa.select(step.c.run).where(step.c.state == StepState.WAITING.value).distinct()
-    if projects is not None:
-        query = query.join(run, run.c.id == step.c.run).where(run.c.project.in_(sorted(projects)))
+    held = inside(areas, run.c.project, run.c.environment)
+    if held:
+        query = query.join(run, run.c.id == step.c.run).where(*held)
     if before is not None:
         query = query.where(step.c.run < before)
     return [RunId(found) for found in conn.scalars(query.order_by(step.c.run.desc()).limit(limit))]
 
 
-def counts(conn: sa.Connection, projects: frozenset[str] | None = None) -> dict[RunState, int]:
-    """How many runs that are not closed are in each state, of all projects or some."""
+def counts(conn: sa.Connection, areas: Sequence[Area] = (EVERYWHERE,)) -> dict[RunState, int]:
+    """How many runs that are not closed are in each state, of those in one of the places."""
     query = sa.select(run.c.state, sa.func.count()).where(run.c.state.in_(sorted(RUN_OPEN))).group_by(run.c.state)
-    if projects is not None:
-        query = query.where(run.c.project.in_(sorted(projects)))
+    query = query.where(*inside(areas, run.c.project, run.c.environment))
     return {RunState(state): count for state, count in conn.execute(query)}
 
 
@@ -341,6 +353,32 @@ def take_lock_waiters(conn: sa.Connection, environment: str, state: str) -> list
     if found:
         conn.execute(lock_waiter.delete().where(waiting))
     return found
+
+
+def _fitting(wanted: Wanted, before: RunId | None) -> list[sa.ColumnElement[bool]]:
+    exact = {
+        run.c.state: wanted.state,
+        run.c.environment: wanted.environment,
+        run.c.project: wanted.project,
+        run.c.workflow: wanted.workflow,
+        run.c.requested_by: wanted.requester,
+    }
+    found: list[sa.ColumnElement[bool]] = [column == value for column, value in exact.items() if value is not None]
+    # An id tells its time, so that the order of pages is that of time as well.
+    if wanted.since_us is not None:
+        found.append(run.c.id >= ids.first_at("run", wanted.since_us))
+    if wanted.until_us is not None:
+        found.append(run.c.id < ids.first_at("run", wanted.until_us))
+    if before is not None:
+        found.append(run.c.id < before)
+    return found
+
+
+def _holds(text: str) -> sa.ColumnElement[bool]:
+    escaped = re.sub("[!%_]", "!\\g<0>", text)
+    wanted = sa.func.lower(sa.literal(f"%{escaped}%"))
+    columns = (run.c.id, run.c.workflow, run.c.ticket, run.c.reason)
+    return sa.or_(*(sa.func.lower(column).like(wanted, escape="!") for column in columns))
 
 
 def _json(value: object) -> bytes | None:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from mandamus.kernel.access import Permission, Subject, check
+from mandamus.kernel.access import Permission, Subject, authorize
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.serving.house import House
 from mandamus.serving.where import where_of
@@ -158,7 +158,7 @@ def _enter(request: Request, permission: Permission) -> Visit:
     who = replace(house.sessions.authenticate(secret), where=where_of(request))
     request.app.state.limits.take(who.user)
     request.state.who = who
-    check(who, permission)
+    authorize(who, permission)
     return Visit(request, house, who, {})
 
 

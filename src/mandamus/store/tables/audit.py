@@ -47,6 +47,7 @@ audit_stream = sa.Table(
     sa.Column("seq", sa.BigInteger, nullable=False, comment="of the newest event"),
     sa.Column("hash", sa.LargeBinary, nullable=False, comment="RFC 6962 leaf hash of the newest event"),
     sa.Column("project", sa.Text, comment="what the events of a run belong to; its first event names it"),
+    sa.Column("environment", sa.Text, comment="where a run is; its first event names it"),
 )
 
 audit_queue = sa.Table(

@@ -59,6 +59,7 @@ decision = sa.Table(
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("run", sa.Text),
     sa.Column("step", sa.Text),
+    sa.Column("project", sa.Text, nullable=False, server_default="", comment="that of its run; empty for none"),
     sa.Column("point", sa.Text, nullable=False),
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("environment", sa.Text, nullable=False),
