@@ -11,8 +11,16 @@ from typing import Any
 import pytest
 from joserfc import jwk, jws
 
-from mandamus.identity.issuer import FAILED_S, KEEP_S, REFETCH_S, TOKEN_CHARS_MAX, Expected, Issuer
-from mandamus.identity.issuer_http import is_secure, unavailable
+from mandamus.identity.issuer import (
+    FAILED_S,
+    KEEP_S,
+    REFETCH_S,
+    TOKEN_CHARS_MAX,
+    Expected,
+    Issuer,
+    is_secure,
+    unavailable,
+)
 from mandamus.kernel.errors import Code, MandamusError
 
 URL = "https://login.example.org/realms/one"

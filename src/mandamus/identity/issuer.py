@@ -6,15 +6,16 @@ import hmac
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from joserfc import jwk, jws, jwt
 from joserfc.errors import ExpiredTokenError, InvalidClaimError, JoseError, MissingClaimError
 
-from mandamus.identity.issuer_http import Fetch, is_secure, unavailable
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 
@@ -36,6 +37,8 @@ _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _CURVES = {"EC": "P-256", "OKP": "Ed25519"}
 
 Claims = Mapping[str, Any]
+Fetch = Callable[[str], Mapping[str, Any]]
+"""``URL -> the JSON object there``; raises ``unavailable``."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,21 @@ class _Known:
     metadata: Claims
     keys: jwk.KeySet
     at_s: float
+
+
+class Issuers:
+    """The issuers that are believed, each asked once for all: `Issuer` by its URL. Their URLs are declared ones."""
+
+    def __init__(self, clock: Clock, fetch: Fetch) -> None:
+        self._clock = clock
+        self._fetch = fetch
+        self._lock = threading.Lock()
+        self._known: dict[str, Issuer] = {}
+
+    def of(self, url: str) -> Issuer:
+        """The issuer with this identifier; nobody is asked yet."""
+        with self._lock:
+            return self._known.setdefault(url, Issuer(url, self._clock, self._fetch))
 
 
 class Issuer:
@@ -205,6 +223,29 @@ class Issuer:
         )
 
 
+def is_secure(url: object) -> bool:
+    """Whether what comes from there can be believed: https, or http that never leaves this machine."""
+    if not isinstance(url, str) or not url.isascii() or not url.isprintable():
+        return False
+    try:
+        parts = urlsplit(url)
+        good = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc and not parts.fragment
+    except ValueError:
+        return False
+    return good and (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(str(parts.hostname))))
+
+
+def unavailable(url: str, why: str) -> MandamusError:
+    """The error for a provider that does not say what it has to."""
+    return MandamusError(
+        Code.UNAVAILABLE,
+        f"the identity provider does not answer as it has to at {url[:200]}: {why[:200]}",
+        remedy="see whether it runs and can be reached from here, then try again",
+        context={"url": url[:200]},
+        retryable=True,
+    )
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
@@ -242,3 +283,10 @@ def _says_something(claim: object) -> bool:
     return bool(texts) and all(
         isinstance(each, str) and each.strip() and each.isprintable() and len(each) <= TEXT_CHARS_MAX for each in texts
     )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

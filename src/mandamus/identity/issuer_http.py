@@ -5,36 +5,20 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 
-from mandamus.kernel.errors import Code, MandamusError
+from mandamus.identity.issuer import is_secure, unavailable
 
 TIMEOUT_S = 5.0
 ANSWER_S = 10.0
 BYTES_MAX = 512 * 1024
 
-Fetch = Callable[[str], Mapping[str, Any]]
-"""``URL -> the JSON object there``; raises ``unavailable``."""
 Monotonic = Callable[[], float]
 
 TROUBLE = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ssl.SSLError, OSError, UnicodeError)
 """What asking can come to when there is no good answer."""
-
-
-def is_secure(url: object) -> bool:
-    """Whether what comes from there can be believed: https, or http that never leaves this machine."""
-    if not isinstance(url, str) or not url.isascii() or not url.isprintable():
-        return False
-    try:
-        parts = urlsplit(url)
-        good = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc and not parts.fragment
-    except ValueError:
-        return False
-    return good and (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(str(parts.hostname))))
 
 
 def options(monotonic_s: Monotonic) -> dict[str, Any]:
@@ -66,17 +50,6 @@ def fetch(monotonic_s: Monotonic, url: str) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise unavailable(url, "the answer is no JSON object")
     return found
-
-
-def unavailable(url: str, why: str) -> MandamusError:
-    """The error for a provider that does not say what it has to."""
-    return MandamusError(
-        Code.UNAVAILABLE,
-        f"the identity provider does not answer as it has to at {url[:200]}: {why[:200]}",
-        remedy="see whether it runs and can be reached from here, then try again",
-        context={"url": url[:200]},
-        retryable=True,
-    )
 
 
 class _Bounded(httpx2.HTTPTransport):
@@ -115,10 +88,3 @@ class _Counted(httpx2.SyncByteStream):
 
     def close(self) -> None:
         self._stream.close()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
