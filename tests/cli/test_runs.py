@@ -292,3 +292,21 @@ def test_from_request_to_success_and_back(shell, steady):
     assert shell("runs", "logs", failed.run, "change", "--attempt", "1").out == "done\n"
     listed = shell("runs", "list", "--output", "json").json["runs"]
     assert [run["state"] for run in listed] == ["failed", "cancelled", "rejected", "succeeded"]
+
+
+def test_a_list_is_narrowed_by_what_is_wanted(shared, waiting, denied, failed):
+    """Each filter leaves the others out, a text is looked for in reasons and ids; the next page keeps them all."""
+
+    def found(*words: str) -> set[str]:
+        return {run["run"] for run in shared("runs", "list", *words, "--output", "json").json["runs"]}
+
+    every = {waiting.run, denied.run, failed.run}
+    for name, value in (("environment", "dev"), ("workflow", "deploy"), ("since", "2020-01-01")):
+        assert found(f"--{name}", value) >= every
+    for name, value in (("environment", "no"), ("workflow", "no"), ("requester", "no"), ("project", "no")):
+        assert found(f"--{name}", value) == set()
+    assert found("--until", "2020-01-01") == set()
+    assert found("--text", denied.run[4:].upper()) == {denied.run}
+    assert found("--text", "%") == found("--text", "_no_") == set()
+    told = shared("runs", "list", "--workflow", "deploy", "--text", "run_", "--limit", "1").err
+    assert "--workflow deploy --text run_ --before" in told

@@ -18,10 +18,11 @@ from mandamus.runs.lifecycle import RunState
 from mandamus.runs.model import Request as Asked
 from mandamus.runs.model import Wanted
 from mandamus.wire import runs as wire
-from mandamus.wire.base import Page
+from mandamus.wire.base import Page, micros
 
 LIMIT = 50
 LIMIT_MAX = 200
+TEXT_LENGTH_MAX = 200
 
 routes = Routes("runs")
 
@@ -46,15 +47,21 @@ def list_runs(
     project: str | None = None,
     workflow: str | None = None,
     requester: str | None = None,
+    since: given.Moment = None,
+    until: given.Moment = None,
+    text: Annotated[str | None, Query(max_length=TEXT_LENGTH_MAX)] = None,
     cursor: str | None = None,
     limit: Limit = LIMIT,
 ) -> Page[wire.Run]:
-    """Runs, newest first."""
-    wanted = Wanted(state, environment, project, workflow, requester)
+    """Runs, newest first; ``text`` is looked for in id, workflow, ticket and reason.
+
+    A page that looks for a text may hold few runs, or none, and still name the next one.
+    """
+    since_us, until_us = (None if each is None else micros(each) for each in (since, until))
+    wanted = Wanted(state, environment, project, workflow, requester, since_us, until_us, text)
     before = None if cursor is None else RunId(ids.parse("run", cursor))
-    found = house.runs.list(who, wanted, before=before, limit=limit + 1)
-    page = found[:limit]
-    return Page(items=[wire.run(each) for each in page], next=page[-1].id if len(found) > limit else None)
+    found = house.runs.find(who, wanted, before=before, limit=limit)
+    return Page(items=[wire.run(each) for each in found.runs], next=found.before)
 
 
 @routes.verb("POST", "/runs", Permission.RUN_REQUEST, status_code=201)

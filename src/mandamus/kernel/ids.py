@@ -52,12 +52,16 @@ class Ids:
 
     def new(self, prefix: str) -> str:
         """``prefix_`` and a UUIDv7 in 26 characters of Crockford's base 32, lower case."""
-        millis = self._clock.now_us() // 1000
         random = int.from_bytes(self._entropy(10), "big")
-        value = (millis & ((1 << 48) - 1)) << 80
+        value = _millis(self._clock.now_us())
         value |= 0x7 << 76 | (random >> 68 & 0xFFF) << 64
         value |= 0b10 << 62 | random & ((1 << 62) - 1)
         return f"{prefix}_{_base32(value)}"
+
+
+def first_at(prefix: str, at_us: int) -> str:
+    """The lowest id of a moment: those that are made from then on are not below it, those made before are."""
+    return f"{prefix}_{_base32(_millis(at_us))}"
 
 
 def parse(prefix: str, text: str) -> str:
@@ -74,6 +78,10 @@ def parse(prefix: str, text: str) -> str:
 def is_digest(text: str) -> bool:
     """Whether the text has the form of a digest."""
     return _DIGEST_FORM.fullmatch(text) is not None
+
+
+def _millis(at_us: int) -> int:
+    return (max(at_us, 0) // 1000 & ((1 << 48) - 1)) << 80
 
 
 def _base32(value: int) -> str:

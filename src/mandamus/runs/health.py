@@ -26,7 +26,7 @@ Leaf = Mapping[str, Any]
 def all_runs(conn: sa.Connection) -> Iterator[Run]:
     """Every run, newest first, read a page at a time."""
     before: RunId | None = None
-    while page := store.list_runs(conn, Wanted(), before=before, limit=PAGE):
+    while page := store.find_runs(conn, Wanted(), before=before, limit=PAGE).runs:
         yield from page
         before = page[-1].id
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +28,28 @@ class Request:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which runs to list; None for whatever."""
+    """Which runs to list; None for whatever.
+
+    They were asked for from ``since_us`` on and before ``until_us``. ``text`` is looked for in id, workflow, ticket and
+    reason; of ASCII letters, the case does not matter.
+    """
 
     state: RunState | None = None
     environment: str | None = None
     project: str | None = None
     workflow: str | None = None
     requester: str | None = None
+    since_us: int | None = None
+    until_us: int | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """Runs, newest first; ``before`` is where the next page begins, None when this was the last."""
+
+    runs: Sequence[Run]
+    before: RunId | None
 
 
 @dataclass(frozen=True)

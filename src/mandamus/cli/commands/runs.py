@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mandamus.cli import logs, outcome, show
 from mandamus.cli.follow import interruptible, leavable, see_through
+from mandamus.cli.moment import moment_us
 from mandamus.cli.render import first_line, stamp, state
 from mandamus.cli.session import Session, common, common_but_as, pass_session
 from mandamus.kernel import ids
@@ -51,14 +53,19 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option(
-    "--state", "wanted", type=click.Choice([each.value for each in RunState]), help="Only runs in this state."
-)
+@click.option("--state", type=click.Choice(STATES), help="Only runs in this state.")
+@click.option("--environment", "--env", metavar="NAME", help="Only runs in this environment.")
+@click.option("--project", metavar="PROJECT", help="Only runs of this project.")
+@click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
+@click.option("--requester", metavar="USER", help="Only runs that this user asked for.")
+@click.option("--since", metavar="TIME", help="From this moment on: 2027-01-31, or 2027-01-31T18:00:00Z.")
+@click.option("--until", metavar="TIME", help="Before this moment.")
+@click.option("--text", metavar="TEXT", help="In id, workflow, ticket or reason.")
 @click.option("--limit", type=click.IntRange(1, PAGE_MAX), default=PAGE, show_default=True, help="How many to show.")
 @click.option("--before", metavar="RUN", type=_Id(), help="Only runs older than this one: the next page.")
 @common
 @pass_session
-def list_(session: Session, wanted: str | None, limit: int, before: RunId | None) -> Exit:
+def list_(session: Session, /, limit: int, before: RunId | None, **filters: str | None) -> Exit:
     """List runs, newest first.
 
     \b
@@ -66,20 +73,19 @@ def list_(session: Session, wanted: str | None, limit: int, before: RunId | None
       mandamus runs list --state waiting
     """  # noqa: D301 - \b keeps click from joining the lines
     with session.house() as house:
-        state = RunState(wanted) if wanted else None
-        found = house.runs.list(house.who, Wanted(state=state), before=before, limit=limit + 1)
+        found = house.runs.list(house.who, _wanted(filters), before=before, limit=limit + 1)
     page, rest = found[:limit], found[limit:]
     if session.wants_json:
         after = page[-1].id if rest else None
         session.screen.json({"runs": [_row_json(run) for run in page], "before": after})
         return Exit.OK
     if not page:
-        _nothing(session, wanted, before)
+        _nothing(session, filters, before)
         return Exit.OK
     headers = ("RUN", "STATE", "WORKFLOW", "ENVIRONMENT", "ASKED BY", "ASKED AT", "REASON")
     session.screen.table(headers, [_row(run) for run in page])
     if rest:
-        filtered = ["--state", wanted] if wanted else []
+        filtered = [word for name, value in filters.items() if value for word in (f"--{name}", value)]
         session.screen.say(f"next page: {session.command('runs', 'list', *filtered, '--before', page[-1].id)}")
     return Exit.OK
 
@@ -245,11 +251,24 @@ def _row_json(run: Run) -> dict[str, Any]:
     }
 
 
-def _nothing(session: Session, wanted: str | None, before: RunId | None) -> None:
-    if wanted is None and before is None:
+def _wanted(filters: Mapping[str, str | None]) -> Wanted:
+    state, since, until = (filters[name] for name in ("state", "since", "until"))
+    return Wanted(
+        state=None if state is None else RunState(state),
+        since_us=None if since is None else moment_us(since),
+        until_us=None if until is None else moment_us(until),
+        **{name: filters[name] for name in ("environment", "project", "workflow", "requester", "text")},
+    )
+
+
+def _nothing(session: Session, filters: Mapping[str, str | None], before: RunId | None) -> None:
+    wanted = {name: value for name, value in filters.items() if value is not None}
+    if not wanted and before is None:
         session.screen.say("there are no runs yet")
         session.screen.say(f"next: {session.command('run')} WORKFLOW --env NAME")
         return
     older = "" if before is None else f" older than {before}"
-    session.screen.say(f"there is no run{'' if wanted is None else f' that is {wanted}'}{older}")
+    state = f" that is {wanted.pop('state')}" if "state" in wanted else ""
+    fits = "".join(f", {name} {value}" for name, value in wanted.items())
+    session.screen.say(f"there is no run{state}{older}{fits}")
     session.screen.say(f"all of them: {session.command('runs', 'list')}")
