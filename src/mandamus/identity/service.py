@@ -7,13 +7,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import sqlalchemy as sa
+
 from mandamus.audit.catalogue import VERBS
 from mandamus.audit.difference import differences
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Outcome, Resource
 from mandamus.audit.secret_forms import without_secrets
 from mandamus.audit.service import Audit
-from mandamus.identity import store
+from mandamus.identity import sign_in_store, store
 from mandamus.identity.model import OS_USER, USER_NAME, Group, Role, User, claimed_by
 from mandamus.kernel import canonical
 from mandamus.kernel.access import AUDITOR, MEMBER, OWNER, Area, Grant, Permission, Subject, authorize, given, requires
@@ -54,7 +56,13 @@ class Identity:
     def groups(self, who: Subject) -> list[Group]:
         """Every group with its members, by name."""
         with self._db.read() as conn:
-            return store.list_groups(conn)
+            told = sign_in_store.members(conn, self._clock.now_us())
+            return [
+                replace(
+                    group, members=tuple(sorted({*group.members, *(user for name, user in told if name == group.name)}))
+                )
+                for group in store.list_groups(conn)
+            ]
 
     def forget(self, tx: Tx, name: str) -> bool:
         """Delete a user's display name and e-mail address, in the caller's transaction; whether there was either.
@@ -78,7 +86,7 @@ class Identity:
             return self._recorded_claim(os_user, claimed, is_owner=is_owner)
         with self._db.read() as conn:
             user = store.get_user(conn, os_user)
-            groups = store.groups_of(conn, os_user)
+            groups = self._groups_of(conn, os_user)
         if not is_owner and (user is None or not user.active):
             raise MandamusError(
                 Code.FORBIDDEN,
@@ -99,7 +107,7 @@ class Identity:
         with self._db.read() as conn:
             owner = store.get_owner(conn)
             user = store.get_user(conn, name)
-            groups = store.groups_of(conn, name)
+            groups = self._groups_of(conn, name)
         if user is not None and not user.active:
             return None
         if name == owner:
@@ -109,12 +117,13 @@ class Identity:
     def groups_of(self, user: str) -> frozenset[str]:
         """Names of the groups an active user is in."""
         with self._db.read() as conn:
-            return store.groups_of(conn, user)
+            return self._groups_of(conn, user)
 
     def members(self, group: str) -> frozenset[str]:
         """Names of the active users in a group; empty for a group nobody declared."""
         with self._db.read() as conn:
-            return store.members(conn, group)
+            told = sign_in_store.members(conn, self._clock.now_us())
+            return store.members(conn, group) | {user for name, user in told if name == group}
 
     def changed_by(self, group: str) -> str | None:
         """Who last said who is in a group: a maker of every change that group is asked about."""
@@ -171,6 +180,10 @@ class Identity:
         }
         self._audit.record(tx, Event(Kind.IDENTITY_APPLIED, who, Resource("identity", "users"), data=data))
 
+    def _groups_of(self, conn: sa.Connection, user: str) -> frozenset[str]:
+        """The groups somebody is in: by declaration, and by the word of the provider that they signed in by."""
+        return store.groups_of(conn, user) | sign_in_store.groups_of(conn, user, self._clock.now_us())
+
     def _check_members(self, known: set[str], groups: Sequence[Group]) -> None:
         for group in groups:
             for member in group.members:
@@ -215,7 +228,7 @@ class Identity:
             )
         with self._db.read() as conn:
             user = store.get_user(conn, claimed)
-            groups = store.groups_of(conn, claimed)
+            groups = self._groups_of(conn, claimed)
             known = [each.name for each in store.list_users(conn)] if user is None else []
         if user is None:
             raise MandamusError(

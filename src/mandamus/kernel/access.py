@@ -38,6 +38,8 @@ class Permission(Enum):
     BREAKGLASS_DECLARE = "breakglass:declare"
     BREAKGLASS_CLOSE = "breakglass:close"
     TOKEN_WRITE = "token:write"  # noqa: S105 - a permission
+    NOTIFY_READ = "notify:read"
+    NOTIFY_WRITE = "notify:write"
     SYSTEM_READ = "system:read"
 
 
@@ -77,6 +79,7 @@ AUDITOR = frozenset(
         Permission.EVIDENCE_READ,
         Permission.IDENTITY_READ,
         Permission.TOKEN_WRITE,
+        Permission.NOTIFY_READ,
         Permission.SYSTEM_READ,
         Permission.BREAKGLASS_CLOSE,
     }
@@ -95,6 +98,7 @@ CHANGES = frozenset(
         Permission.AUDIT_ADMIN,
         Permission.IDENTITY_WRITE,
         Permission.IDENTITY_PROVISION,
+        Permission.NOTIFY_WRITE,
     }
 )
 """Whose verbs change something and can wait; cancelling and settling end what has begun, and never have to."""
@@ -110,6 +114,8 @@ HOME_WIDE = frozenset(
         Permission.POLICY_TEST,
         Permission.AUDIT_ADMIN,
         Permission.AUDIT_READ_ALL,
+        Permission.NOTIFY_READ,
+        Permission.NOTIFY_WRITE,
     }
 )
 """Whose verbs are about all of the home, as a back-test is; a grant that is limited to a place never gives them."""
@@ -196,6 +202,14 @@ class Where:
 
 
 @dataclass(frozen=True)
+class SignedIn:
+    """When somebody showed an identity provider who they are, and how, as it calls that (OpenID Connect: ``acr``)."""
+
+    at_us: int
+    acr: str = ""
+
+
+@dataclass(frozen=True)
 class Subject:
     """An authenticated actor.
 
@@ -204,7 +218,7 @@ class Subject:
     they act on; all are recorded. ``permissions`` are all that the subject may anywhere, ``grants`` say where each
     holds now: None for all of them everywhere. ``told`` hears of every verb of a watched subject before it does
     anything: its name and what it is about. ``program`` is True of a service account and of an agent; ``owners`` are
-    the people who answer for it.
+    the people who answer for it. ``signed_in`` is of a person in a browser who came by a provider, None of all others.
     """
 
     user: str
@@ -220,6 +234,7 @@ class Subject:
     told: Callable[[str, str], None] | None = field(default=None, repr=False, compare=False)
     program: bool = False
     owners: frozenset[str] = frozenset()
+    signed_in: SignedIn | None = None
 
     @property
     def verified(self) -> bool:

@@ -11,12 +11,14 @@ from mandamus.store.tables import (
     executors,
     identity,
     machines,
+    notify,
     operations,
     policy,
     runs,
+    sign_in,
 )
 
-TABLES = (audit, catalog, engine, evidence, executors, identity, machines, operations, policy, runs)
+TABLES = (audit, catalog, engine, evidence, executors, identity, machines, notify, operations, policy, runs, sign_in)
 metadata = base.metadata
 
 

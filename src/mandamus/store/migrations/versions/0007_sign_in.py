@@ -8,7 +8,15 @@ from mandamus.store.schema import metadata
 revision = "0007"
 down_revision = "0006"
 
-_PEOPLE: tuple[str, ...] = ()
+_PEOPLE = (
+    "sign_in",
+    "sign_in_subject",
+    "sign_in_member",
+    "sign_in_flow",
+    "session_authn",
+    "device",
+    "token_authn",
+)
 _MACHINES = (
     "identity_provided",
     "identity_providable",

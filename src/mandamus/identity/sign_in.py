@@ -1,0 +1,115 @@
+"""How people sign in by an OpenID Connect provider, as it is declared, and what its word comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mandamus.identity.model import RESERVED, USER_NAME
+
+FORMAT = "sign-in/1"
+AUTHN = "oidc"
+"""How the events of a session tell that its person signed in by the provider."""
+SCOPES = ("openid", "profile", "email")
+USER_CLAIM = "preferred_username"
+EMAIL = "email"
+HOLD_S = 12 * 3_600
+CALLBACK = "/sign-in/callback"
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """One provider.
+
+    ``issuer`` is its identifier, ``client_id`` what it calls this console, ``secret`` where the client's secret is
+    (``{"env": NAME}`` or ``{"file": PATH}``), empty for a public client. ``url`` is where people find this console.
+    ``user_claim`` names the claim that is a person's user name at their first sign-in, ``subjects`` say by user which
+    subject somebody is, whatever that claim says. ``groups`` gives our group of each of the provider's groups that
+    counts, out of the claim ``groups_claim``; it holds for ``hold_s`` after a sign-in. With ``create`` somebody unknown
+    becomes a user.
+    """
+
+    issuer: str
+    client_id: str
+    url: str
+    name: str = ""
+    secret: Mapping[str, str] = field(default_factory=dict)
+    scopes: tuple[str, ...] = SCOPES
+    user_claim: str = USER_CLAIM
+    subjects: Mapping[str, str] = field(default_factory=dict)
+    groups_claim: str = ""
+    groups: Mapping[str, str] = field(default_factory=dict)
+    hold_s: int = HOLD_S
+    create: bool = False
+
+    @property
+    def redirect_uri(self) -> str:
+        """Where the provider sends people back to, as it was told when this console was registered there."""
+        return self.url + CALLBACK
+
+    @property
+    def shown(self) -> str:
+        """What people call the provider."""
+        return self.name or self.issuer.partition("://")[2].partition("/")[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """As stored; where the secret is, never what it is."""
+        made = {**vars(self), "format": FORMAT, "scopes": list(self.scopes)}
+        return made | {name: dict(made[name]) for name in ("secret", "subjects", "groups")}
+
+
+def sign_in_from(value: Mapping[str, Any]) -> SignIn:
+    """Rebuild it from what was stored."""
+    known = {name: part for name, part in value.items() if name != "format"}
+    return SignIn(**{**known, "scopes": tuple(known["scopes"])})
+
+
+@dataclass(frozen=True)
+class StepUp:
+    """What somebody's sign-in has to be for their yes to count: not older, and of one of these classes if any is."""
+
+    max_age_s: int | None = None
+    acr: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whom the provider says that it has before it, by claims that were verified."""
+
+    subject: str
+    name: str
+    display_name: str
+    email: str
+    groups: tuple[str, ...]
+    at_us: int | None
+    acr: str
+
+
+def person_of(declared: SignIn, claims: Mapping[str, Any]) -> Person | str:
+    """What claims say of a person, or the claim by which nobody can be known: such a sign-in is refused."""
+    name = claims.get(declared.user_claim)
+    if not isinstance(name, str) or not USER_NAME.fullmatch(name) or name in RESERVED:
+        name = ""
+    if declared.user_claim == EMAIL and claims.get("email_verified") is not True:
+        name = ""
+    known = any(subject == claims["sub"] for subject in declared.subjects.values())
+    if not name and not known:
+        return declared.user_claim
+    listed = claims.get(declared.groups_claim) if declared.groups_claim else []
+    theirs = [listed] if isinstance(listed, str) else listed
+    at_s = claims.get("auth_time")
+    has_time = isinstance(at_s, int) and not isinstance(at_s, bool) and 0 < at_s < 1 << 40
+    return Person(
+        subject=claims["sub"],
+        name=name,
+        display_name=_text(claims.get("name")),
+        email=_text(claims.get(EMAIL)) if claims.get("email_verified") is True else "",
+        groups=tuple(sorted({declared.groups[each] for each in theirs or () if each in declared.groups})),
+        at_us=at_s * 1_000_000 if has_time and isinstance(at_s, int) else None,
+        acr=_text(claims.get("acr")),
+    )
+
+
+def _text(claim: object) -> str:
+    return claim if isinstance(claim, str) and len(claim) <= 200 and claim.isprintable() else ""

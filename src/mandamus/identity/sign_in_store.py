@@ -1,0 +1,143 @@
+"""Sign-ins by a provider as rows: what is declared, who is whom, what the provider says of groups, flows under way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from mandamus.identity.sign_in import SignIn, sign_in_from
+from mandamus.kernel import canonical
+from mandamus.kernel.access import SignedIn
+from mandamus.store.tables.identity import identity_group, identity_user
+from mandamus.store.tables.sign_in import session_authn, sign_in, sign_in_flow, sign_in_member, sign_in_subject
+
+_ID = 1
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A sign-in under way.
+
+    ``path`` is where to go on, ``user`` who has to come back (None for anybody), ``before`` the hash of the session's
+    secret whose place the new one takes.
+    """
+
+    path: str
+    user: str | None
+    before: bytes | None
+    expires_us: int
+    used_us: int | None = None
+
+
+def get_declared(conn: sa.Connection) -> SignIn | None:
+    """The provider, or None where people come in by links alone."""
+    found = conn.scalar(sa.select(sign_in.c.declared).where(sign_in.c.id == _ID))
+    return None if found is None else sign_in_from(canonical.loads(found))
+
+
+def put_declared(conn: sa.Connection, declared: SignIn | None) -> None:
+    """Declare the provider, or that there is none."""
+    conn.execute(sign_in.delete())
+    if declared is not None:
+        conn.execute(sign_in.insert().values(id=_ID, declared=canonical.dumps(declared.to_json())))
+
+
+def user_of(conn: sa.Connection, issuer: str, subject: str) -> str | None:
+    """Who signed in before as a subject."""
+    who: str | None = conn.scalar(
+        sa.select(sign_in_subject.c.user_name).where(
+            sign_in_subject.c.issuer == issuer, sign_in_subject.c.subject == subject
+        )
+    )
+    return who
+
+
+def subject_of(conn: sa.Connection, issuer: str, user: str) -> str | None:
+    """As which subject somebody signed in before."""
+    found: str | None = conn.scalar(
+        sa.select(sign_in_subject.c.subject).where(
+            sign_in_subject.c.issuer == issuer, sign_in_subject.c.user_name == user
+        )
+    )
+    return found
+
+
+def bind_subject(conn: sa.Connection, issuer: str, subject: str, user: str, at_us: int) -> None:
+    """From now on the subject is this user, and nobody else of this issuer is."""
+    values = {"issuer": issuer, "subject": subject, "user_name": user, "first_us": at_us}
+    conn.execute(sign_in_subject.insert().values(**values))
+
+
+def unbind(conn: sa.Connection, issuer: str, user: str) -> None:
+    """Forget as which subject somebody signed in."""
+    conn.execute(
+        sign_in_subject.delete().where(sign_in_subject.c.issuer == issuer, sign_in_subject.c.user_name == user)
+    )
+
+
+def put_groups(conn: sa.Connection, user: str, groups: Iterable[str], until_us: int) -> None:
+    """Have somebody be in exactly these groups by the provider's word, of those that there are."""
+    conn.execute(sign_in_member.delete().where(sign_in_member.c.user_name == user))
+    rows = [{"group_name": group, "user_name": user, "until_us": until_us} for group in groups]
+    if rows:
+        conn.execute(sign_in_member.insert(), rows)
+
+
+def groups_of(conn: sa.Connection, user: str, now_us: int) -> frozenset[str]:
+    """Groups that an active user is in by the provider's word."""
+    query = (
+        sa.select(sign_in_member.c.group_name)
+        .join(identity_group, identity_group.c.name == sign_in_member.c.group_name)
+        .join(identity_user, identity_user.c.name == sign_in_member.c.user_name)
+        .where(sign_in_member.c.user_name == user, sign_in_member.c.until_us > now_us, identity_user.c.active)
+    )
+    return frozenset(conn.scalars(query))
+
+
+def members(conn: sa.Connection, now_us: int) -> list[tuple[str, str]]:
+    """``(group, active user)`` of everybody who is in a group by the provider's word."""
+    query = (
+        sa.select(sign_in_member.c.group_name, sign_in_member.c.user_name)
+        .join(identity_group, identity_group.c.name == sign_in_member.c.group_name)
+        .join(identity_user, identity_user.c.name == sign_in_member.c.user_name)
+        .where(sign_in_member.c.until_us > now_us, identity_user.c.active)
+        .order_by(sign_in_member.c.group_name, sign_in_member.c.user_name)
+    )
+    return [(row.group_name, row.user_name) for row in conn.execute(query)]
+
+
+def touch_groups(conn: sa.Connection, groups: Iterable[str], who: str) -> None:
+    """Write who last said how one gets into groups."""
+    changed = identity_group.update().where(identity_group.c.name.in_(sorted(set(groups))))
+    conn.execute(changed.values(changed_by=who))
+
+
+def insert_flow(conn: sa.Connection, state: bytes, flow: Flow, now_us: int) -> None:
+    """Write a sign-in that begins; those that came to nothing go."""
+    conn.execute(sign_in_flow.delete().where(sign_in_flow.c.expires_us <= now_us))
+    values = {"path": flow.path, "user_name": flow.user, "before": flow.before, "expires_us": flow.expires_us}
+    conn.execute(sign_in_flow.insert().values(state=state, **values))
+
+
+def use_flow(conn: sa.Connection, state: bytes, now_us: int) -> Flow | None:
+    """The sign-in of a state, which is used up; None for one that is unknown, was used, or has expired."""
+    unused = sign_in_flow.update().where(
+        sign_in_flow.c.state == state, sign_in_flow.c.used_us.is_(None), sign_in_flow.c.expires_us > now_us
+    )
+    if conn.execute(unused.values(used_us=now_us)).rowcount != 1:
+        return None
+    row = conn.execute(sa.select(sign_in_flow).where(sign_in_flow.c.state == state)).one()
+    return Flow(row.path, row.user_name, row.before, row.expires_us, row.used_us)
+
+
+def insert_authn(conn: sa.Connection, session: str, issuer: str, at_us: int | None, acr: str) -> None:
+    """Write how the person of a session showed who they are."""
+    conn.execute(session_authn.insert().values(session=session, issuer=issuer, at_us=at_us, acr=acr))
+
+
+def authn_of(conn: sa.Connection, session: str) -> SignedIn | None:
+    """When and how the person of a session showed who they are; None when no provider was asked."""
+    row = conn.execute(sa.select(session_authn).where(session_authn.c.session == session)).one_or_none()
+    return None if row is None or row.at_us is None else SignedIn(row.at_us, row.acr)
