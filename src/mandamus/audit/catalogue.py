@@ -14,6 +14,7 @@ _READS_LOG = "the output is redacted before it is stored; a policy set may ask a
 _FOLLOWS = "what it shows of a run stands in the log already, without secrets"
 _DECISION = "what it shows of a decision is redacted, and its digests stand in the log already"
 _DOCUMENT = "policy texts are no secret, and their digests stand in the log already"
+_FILES = "it reads the files of a project, of which each run that was asked for keeps its copy"
 _MACHINE = "it looks at the machine and shows nothing of what runs"
 
 VERBS: Mapping[str, Kind | str] = {
@@ -32,6 +33,8 @@ VERBS: Mapping[str, Kind | str] = {
     "Catalog.projects": _SAME,
     "Catalog.root_of": "it names a folder to the request that follows, which is an event",
     "Catalog.show_environment": _SAME,
+    "Catalog.show_workflow": _FILES,
+    "Catalog.workflows": _FILES,
     "Configure.apply": Kind.ENVIRONMENT_APPLIED,
     "Doctor.examine": _MACHINE,
     "Evidence.bundle": Kind.EVIDENCE_EXPORTED,
@@ -72,6 +75,7 @@ VERBS: Mapping[str, Kind | str] = {
     "Runs.inbox": _FOLLOWS,
     "Runs.list": _FOLLOWS,
     "Runs.logs": _READS_LOG,
+    "Runs.outlook": _SAME,
     "Runs.reject": Kind.APPROVAL_RECORDED,
     "Runs.request": Kind.RUN_REQUESTED,
     "Runs.retry": Kind.RUN_RETRIED,

@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from mandamus.audit.secret_forms import holds_secret
 from mandamus.catalog import expression
 from mandamus.kernel import canonical
 from mandamus.kernel.document import EXPONENT_MAX, NUMBER_CHARS_MAX, Finding, Position
@@ -77,12 +78,26 @@ def bind(specs: Sequence[InputSpec], given: Mapping[str, Any], file: str) -> dic
             values[spec.name] = spec.default
             continue
         try:
-            values[spec.name] = value_of(spec, given[spec.name])
+            values[spec.name] = given_value(spec, given[spec.name])
         except RefusedError as error:
             why = f"the input `{spec.name}` {error.why}"
             problems.append(spec.at.problem(Finding.WRONG_VALUE, why, error.remedy))
     raise_problems(Code.INPUT_INVALID, problems, remedy="correct the inputs; `mandamus check` shows what is declared")
     return values
+
+
+def given_value(spec: InputSpec, given: Any) -> Any:
+    """The typed value of what somebody gave for a run; raises ``RefusedError``, also for what is plainly a secret.
+
+    A run keeps its inputs in the open: in rows and pages, for approvers, in evidence.
+    """
+    value = value_of(spec, given)
+    if holds_secret(canonical.dumps(value)):
+        raise RefusedError(
+            "holds what looks like a secret, and inputs are shown to whoever may read the run",
+            "have it named under `secrets` of the environment, and let the step read it as secrets.NAME",
+        )
+    return value
 
 
 def value_of(spec: InputSpec, given: Any) -> Any:

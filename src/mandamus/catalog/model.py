@@ -100,6 +100,35 @@ class Workflow:
 
 
 @dataclass(frozen=True)
+class OfferedStep:
+    """A step as whoever asks is told of it; ``condition`` is the text of its ``if``, or empty."""
+
+    name: str
+    needs: tuple[str, ...]
+    executor: str
+    condition: str = ""
+    secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A workflow file of a registered project as it stands in its folder now.
+
+    ``digest`` and ``text`` are of the file. One that cannot run says why in ``problem``, and has no name and no parts.
+    """
+
+    project: str
+    file: str
+    digest: Digest
+    text: str
+    name: str = ""
+    description: str = ""
+    inputs: tuple[InputSpec, ...] = ()
+    steps: tuple[OfferedStep, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Pool:
     """Where steps run.
 
