@@ -11,7 +11,15 @@ from pathlib import Path
 from figures import ROUNDS, Figure, median
 from tiled import Tiled
 
-from mandamus.audit import export_cef, export_cloudevents, export_ocsf, export_otlp, export_syslog, tiles
+from mandamus.audit import (
+    export_cef,
+    export_cloudevents,
+    export_ocsf,
+    export_otlp,
+    export_syslog,
+    standard_webhook,
+    tiles,
+)
 from mandamus.audit.export_files import Files
 from mandamus.audit.export_model import Record, line
 
@@ -66,7 +74,7 @@ def _cef(records: Sequence[Record]) -> object:
 
 def _webhook(records: Sequence[Record]) -> object:
     bodies = [line(export_cloudevents.cloud_event(each)).encode() for each in records]
-    return [export_cloudevents.sign(_KEY, "evt", 1, body) for body in bodies]
+    return [standard_webhook.sign(_KEY, "evt", 1, body) for body in bodies]
 
 
 def _otlp(records: Sequence[Record]) -> object:

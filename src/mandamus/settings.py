@@ -29,6 +29,13 @@ class Settings(BaseModel):
     server_roots: Annotated[
         str, Field(description="File of certificates (PEM) that the server is trusted by instead of the system's.")
     ] = ""
+    public_url: Annotated[
+        str,
+        Field(
+            description="Where people reach the console, for links in what they are told.",
+            pattern="^(|https?://[^?#]+)$",
+        ),
+    ] = ""
     token: Annotated[
         str, Field(description="Token for the server, instead of the one that `mandamus login` keeps.", repr=False)
     ] = ""

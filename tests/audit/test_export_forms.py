@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mandamus.audit import export_cef, export_cloudevents, export_ocsf, export_otlp, export_syslog
+from mandamus.audit import export_cef, export_cloudevents, export_ocsf, export_otlp, export_syslog, standard_webhook
 from mandamus.audit.export_model import Record, visible
 from mandamus.audit.export_reconcile import read_line
 from mandamus.audit.kinds import Kind
@@ -162,23 +162,23 @@ def test_an_otlp_request_is_as_protobuf_writes_json(leaf):
 
 def test_a_signature_is_that_of_standard_webhooks():
     """The example of the specification: secret, id, time and body give its signature."""
-    key = export_cloudevents.key_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    key = standard_webhook.key_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     body = b'{"test": 2432232314}'
     name, at_s = "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330
-    signed = export_cloudevents.sign(key, name, at_s, body)
+    signed = standard_webhook.sign(key, name, at_s, body)
     assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
     headers = {"webhook-id": name, "webhook-timestamp": str(at_s), "webhook-signature": f"v1,AAAA {signed}"}
-    assert export_cloudevents.genuine(key, headers, body, at_s + 300)
-    assert not export_cloudevents.genuine(key, headers, body, at_s + 301)
-    assert not export_cloudevents.genuine(key, headers, body + b" ", at_s)
-    assert not export_cloudevents.genuine(key, {**headers, "webhook-id": "msg_2"}, body, at_s)
+    assert standard_webhook.genuine(key, headers, body, at_s + 300)
+    assert not standard_webhook.genuine(key, headers, body, at_s + 301)
+    assert not standard_webhook.genuine(key, headers, body + b" ", at_s)
+    assert not standard_webhook.genuine(key, {**headers, "webhook-id": "msg_2"}, body, at_s)
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_c2hvcnQ=", "whsec_not base64!", "x" * 200])
 def test_a_secret_that_is_none_is_refused_unseen(secret):
     """The error of a bad secret never shows it."""
     with pytest.raises(ValueError, match="the secret") as caught:
-        export_cloudevents.key_of(secret)
+        standard_webhook.key_of(secret)
     assert not secret or secret not in str(caught.value)
     assert caught.value.__cause__ is None
 

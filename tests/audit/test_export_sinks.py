@@ -20,12 +20,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mandamus.audit import export_http
-from mandamus.audit.export_cloudevents import Webhook, genuine, key_of
+from mandamus.audit.export_cloudevents import Webhook
 from mandamus.audit.export_http import Poster
 from mandamus.audit.export_model import Record
 from mandamus.audit.export_otlp import Otlp
 from mandamus.audit.export_reconcile import read_line
 from mandamus.audit.export_syslog import Server, Syslog, message
+from mandamus.audit.standard_webhook import genuine, key_of
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 

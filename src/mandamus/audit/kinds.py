@@ -146,10 +146,25 @@ class Kind(Enum):
         {"users": DIGEST, "groups": DIGEST, "changes": _CHANGES},
         "Users and groups were declared or changed",
     )
+    ACCESS_APPLIED = (
+        "access.applied",
+        {"access": DIGEST, "changes": _CHANGES},
+        "Roles and grants were declared or changed",
+    )
+    ACCESS_ENDED = (
+        "access.ended",
+        {"user": NAME, "sessions": COUNT, "tokens": COUNT, "links": COUNT},
+        "Everything somebody could come in with was ended at once",
+    )
+    ACCESS_REVIEWED = (
+        "access.reviewed",
+        {"review": DIGEST, "permissions": COUNT, "approvers": COUNT},
+        "Who may do what, and who may approve what, was read as a whole",
+    )
     TOKEN_CREATED = (
         "token.created",
-        {"token": ID, "user": NAME, "expires_us": TIME_US},
-        "An access token was made; the log has its id, never its secret",
+        {"token": ID, "user": NAME, "expires_us": TIME_US, "device": ID},
+        "An access token was made, by hand or for a device; the log has its id, never its secret",
     )
     TOKEN_REVOKED = ("token.revoked", {"token": ID, "user": NAME, "expires_us": TIME_US}, "An access token was ended")
     SESSION_LINKED = (
@@ -157,13 +172,42 @@ class Kind(Enum):
         {"link": ID, "user": NAME, "expires_us": TIME_US},
         "A link was made that signs a user in once; the log has its id, never its secret",
     )
-    SESSION_OPENED = ("session.opened", {"session": ID, "link": ID}, "Somebody signed in to the console")
+    SESSION_OPENED = (
+        "session.opened",
+        {"session": ID, "link": ID, "issuer": NAME, "at_us": maybe(TIME_US), "acr": SHORT},
+        "Somebody signed in to the console: by a link, or by a provider, which says when and how they proved it",
+    )
     SESSION_ENDED = (
         "session.ended",
         {"session": ID, "why": WORD},
         "A session ended: by hand, by time, with its user",
     )
-    SESSION_REFUSED = ("session.refused", {"why": WORD}, "A link that was no good, or not any more, was refused")
+    SESSION_REFUSED = (
+        "session.refused",
+        {"why": WORD},
+        "A link that was no good, or not any more, was refused, or what came back from a provider",
+    )
+    SIGN_IN_APPLIED = (
+        "sign_in.applied",
+        {"changes": _CHANGES},
+        "How people sign in by a provider was declared or changed, or that they do not any more",
+    )
+    SIGN_IN_LINKED = (
+        "sign_in.linked",
+        {"user": NAME, "issuer": NAME, "subject": DIGEST, "created": FLAG},
+        "A person of a provider is a user from here on, who may have been made by that",
+    )
+    SIGN_IN_GROUPS = (
+        "sign_in.groups",
+        {"user": NAME, "issuer": NAME, "groups": list_of(NAME), "until_us": TIME_US},
+        "In which groups a user is by the word of the provider that they signed in by, and until when",
+    )
+    DEVICE_GRANTED = (
+        "device.granted",
+        {"device": ID, "permissions": maybe(list_of(NAME))},
+        "Somebody let a device that asked have a token of theirs; null for all that they may",
+    )
+    DEVICE_REFUSED = ("device.refused", {"device": ID}, "Somebody refused a device that asked for a token of theirs")
     PROJECT_APPLIED = (
         "project.applied",
         {"project": NAME, "digest": DIGEST, "previous": maybe(DIGEST), "changes": _CHANGES},
@@ -323,6 +367,32 @@ class Kind(Enum):
         "effect.settled",
         {"attempt": COUNT, "phase": WORD, "as": WORD, "by_probe": FLAG},
         "A probe or a person said what became of the change",
+    )
+
+    NOTIFY_APPLIED = (
+        "notify.applied",
+        {"subscription": NAME, "digest": DIGEST, "previous": maybe(DIGEST), "changes": _CHANGES},
+        "Who is told of which events was declared or changed",
+    )
+    NOTIFY_TESTED = (
+        "notify.tested",
+        {"subscription": NAME, "error": text(63)},
+        "Somebody had a message of no meaning sent to a subscription; says how that ended, empty when it was taken",
+    )
+    NOTIFY_DEAD = (
+        "notify.dead",
+        {"subscription": NAME, "delivery": COUNT, "event": ID, "attempts": COUNT, "error": WORD},
+        "A message was given up: it is kept as a dead letter until somebody has it sent again",
+    )
+    NOTIFY_DISABLED = (
+        "notify.disabled",
+        {"subscription": NAME},
+        "A receiver said that it is gone and wants no more; the subscription rests until it is applied again",
+    )
+    NOTIFY_REPLAYED = (
+        "notify.replayed",
+        {"subscription": NAME, "deliveries": COUNT},
+        "Dead letters of a subscription are to be sent again; says how many",
     )
 
     SECRET_READ = (

@@ -1,4 +1,4 @@
-"""Feeds the sinks in the background while this process integrates the log; no writer and no run waits for it."""
+"""Feeds sinks and subscriptions in the background while this process integrates the log; no run waits for it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ RETRY_S_MAX = 60.0
 STOP_S = 3.0
 """What a sink that works gets, at the end, for the last leaves; what it does not take then is sent by the next."""
 
+Feed = Callable[[str], float | None]
+
 log = structlog.get_logger()
 
 
 class Feeder:
     """One thread for each sink, so that a dead one keeps no other from its share.
 
-    ``names`` gives the sinks as declared now; ``feed`` gives one all that it does not have, and raises when it is dead.
+    ``names`` gives the sinks as declared now; ``feed`` gives one what it does not have, and raises when it is dead. It
+    says after how many seconds there is more to do without news, None for never. ``what`` is the feeder's own name.
     """
 
-    def __init__(self, names: Callable[[], Iterable[str]], feed: Callable[[str], None]) -> None:
+    def __init__(self, names: Callable[[], Iterable[str]], feed: Feed, what: str = "export") -> None:
         self._names = names
         self._feed = feed
+        self._what = what
         self._feeds: dict[str, _Feed] = {}
         self._wake = threading.Event()
         self._stopping = False
@@ -35,7 +39,7 @@ class Feeder:
         """Begin; once."""
         if self._thread is None:
             self._stopping = False
-            self._thread = threading.Thread(target=self._run, name="audit-export", daemon=True)
+            self._thread = threading.Thread(target=self._run, name=f"{self._what}-feeder", daemon=True)
             self._thread.start()
 
     def nudge(self) -> None:
@@ -63,14 +67,14 @@ class Feeder:
             try:
                 self._wake_feeds()
             except MandamusError as error:
-                log.warning("export.sinks", code=error.code.text, said=error.message)
+                log.warning("feeder.names", what=self._what, code=error.code.text, said=error.message)
             if self._stopping:
                 return
 
     def _wake_feeds(self) -> None:
         declared = set(self._names())
         for name in declared - self._feeds.keys():
-            self._feeds[name] = _Feed(name, self._feed)
+            self._feeds[name] = _Feed(name, self._feed, self._what)
             self._feeds[name].start()
         for name in self._feeds.keys() - declared:
             self._feeds.pop(name).end()
@@ -81,11 +85,13 @@ class Feeder:
 class _Feed(threading.Thread):
     """Feeds one sink whenever there is news; rests after a failure, longer after each."""
 
-    def __init__(self, name: str, feed: Callable[[str], None]) -> None:
+    def __init__(self, name: str, feed: Feed, what: str) -> None:
         # A daemon: a sink that answers late, or never, keeps no process from ending.
-        super().__init__(name=f"audit-export-{name}", daemon=True)
+        super().__init__(name=f"{what}-{name}", daemon=True)
         self._sink = name
         self._feed = feed
+        self._what = what
+        self._due_s: float | None = None
         self._changed = threading.Condition()
         self._news = False
         self._ended = False
@@ -119,21 +125,22 @@ class _Feed(threading.Thread):
             pause_s = min(pause_s * 2, RETRY_S_MAX)
 
     def _next(self) -> bool:
-        """Wait for news; False at the end, when there is none."""
+        """Wait for news, or until there is more to do; False at the end, when there is nothing at once."""
+        due_s, self._due_s = self._due_s, None
         with self._changed:
-            self._changed.wait_for(lambda: self._news or self._ended)
+            told = self._changed.wait_for(lambda: self._news or self._ended, due_s)
             news, self._news = self._news, False
-            return news
+            return news or not told or due_s == 0
 
     def _fed(self) -> bool:
         try:
-            self._feed(self._sink)
+            self._due_s = self._feed(self._sink)
         except MandamusError as error:
             if error.code is Code.CONFLICT:
                 return True  # Another process feeds it.
-            log.warning("export.failed", sink=self._sink, code=error.code.text, said=error.message)
+            log.warning("feeder.failed", what=self._what, sink=self._sink, code=error.code.text, said=error.message)
             return False
         except Exception:
-            log.exception("export.crashed", sink=self._sink)
+            log.exception("feeder.crashed", what=self._what, sink=self._sink)
             return False
         return True
