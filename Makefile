@@ -3,7 +3,7 @@
 export PYTHON
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-slow check docs bench verifier
+.PHONY: help setup demo demo-serve test test-slow check docs bench verifier
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,10 @@ setup:
 ## make demo       a governed change from request to proof, in half a minute
 demo: setup
 	@$(BIN)/mandamus demo
+
+## make demo-serve the same in a browser: the console, with a link for each of the two people
+demo-serve: setup
+	@$(BIN)/mandamus demo --serve
 
 ## make test       structure checks, types, lint, and every test that is not slow
 # The tests run even when a check fails, so that one round shows everything.

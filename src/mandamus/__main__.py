@@ -7,7 +7,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ _house = late("mandamus.bootstrap.house:open_house")
 _remote = late("mandamus.bootstrap.remote:open_remote")
 _login = late("mandamus.bootstrap.remote:login")
 _story = late("mandamus.demo.story:tell")
+_staged = late("mandamus.demo.visit:staged")
+_tamper = late("mandamus.demo.visit:tamper")
 _witness = late("mandamus.bootstrap.witness:open_witness")
 _epoch = late("mandamus.bootstrap.epoch:new_epoch")
 _server = late("mandamus.bootstrap.server:open_server")
@@ -47,7 +50,7 @@ def main() -> None:
         monotonic_s=time.monotonic,
         validators=partial(_validators, environ),
         policy_engine=partial(_policy_engine, environ),
-        demo=partial(_demo, environ),
+        demo=_Demo(environ),
         witness=_witness,
         new_epoch=partial(_new_epoch, environ),
         server=partial(_open_server, environ),
@@ -89,16 +92,37 @@ def _policy_engine(environ: Mapping[str, str]) -> Any:
     return _engine(_settings(environ))
 
 
-def _demo(environ: Mapping[str, str], say: Say, keep: bool) -> Any:  # noqa: FBT001 - the door's signature
-    folder = Path(tempfile.mkdtemp(prefix="mandamus-demo-"))
-    open_house: Callable[[Path, str | None], Any] = partial(_open_house, environ)
-    try:
-        return _story(open_house, folder, say)
-    finally:
-        if keep:
-            say(f"\nkept: {folder} (the home is {folder / 'home'})")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+class _Demo:
+    """The demo in folders of its own."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._open_house: Callable[[Path, str | None], Any] = partial(_open_house, environ)
+
+    def tell(self, say: Say, keep: bool) -> Any:  # noqa: FBT001 - the door's signature
+        """Play the story."""
+        folder = Path(tempfile.mkdtemp(prefix="mandamus-demo-"))
+        try:
+            return _story(self._open_house, folder, say)
+        finally:
+            if keep:
+                say(f"\nkept: {folder} (the home is {folder / 'home'})")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def staged(self, say: Say, folder: Path | None) -> Iterator[Any]:
+        """Prepare it for visitors."""
+        made = folder or Path(tempfile.mkdtemp(prefix="mandamus-demo-"))
+        try:
+            with _staged(self._open_house, made, say) as stage:
+                yield stage
+        finally:
+            if folder is None:
+                shutil.rmtree(made, ignore_errors=True)
+
+    def tamper(self, folder: Path) -> int:
+        """Change a byte of one."""
+        return int(_tamper(folder))
 
 
 if __name__ == "__main__":

@@ -73,9 +73,9 @@ class Server:
             self._over.set()
             engine.join()
 
-    def sign_in_link(self) -> str:
-        """Where whoever opened the home signs in to the console, once."""
-        return f"{self.url}/sign-in?link={self.house.sessions.link(self.house.who)}"
+    def sign_in_link(self, user: str | None = None) -> str:
+        """Where whoever opened the home signs in to the console, once; or another of its people."""
+        return f"{self.url}/sign-in?link={self.house.sessions.link(self.house.who, user)}"
 
     def close(self) -> None:
         """Let the work under way come to its end, and let go of the home."""

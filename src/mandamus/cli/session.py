@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -44,12 +44,57 @@ class Server(Protocol):
         """Answer until the process is told to stop; ``ready`` is called when it can be asked."""
         ...
 
-    def sign_in_link(self) -> str:
-        """Where whoever opened it signs in to the console, once."""
+    def sign_in_link(self, user: str | None = None) -> str:
+        """Where whoever opened it signs in to the console, once; or another of its people."""
         ...
 
     def close(self) -> None:
         """Let go of the home."""
+        ...
+
+
+class Staged(Protocol):
+    """The demo's home, ready for visitors: ``people`` walk the story, ``run`` waits for the last of them."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is, with its project."""
+        ...
+
+    @property
+    def home(self) -> Path:
+        """The home alone."""
+        ...
+
+    @property
+    def denied(self) -> str:
+        """The run that policy refused."""
+        ...
+
+    @property
+    def run(self) -> str:
+        """The run that waits for an approval."""
+        ...
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Who asks, and who may approve."""
+        ...
+
+
+class Demo(Protocol):
+    """The demo's story: told to its end, or prepared for visitors of the console."""
+
+    def tell(self, say: Say, keep: bool) -> Mapping[str, Any]:  # noqa: FBT001 - click's flag, handed on
+        """Play the story, talking to ``say``; gives its facts."""
+        ...
+
+    def staged(self, say: Say, folder: Path | None) -> AbstractContextManager[Staged]:
+        """The stage while it is entered, in an empty folder or in one that goes away afterwards."""
+        ...
+
+    def tamper(self, folder: Path) -> int:
+        """Flip one byte in the log of a demo; gives the leaf."""
         ...
 
 
@@ -59,11 +104,10 @@ class Handed:
 
     ``open_server`` opens what a server has of a house, by its URL, for a ticket or none; ``login`` keeps a token for
     one that takes it, and says whose it is. ``validators`` are the executors' checks by name and ``policy_engine`` is
-    OPA; neither needs a home. ``demo`` plays the story: it is given where to talk to and whether to keep the home,
-    and gives the story's facts. ``witness`` opens one in a folder: its name (empty for one of its own), the logs it
-    knows, and where to listen. ``new_epoch`` begins a new log in a home that need not open, for a reason, with or
-    without trust in the old keys. ``server`` binds a home's HTTP door to an address, with the files of a certificate
-    and its key or without.
+    OPA; neither needs a home. ``demo`` plays the story. ``witness`` opens one in a folder: its name (empty for one of
+    its own), the logs it knows, and where to listen. ``new_epoch`` begins a new log in a home that need not open, for
+    a reason, with or without trust in the old keys. ``server`` binds a home's HTTP door to an address, with the files
+    of a certificate and its key or without.
     """
 
     open_house: OpenHouse
@@ -73,7 +117,7 @@ class Handed:
     monotonic_s: Callable[[], float]
     validators: Callable[[], Validators]
     policy_engine: Callable[[], WorkerPool]
-    demo: Callable[[Say, bool], Mapping[str, Any]]
+    demo: Demo
     witness: Callable[[Path, str, Sequence[Trust], tuple[str, int]], WitnessServer]
     new_epoch: Callable[[Path, str, bool], Mapping[str, Any]]
     server: Callable[[Path, tuple[str, int], tuple[Path, Path] | None], Server]

@@ -61,7 +61,7 @@ def tell(open_house: OpenHouse, folder: Path, say: Say, project: Path = PROJECT)
     Raises ``conflict`` when the story does not come out as it must, whatever the reason.
     """
     with Receiver() as receiver:
-        stage = _Stage(open_house, folder / "home", folder / "project", say, receiver)
+        stage = Stage(open_house, folder / "home", folder / "project", say, receiver)
         stage.set(project)
         denied = stage.denied()
         run = stage.asked()
@@ -71,7 +71,7 @@ def tell(open_house: OpenHouse, folder: Path, say: Say, project: Path = PROJECT)
         leaf = stage.tampered()
     return {
         "story": "complete",
-        "denied": denied,
+        "denied": {name: denied[name] for name in ("rule", "file", "line")},
         "refused_self_approval": refused,
         "approved_by": "grace",
         "applied": applied,
@@ -81,7 +81,9 @@ def tell(open_house: OpenHouse, folder: Path, say: Say, project: Path = PROJECT)
 
 
 @dataclass
-class _Stage:
+class Stage:
+    """A home and a project in an empty folder, and the scenes that are played on them."""
+
     open_house: OpenHouse
     home: Path
     project: Path
@@ -110,7 +112,7 @@ class _Stage:
         first = violations[0]
         where = f"{first['file']}:{first['line']}"
         self.say(f"  denied: {first['msg']}\n  by {first['rule']} at {where}\n  remedy: {first['remedy']}")
-        return {"rule": first["rule"], "file": first["file"], "line": first["line"]}
+        return {"run": run.id, "rule": first["rule"], "file": first["file"], "line": first["line"]}
 
     def asked(self) -> Run:
         """Ada asks again, as policy advised; the plan now waits for the platform group."""
