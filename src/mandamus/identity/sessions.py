@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Outcome, Resource
 from mandamus.audit.service import Audit
-from mandamus.identity import store
+from mandamus.identity import sign_in_store, store
 from mandamus.identity.bearer import USED_EVERY_US, SubjectOf, hashed
 from mandamus.identity.model import Link, Session
 from mandamus.kernel.access import Permission, Subject, authorize, requires
@@ -84,7 +84,6 @@ class Sessions:
         if _FORM.fullmatch(link) is None:
             raise _refused()
         shown, now_us = hashed(link), self._clock.now_us()
-        secret = self._secret()
         with self._db.begin("session.opened") as tx:
             found = store.find_link(tx.conn, shown)
             why = self._no_good(found, now_us) or ("" if store.use_link(tx.conn, shown, now_us) else "used")
@@ -92,21 +91,33 @@ class Sessions:
                 made = None
                 self._record(tx, Kind.SESSION_REFUSED, NOBODY, found.id if found else "", {"why": why}, Outcome.DENIED)
             else:
-                made = Session(self._ids.new("ses"), found.user, found.authn, now_us, now_us)
-                store.insert_session(tx.conn, made, hashed(secret))
-                data = {"session": made.id, "link": found.id}
-                self._record(tx, Kind.SESSION_OPENED, Subject(made.user, made.authn), made.id, data)
+                shown_before = None if before is None else hashed(before)
+                made = self.begin(tx, found.user, found.authn, {"link": found.id}, shown_before)
         if made is None:
             raise _refused()
+        return made
+
+    def begin(self, tx: Tx, user: str, authn: str, data: Mapping[str, object], before: bytes | None) -> Opened:
+        """A new session of somebody who is known by now, in place of the one with the hash ``before``."""
+        secret, now_us = self._secret(), self._clock.now_us()
+        made = Session(self._ids.new("ses"), user, authn, now_us, now_us)
+        store.insert_session(tx.conn, made, hashed(secret))
+        self._record(tx, Kind.SESSION_OPENED, Subject(user, authn), made.id, {"session": made.id, **data})
         if before is not None:
-            self.end(before, "replaced")
+            self._end(tx, before, "replaced")
         return Opened(made, secret)
+
+    def refuse(self, why: str) -> None:
+        """Record that somebody who tried to come in was refused."""
+        with self._db.begin("session.refused") as tx:
+            self._record(tx, Kind.SESSION_REFUSED, NOBODY, "", {"why": why}, Outcome.DENIED)
 
     def authenticate(self, secret: str) -> Subject:
         """Who a session is of; raises ``unauthenticated`` for one that has ended, which it now has for good."""
         shown, now_us = hashed(secret), self._clock.now_us()
         with self._db.read() as conn:
             row = store.find_session(conn, shown)
+            signed_in = None if row is None else sign_in_store.authn_of(conn, row[0].id)
         if row is None or not hmac.compare_digest(row[1], shown) or row[0].ended_us is not None:
             raise _signed_out()
         session = row[0]
@@ -124,16 +135,19 @@ class Sessions:
         if now_us - session.seen_us >= USED_EVERY_US:
             with self._db.begin("session.seen") as tx:
                 store.see_session(tx.conn, session.id, now_us)
-        return replace(subject, authn=session.authn)
+        return replace(subject, authn=session.authn, signed_in=signed_in)
 
     def end(self, secret: str, why: str = "signed out") -> None:
         """End a session at once; one that is unknown or has ended stays so."""
         with self._db.begin("session.ended") as tx:
-            row = store.find_session(tx.conn, hashed(secret))
-            if row is None or not store.end_session(tx.conn, row[0].id, self._clock.now_us()):
-                return
-            who = Subject(row[0].user, row[0].authn)
-            self._record(tx, Kind.SESSION_ENDED, who, row[0].id, {"session": row[0].id, "why": why.replace(" ", "_")})
+            self._end(tx, hashed(secret), why)
+
+    def _end(self, tx: Tx, shown: bytes, why: str) -> None:
+        row = store.find_session(tx.conn, shown)
+        if row is None or not store.end_session(tx.conn, row[0].id, self._clock.now_us()):
+            return
+        who = Subject(row[0].user, row[0].authn)
+        self._record(tx, Kind.SESSION_ENDED, who, row[0].id, {"session": row[0].id, "why": why.replace(" ", "_")})
 
     def _no_good(self, link: Link | None, now_us: int) -> str:
         if link is None:

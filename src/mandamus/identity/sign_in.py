@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mandamus.identity.model import RESERVED, USER_NAME
+from mandamus.identity.model import RESERVED, USER_NAME, Role
+from mandamus.kernel.access import Permission
 
 FORMAT = "sign-in/1"
 AUTHN = "oidc"
@@ -26,8 +27,8 @@ class SignIn:
     (``{"env": NAME}`` or ``{"file": PATH}``), empty for a public client. ``url`` is where people find this console.
     ``user_claim`` names the claim that is a person's user name at their first sign-in, ``subjects`` say by user which
     subject somebody is, whatever that claim says. ``groups`` gives our group of each of the provider's groups that
-    counts, out of the claim ``groups_claim``; it holds for ``hold_s`` after a sign-in. With ``create`` somebody unknown
-    becomes a user.
+    counts, out of the claim ``groups_claim``; it holds for ``hold_s`` after a sign-in. ``create`` is the role that
+    somebody unknown is made a user with, None to refuse them.
     """
 
     issuer: str
@@ -41,7 +42,7 @@ class SignIn:
     groups_claim: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)
     hold_s: int = HOLD_S
-    create: bool = False
+    create: Role | None = None
 
     @property
     def redirect_uri(self) -> str:
@@ -55,14 +56,16 @@ class SignIn:
 
     def to_json(self) -> dict[str, Any]:
         """As stored; where the secret is, never what it is."""
-        made = {**vars(self), "format": FORMAT, "scopes": list(self.scopes)}
+        create = None if self.create is None else self.create.value
+        made = {**vars(self), "format": FORMAT, "scopes": list(self.scopes), "create": create}
         return made | {name: dict(made[name]) for name in ("secret", "subjects", "groups")}
 
 
 def sign_in_from(value: Mapping[str, Any]) -> SignIn:
     """Rebuild it from what was stored."""
     known = {name: part for name, part in value.items() if name != "format"}
-    return SignIn(**{**known, "scopes": tuple(known["scopes"])})
+    create = None if known["create"] is None else Role(known["create"])
+    return SignIn(**{**known, "scopes": tuple(known["scopes"]), "create": create})
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,25 @@ class Person:
     groups: tuple[str, ...]
     at_us: int | None
     acr: str
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that asked for a token.
+
+    ``name`` is what it calls itself, ``address`` where it asked from, ``permissions`` what it wants, None for all that
+    its user may. ``user`` is who decided, and ``authn`` how they had come in.
+    """
+
+    id: str
+    name: str
+    address: str
+    permissions: frozenset[Permission] | None
+    created_us: int
+    expires_us: int
+    state: str
+    user: str | None = None
+    authn: str = ""
 
 
 def person_of(declared: SignIn, claims: Mapping[str, Any]) -> Person | str:

@@ -7,11 +7,19 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from mandamus.identity.sign_in import SignIn, sign_in_from
+from mandamus.identity.sign_in import Device, SignIn, sign_in_from
 from mandamus.kernel import canonical
-from mandamus.kernel.access import SignedIn
+from mandamus.kernel.access import Permission, SignedIn
 from mandamus.store.tables.identity import identity_group, identity_user
-from mandamus.store.tables.sign_in import session_authn, sign_in, sign_in_flow, sign_in_member, sign_in_subject
+from mandamus.store.tables.sign_in import (
+    device,
+    session_authn,
+    sign_in,
+    sign_in_flow,
+    sign_in_member,
+    sign_in_subject,
+    token_authn,
+)
 
 _ID = 1
 
@@ -70,11 +78,10 @@ def bind_subject(conn: sa.Connection, issuer: str, subject: str, user: str, at_u
     conn.execute(sign_in_subject.insert().values(**values))
 
 
-def unbind(conn: sa.Connection, issuer: str, user: str) -> None:
-    """Forget as which subject somebody signed in."""
-    conn.execute(
-        sign_in_subject.delete().where(sign_in_subject.c.issuer == issuer, sign_in_subject.c.user_name == user)
-    )
+def unbind(conn: sa.Connection, issuer: str, user: str, subject: str) -> None:
+    """Forget as which subject somebody signed in, and who a subject was: it is declared now."""
+    either = sa.or_(sign_in_subject.c.user_name == user, sign_in_subject.c.subject == subject)
+    conn.execute(sign_in_subject.delete().where(sign_in_subject.c.issuer == issuer, either))
 
 
 def put_groups(conn: sa.Connection, user: str, groups: Iterable[str], until_us: int) -> None:
@@ -141,3 +148,73 @@ def authn_of(conn: sa.Connection, session: str) -> SignedIn | None:
     """When and how the person of a session showed who they are; None when no provider was asked."""
     row = conn.execute(sa.select(session_authn).where(session_authn.c.session == session)).one_or_none()
     return None if row is None or row.at_us is None else SignedIn(row.at_us, row.acr)
+
+
+def came_by(conn: sa.Connection, session: str) -> bool:
+    """Whether a provider brought somebody into a session."""
+    return conn.scalar(sa.select(session_authn.c.session).where(session_authn.c.session == session)) is not None
+
+
+def insert_device(conn: sa.Connection, made: Device, code: bytes, typed: bytes, interval_s: int) -> None:
+    """Write a device that asks; ``code`` and ``typed`` are the SHA-256 of its two codes."""
+    allowed = None if made.permissions is None else canonical.dumps(sorted(each.value for each in made.permissions))
+    values = {**vars(made), "permissions": allowed, "user_name": None, "authn": None, "interval_s": interval_s}
+    del values["user"]
+    conn.execute(device.insert().values(**values, device_hash=code, user_hash=typed))
+
+
+def find_device(conn: sa.Connection, hashed: bytes, *, typed: bool = True) -> Device | None:
+    """The device of a code that a person typed, or of its own."""
+    column = device.c.user_hash if typed else device.c.device_hash
+    row = conn.execute(sa.select(device).where(column == hashed)).one_or_none()
+    if row is None:
+        return None
+    allowed = None if row.permissions is None else frozenset(map(Permission, canonical.loads(row.permissions)))
+    return Device(
+        row.id,
+        row.name,
+        row.address,
+        allowed,
+        row.created_us,
+        row.expires_us,
+        row.state,
+        row.user_name,
+        row.authn or "",
+    )
+
+
+def count_devices(conn: sa.Connection) -> int:
+    """How many there are."""
+    return int(conn.scalar(sa.select(sa.func.count()).select_from(device)) or 0)
+
+
+def drop_devices(conn: sa.Connection, before_us: int) -> None:
+    """Forget those whose time was over before a moment, with what is known of where they asked from."""
+    conn.execute(device.delete().where(device.c.expires_us <= before_us))
+
+
+def poll_device(conn: sa.Connection, id_: str, now_us: int) -> bool:
+    """Write that a device asked again; False when that was too soon, for which it has to wait 5 s longer each time."""
+    patient = sa.or_(device.c.asked_us.is_(None), device.c.asked_us <= now_us - device.c.interval_s * 1_000_000)
+    asked = device.update().where(device.c.id == id_)
+    if conn.execute(asked.where(patient).values(asked_us=now_us)).rowcount == 1:
+        return True
+    conn.execute(asked.values(asked_us=now_us, interval_s=device.c.interval_s + 5))
+    return False
+
+
+def settle_device(conn: sa.Connection, id_: str, before: str, after: str, user: str, authn: str) -> bool:
+    """Move a device from one state to the next; False when somebody else was first."""
+    moved = device.update().where(device.c.id == id_, device.c.state == before)
+    return conn.execute(moved.values(state=after, user_name=user, authn=authn)).rowcount == 1
+
+
+def insert_token_authn(conn: sa.Connection, token: str, authn: str) -> None:
+    """Write how whoever got a token had come in, when it was not verified who that was."""
+    conn.execute(token_authn.insert().values(token=token, authn=authn))
+
+
+def token_authn_of(conn: sa.Connection, token: str) -> str | None:
+    """How whoever got a token had come in, when it was not verified who that was; else None."""
+    found: str | None = conn.scalar(sa.select(token_authn.c.authn).where(token_authn.c.token == token))
+    return found
