@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mandamus.audit import leaf, store
@@ -23,6 +23,12 @@ class Following:
         """The leaves of a stream behind a place in it, decoded, oldest first, a page of at most 500."""
         with self._database.read() as conn:
             found = store.leaves_after(conn, stream, after, PAGE)
+        return [leaf.decode(data) for data in found]
+
+    def about(self, type_: str, ids: Sequence[str], most: int) -> list[Mapping[str, Any]]:
+        """The newest leaves about some resources of a type, decoded, oldest first; at most so many."""
+        with self._database.read() as conn:
+            found = store.leaves_about(conn, type_, ids, most)
         return [leaf.decode(data) for data in found]
 
     def newest(self) -> int:

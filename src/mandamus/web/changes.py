@@ -12,6 +12,9 @@ from mandamus.web.render import document
 
 ATTRIBUTES_MAX = 100
 OBJECTS_MAX = 100
+ITEM_BYTES = 220
+ROW_BYTES = 160
+"""What the markup around an object and around an attribute takes."""
 
 ORDER = (
     Action.DELETE,
@@ -73,8 +76,8 @@ class Shown:
     groups: tuple[Group, ...]
 
 
-def shown(data: Mapping[str, Any]) -> Shown | None:
-    """The change set of a step, or None while it is not planned."""
+def shown(data: Mapping[str, Any], room: int | None = None) -> Shown | None:
+    """The change set of a step, or None while it is not planned; with ``room`` as much as about so many bytes hold."""
     if not data:
         return None
     found = from_json(data)
@@ -88,17 +91,42 @@ def shown(data: Mapping[str, Any]) -> Shown | None:
         warnings.append("the tool ended in an error while it planned")
     if found.sandbox != "required":
         warnings.append("it runs without a sandbox")
-    groups = [_group(action.value, [each for each in found.changes if each.action is action]) for action in ORDER]
-    groups.append(_group("drift", list(found.drift)))
+    left = Room(room)
+    groups = [_group(action.value, [each for each in found.changes if each.action is action], left) for action in ORDER]
+    groups.append(_group("drift", list(found.drift), left))
     shown_groups = tuple(group for group in groups if group.count)
     return Shown(tool, found.fidelity.value, found.sandbox, tuple(warnings), shown_groups)
 
 
-def _group(action: str, changes: list[Change]) -> Group:
+class Room:
+    """How many bytes of a page are left; None for as many as there are."""
+
+    def __init__(self, size: int | None) -> None:
+        self._left = size
+
+    def take(self, item: Item) -> bool:
+        """Whether there is room for an object with its attributes; then it is taken."""
+        if self._left is None:
+            return True
+        size = ITEM_BYTES + len(item.address) + sum(map(len, item.notes))
+        size += sum(ROW_BYTES + len(row.path) + len(row.before or "") + len(row.after or "") for row in item.rows)
+        if size > self._left:
+            self._left = 0
+            return False
+        self._left -= size
+        return True
+
+
+def _group(action: str, changes: list[Change], room: Room) -> Group:
     changes.sort(key=lambda change: (not change.destructive, change.address))
     destructive = action in DESTRUCTIVE or any(change.destructive for change in changes)
-    items = tuple(_item(change) for change in changes[:OBJECTS_MAX])
-    return Group(action, len(changes), destructive, items, max(len(changes) - OBJECTS_MAX, 0))
+    items = []
+    for change in changes[:OBJECTS_MAX]:
+        item = _item(change)
+        if not room.take(item):
+            break
+        items.append(item)
+    return Group(action, len(changes), destructive, tuple(items), len(changes) - len(items))
 
 
 def _item(change: Change) -> Item:

@@ -8,7 +8,7 @@ from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Digest, is_digest
 from mandamus.runs.lifecycle import StepState
-from mandamus.web import runs
+from mandamus.web import run, runs
 from mandamus.web.door import Pages, Visit, see
 
 REASON_CHARS_MAX = 2_000
@@ -48,7 +48,7 @@ def decide(visit: Visit) -> Response:
 
 def _page(visit: Visit, error: MandamusError | None) -> Response:
     view = visit.house.runs.show(visit.who, runs.run_of(visit))
-    step = runs.step_view(visit.house, visit.who, view, runs.row_of(view, visit.path["step"]))
+    step = run.step_view(visit, view, runs.row_of(view, visit.path["step"]))
     return visit.page(
         "decide.html",
         status=200 if error is None else error.code.http_status,

@@ -12,7 +12,7 @@ from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import RunId
 from mandamus.runs.lifecycle import RunState
-from mandamus.web import runs
+from mandamus.web import run, runs
 from mandamus.web.door import Pages, Visit, secret_of
 
 CHECK_S = 15.0
@@ -75,10 +75,10 @@ class _State:
 
 
 def _part(visit: Visit, run_id: RunId) -> tuple[str, _State]:
-    found = runs.values(visit.house, visit.who, run_id)
-    run = found["run"]
-    sealed = run.evidence is not None
-    state = _State(run.state is RunState.RUNNING, found["closed"] and not sealed, found["closed"] and sealed)
+    found = run.values(visit, run_id)
+    made = found["run"]
+    sealed = made.evidence is not None
+    state = _State(made.state is RunState.RUNNING, found["closed"] and not sealed, found["closed"] and sealed)
     return visit.renderer.part("_run.html", who=visit.who, **found), state
 
 

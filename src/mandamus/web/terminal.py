@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
+from mandamus.executors import lines as output
 from mandamus.kernel.ansi import Shown
 
 LINES_MAX = 2_000
 COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 
 _SGR = re.compile("\x1b\\[([0-9;:]*)m")
+_FORMAT = re.compile("[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_RESET = "\x1b[0m"
 _STYLES = {1: "bold", 2: "dim", 3: "italic", 4: "underline"}
 
 
@@ -35,8 +38,33 @@ def lines(data: bytes, start: int, count: int = LINES_MAX) -> list[Line]:
         rows = rows[1:]
     if rows and not rows[-1][1]:
         rows = rows[:-1]
-    shown, pen = Shown(colour=True), _Pen()
-    return [Line(at, pen.write(shown.feed(row + b"\n").removesuffix("\n"))) for at, row in rows[-count:]]
+    pen = _Pen()
+    return [Line(at, pen.write(_text(row))) for at, row in rows[-count:]]
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A line with its number; ``more`` bytes of it are not shown."""
+
+    number: int
+    html: Markup
+    more: int
+
+
+def numbered(found: Iterable[output.Line]) -> list[Numbered]:
+    """Lines of some output as markup."""
+    pen = _Pen()
+    return [Numbered(each.number, pen.write(_text(each.data)), each.more) for each in found]
+
+
+def _text(row: bytes) -> str:
+    """One line with its colours; what would hide in it, or turn it around, is written out by its number.
+
+    No control sequence goes on into the next line: that would hide it.
+    """
+    text = _FORMAT.sub(lambda found: f"\\u{ord(found.group()):04x}", row.removesuffix(b"\r").decode(errors="replace"))
+    shown = Shown(colour=True)
+    return shown.feed(text.encode()) + shown.close().removesuffix(_RESET)
 
 
 @dataclass
