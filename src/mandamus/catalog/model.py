@@ -12,6 +12,7 @@ from mandamus.audit.gate import Demand, Mode
 from mandamus.catalog import expression, inputs
 from mandamus.catalog.expression import Scope, Template
 from mandamus.catalog.inputs import InputSpec
+from mandamus.identity.sign_in import StepUp, step_up_from
 from mandamus.kernel import canonical
 from mandamus.kernel.attachment import Attached, attached_from
 from mandamus.kernel.document import Position
@@ -22,7 +23,7 @@ from mandamus.secrets.model import SecretRef
 ENVIRONMENT_FORMAT = "environment/1"
 PROJECT_FORMAT = "project/1"
 
-_JUDGES = frozenset({"policies", "approvers", "approval_ttl_s", "witnesses"})
+_JUDGES = frozenset({"policies", "approvers", "approval_ttl_s", "witnesses", "step_up"})
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ class Environment:
 
     ``applied_by`` is the user who last changed it: a maker of every run in it, and no part of the digest. Nor is
     ``project``, the project whose run it is looked at for. ``witnesses`` is what effects need of the log's witnesses,
-    None for what the settings say.
+    None for what the settings say. ``step_up`` is what the sign-in of whoever approves has to be.
     """
 
     name: str
@@ -187,6 +188,7 @@ class Environment:
     approval_ttl_s: int = 86_400
     pool: Pool = field(default_factory=Pool)
     witnesses: Demand | None = None
+    step_up: StepUp | None = None
     applied_by: str = ""
     project: Project | None = None
 
@@ -212,6 +214,7 @@ class Environment:
                 "allow_private": list(self.pool.allow_private),
             },
             **({"witnesses": self.witnesses.to_json()} if self.witnesses else {}),
+            **({"step_up": self.step_up.to_json()} if self.step_up else {}),
         }
 
     def scope(self) -> dict[str, Any]:
@@ -251,5 +254,6 @@ def environment_from(data: bytes, applied_by: str) -> Environment:
         witnesses=Demand(Mode(value["witnesses"]["mode"]), value["witnesses"]["grace_s"])
         if "witnesses" in value
         else None,
+        step_up=step_up_from(value["step_up"]) if "step_up" in value else None,
         applied_by=applied_by,
     )

@@ -11,23 +11,23 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlencode
 
-from mandamus.audit.difference import differences
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Resource
 from mandamus.audit.service import Audit
 from mandamus.identity import sign_in_store, store
 from mandamus.identity.bearer import SubjectOf, hashed
+from mandamus.identity.declared_sign_in import DeclaredSignIn
 from mandamus.identity.issuer import Claims, Expected, Issuers
 from mandamus.identity.model import User
 from mandamus.identity.sessions import Opened, Sessions
 from mandamus.identity.sign_in import AUTHN, Person, SignIn, StepUp, person_of
 from mandamus.identity.sign_in_store import Flow
 from mandamus.kernel import canonical
-from mandamus.kernel.access import Permission, Subject, authorize
+from mandamus.kernel.access import Subject
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Entropy
@@ -86,6 +86,7 @@ class SignIns:
     ) -> None:
         self._db = db
         self._audit = audit
+        self._declared = DeclaredSignIn(db, audit)
         self._sessions = sessions
         self._subject_of = subject_of
         self._issuers = issuers
@@ -96,8 +97,7 @@ class SignIns:
 
     def declared(self) -> SignIn | None:
         """The provider that people sign in by; None where they come in by links alone."""
-        with self._db.read() as conn:
-            return sign_in_store.get_declared(conn)
+        return self._declared.get()
 
     def begin(self, path: str, session: str, step_up: StepUp | None = None) -> Begun:
         """Begin a sign-in that ends at a path of the console, in place of a session if the browser has one.
@@ -159,32 +159,6 @@ class SignIns:
             return None
         back = {"client_id": declared.client_id, "post_logout_redirect_uri": f"{declared.url}/sign-in"}
         return f"{place}{'&' if '?' in place else '?'}{urlencode(back)}"
-
-    def apply(self, tx: Tx, who: Subject, declared: SignIn | None) -> None:
-        """Declare how people sign in; whoever does is a maker of what the groups they open approve.
-
-        Raises ``forbidden``, and ``not_found`` for a group that nobody declared.
-        """
-        authorize(who, Permission.IDENTITY_WRITE)
-        before = sign_in_store.get_declared(tx.conn)
-        if declared == before:
-            return
-        if declared is not None:
-            known = {group.name for group in store.list_groups(tx.conn)}
-            for group in declared.groups.values():
-                if group not in known:
-                    raise MandamusError(
-                        Code.NOT_FOUND,
-                        f"`sign_in` lets people into the group {group}, which is none of this home",
-                        remedy=f"add `{group}: []` under `groups`",
-                    )
-        sign_in_store.put_declared(tx.conn, declared)
-        # Not only whom a mapping names: also another provider, claim or time says anew who is in.
-        opened = {group for each in (before, declared) if each is not None for group in each.groups.values()}
-        sign_in_store.touch_groups(tx.conn, opened, who.user)
-        changes = differences(_told(before), _told(declared))
-        event = Event(Kind.SIGN_IN_APPLIED, who, Resource("identity", "sign-in"), data={"changes": changes})
-        self._audit.record(tx, event)
 
     def _must_be_declared(self) -> SignIn:
         found = self.declared()
@@ -274,14 +248,6 @@ class SignIns:
             raise _refused("owner", f"{name} owns this home, and a name at the provider is not enough to be that")
         if bound is None and sign_in_store.subject_of(tx.conn, declared.issuer, name) is not None:
             raise _refused("taken", f"{name} is somebody else at the provider")
-
-
-def _told(declared: SignIn | None) -> dict[str, Any]:
-    """What is declared, as the log tells of it: people by the digest of who they are there."""
-    if declared is None:
-        return {}
-    subjects = {user: canonical.digest_of(subject) for user, subject in declared.subjects.items()}
-    return {**replace(declared, subjects={}).to_json(), "subjects": canonical.digest_of(subjects)}
 
 
 def _derived(what: str, kept: str) -> str:

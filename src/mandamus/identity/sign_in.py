@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mandamus.identity.model import RESERVED, USER_NAME, Role
-from mandamus.kernel.access import Permission
+from mandamus.kernel.access import Permission, SignedIn
 
 FORMAT = "sign-in/1"
 AUTHN = "oidc"
@@ -74,6 +74,35 @@ class StepUp:
 
     max_age_s: int | None = None
     acr: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As stored."""
+        return {"max_age_s": self.max_age_s, "acr": list(self.acr)}
+
+    def missing(self, found: SignedIn | None, now_us: int) -> str:
+        """What a sign-in lacks, in words; empty when it is all that is asked for."""
+        if found is None:
+            return "you did not sign in by the identity provider in this session"
+        if self.max_age_s is not None and now_us - found.at_us > self.max_age_s * 1_000_000:
+            return f"you showed the identity provider who you are longer than {_told(self.max_age_s)} ago"
+        if self.acr and found.acr not in self.acr:
+            return f"you signed in as {found.acr or 'no class'}, and {' or '.join(self.acr)} is asked for"
+        return ""
+
+    def __str__(self) -> str:
+        age = f"not older than {_told(self.max_age_s)}" if self.max_age_s is not None else ""
+        acr = f"of the class {' or '.join(self.acr)}" if self.acr else ""
+        return " and ".join(part for part in (age, acr) if part)
+
+
+def step_up_from(value: Mapping[str, Any]) -> StepUp:
+    """Rebuild it from what was stored."""
+    return StepUp(value["max_age_s"], tuple(value["acr"]))
+
+
+def _told(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes} minutes" if minutes and not rest else f"{seconds} seconds"
 
 
 @dataclass(frozen=True)

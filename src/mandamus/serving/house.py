@@ -8,6 +8,10 @@ from typing import Protocol
 from mandamus.audit.service import Audit
 from mandamus.catalog.service import Catalog
 from mandamus.evidence.service import Evidence
+from mandamus.identity.devices import Devices
+from mandamus.identity.kill_switch import KillSwitch
+from mandamus.identity.oidc import SignIns
+from mandamus.identity.provisioning import Provisioning
 from mandamus.identity.service import Identity
 from mandamus.identity.sessions import Sessions
 from mandamus.identity.tokens import Tokens
@@ -58,8 +62,28 @@ class House(Protocol):
         ...
 
     @property
+    def kill_switch(self) -> KillSwitch:
+        """Ends what people and programs come in with."""
+        ...
+
+    @property
+    def provisioning(self) -> Provisioning:
+        """What a provider of identities provides."""
+        ...
+
+    @property
     def sessions(self) -> Sessions:
         """How people come in by a browser."""
+        ...
+
+    @property
+    def sign_ins(self) -> SignIns:
+        """How people come in by a provider."""
+        ...
+
+    @property
+    def devices(self) -> Devices:
+        """How programs ask for a token of whoever confirms it."""
         ...
 
     @property
