@@ -1,4 +1,4 @@
-"""What frames every page: the theme that its visitor chose, and the keys."""
+"""What frames every page: the look that its visitor chose, and the keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from mandamus.kernel.access import Permission
 from mandamus.web.door import Pages, Visit
-from mandamus.web.render import THEMES
+from mandamus.web.render import CHOICES, choice_cookie, chosen
 
 KEPT_S = 365 * 24 * 3600
 
@@ -18,19 +18,22 @@ pages = Pages()
 @pages.get("/keys", Permission.SYSTEM_READ)
 def show_keys(visit: Visit) -> Response:
     """What each key does; alone for the dialog of a page."""
-    return visit.part("_keys.html") if "part" in visit.query else visit.page("keys.html")
+    if "part" in visit.query:
+        return visit.part("_keys.html", part=True, keys=chosen(visit.request, "keys"))
+    return visit.page("keys.html", part=False)
 
 
-@pages.post("/theme", Permission.SYSTEM_READ)
-def choose_theme(visit: Visit) -> Response:
-    """Keep the theme with the browser, or leave it to its system again; then back to where it was chosen."""
+@pages.post("/look", Permission.SYSTEM_READ)
+def choose(visit: Visit) -> Response:
+    """Keep what was chosen with the browser, or forget it for what is usual; then back to where it was chosen."""
     found = RedirectResponse(_own(visit.form.get("back", "/")), 303)
-    state = visit.request.app.state
-    name, chosen = f"{state.cookie}-theme", visit.form.get("theme", "")
-    if chosen in THEMES:
-        found.set_cookie(name, chosen, KEPT_S, path="/", secure=state.secure, httponly=True, samesite="strict")
-    else:
-        found.delete_cookie(name, path="/", secure=state.secure, httponly=True, samesite="strict")
+    secure = visit.request.app.state.secure
+    for name, values in CHOICES.items():
+        cookie, said = choice_cookie(visit.request, name), visit.form.get(name)
+        if said in values:
+            found.set_cookie(cookie, said, KEPT_S, path="/", secure=secure, httponly=True, samesite="strict")
+        elif said is not None:
+            found.delete_cookie(cookie, path="/", secure=secure, httponly=True, samesite="strict")
     return found
 
 

@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, Response
 
 from mandamus.kernel.clock import Clock, rfc3339
 from mandamus.kernel.ids import Entropy
+from mandamus.web.commands import curl
 from mandamus.web.door import path_of
 from mandamus.web.files import version_of
 
@@ -41,7 +42,8 @@ SCREENS = (
     ("/settings", "Settings", "s"),
 )
 """The screens: where each is, its name, and the key that goes there after ``g``."""
-THEMES = ("light", "dark")
+CHOICES = {"theme": ("light", "dark"), "keys": ("off",)}
+"""What a visitor may choose other than it usually is; their browser keeps it in a cookie each."""
 
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _SPANS = ((60, "minute"), (3_600, "hour"), (86_400, "day"))
@@ -62,16 +64,22 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._templates.filters.update(moment=self._moment, document=document, short=short)
-        self._templates.globals.update(path=path_of, version_of=version_of, screens=SCREENS)
+        self._templates.globals.update(path=path_of, version_of=version_of, screens=SCREENS, curl=curl)
 
     def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
         """A whole page, with a nonce of its own."""
         nonce = base64.b64encode(self._entropy(16)).decode()
-        frame = {"here": request.url.path, "back": _back(request), "theme": theme_of(request), "waiting": None}
+        origin = f"{request.url.scheme}://{request.url.netloc}"
+        frame = {"here": request.url.path, "back": _back(request), "origin": origin, "waiting": None}
+        frame |= {name: chosen(request, name) for name in CHOICES}
         text = self._templates.get_template(template).render(nonce=nonce, **{**frame, **values})
         # Not "no-referrer": with it a browser sends `Origin: null` with the page's own forms.
         headers = {"Content-Security-Policy": CSP.format(nonce=nonce), "Referrer-Policy": "same-origin"}
         return HTMLResponse(text, status, headers)
+
+    def key(self) -> str:
+        """A new key, by which a form that is sent twice is known."""
+        return self._entropy(16).hex()
 
     def part(self, template: str, **values: Any) -> str:
         """A part of a page, to be put in its place."""
@@ -94,10 +102,9 @@ def visible(value: Any) -> Any:
     return _HIDDEN.sub(lambda found: f"\\u{ord(found.group()):04x}", value)
 
 
-def theme_of(request: Request) -> str:
-    """The theme that the visitor chose over that of their system, or nothing."""
-    chosen = request.cookies.get(f"{request.app.state.cookie}-theme", "")
-    return chosen if chosen in THEMES else ""
+def choice_cookie(request: Request, name: str) -> str:
+    """The name of the cookie that keeps a choice."""
+    return f"{request.app.state.cookie}-{name}"
 
 
 def document(value: Any) -> str:
@@ -109,6 +116,12 @@ def document(value: Any) -> str:
 def short(digest: str) -> str:
     """The first twelve digits of a digest."""
     return digest.removeprefix("sha256:")[:12]
+
+
+def chosen(request: Request, name: str) -> str:
+    """What the visitor chose, or nothing."""
+    said = request.cookies.get(choice_cookie(request, name), "")
+    return said if said in CHOICES[name] else ""
 
 
 def _back(request: Request) -> str:

@@ -2,111 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from starlette.responses import Response
 
 from mandamus.kernel import ids
 from mandamus.kernel.access import Permission, Subject
+from mandamus.kernel.clock import rfc3339
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import RunId
-from mandamus.policy.model import Decision, Point
-from mandamus.runs.lifecycle import RUN_CLOSED, RunState, StepState
-from mandamus.runs.model import Approval, StepRow, Wanted
-from mandamus.runs.service import RETRYABLE, RunView
-from mandamus.serving.house import House
-from mandamus.web import terminal
-from mandamus.web.changes import Shown, shown
-from mandamus.web.dag import HEIGHT, NODES_MAX, WIDTH, Picture, layout
+from mandamus.runs.lifecycle import RunState
+from mandamus.runs.model import StepRow, Wanted
+from mandamus.runs.service import RunView
+from mandamus.web.commands import cli
 from mandamus.web.door import Pages, Visit, see
 
 LIMIT = 50
-STEPS_WHOLE_MAX = 12
-"""Of more steps a run's page shows the state; each has a page of its own with the rest."""
-TAIL_BYTES = 8 * 1024
-TAIL_LINES = 30
-WINDOW_BYTES = 512 * 1024
+REASON_CHARS_MAX = 2_000
+TEXT_LENGTH_MAX = 200
+EXACT = ("environment", "project", "workflow", "requester")
+FILTERS = ("text", "state", *EXACT, "since", "until")
+ACTS = {"cancel": Permission.RUN_CANCEL, "retry": Permission.RUN_RETRY}
+"""What can be done to many runs at once, and what it takes."""
 PHASES = ("apply", "plan")
+NUMBER_DIGITS_MAX = 12
 
 pages = Pages()
-
-
-@dataclass(frozen=True)
-class StepView:
-    """A step as a page shows it; ``whole`` says that its change set and the rest are here."""
-
-    row: StepRow
-    whole: bool
-    changes: Shown | None
-    decisions: Sequence[Decision]
-    approvals: Sequence[Approval]
-    asked: Sequence[Any]
-    barred: str
-    tail: Sequence[terminal.Line]
 
 
 @pages.get("/runs", Permission.RUN_READ)
 def list_runs(visit: Visit) -> Response:
     """Runs, newest first; the address says which."""
-    asked = visit.query
-    state = asked.get("state")
-    if state is not None and state not in set(RunState):
-        raise MandamusError(Code.VALUE_INVALID, f"{state[:40]!r} is no state of a run", remedy="choose one of the list")
-    wanted = Wanted(
-        None if state is None else RunState(state),
-        *(asked.get(name) for name in ("environment", "project", "workflow", "requester")),
-    )
-    before = RunId(ids.parse("run", asked["cursor"])) if "cursor" in asked else None
-    found = visit.house.runs.list(visit.who, wanted, before=before, limit=LIMIT + 1)
-    filters = {name: value for name, value in asked.items() if name in vars(wanted)}
-    following = found[LIMIT - 1].id if len(found) > LIMIT else None
+    filters = {name: value for name, value in visit.query.items() if name in FILTERS}
+    cursor = visit.query.get("cursor")
+    before = None if cursor is None else RunId(ids.parse("run", cursor))
+    moments = {name: _moment(filters[name]) for name in ("since", "until") if name in filters}
+    asked = {**filters, **{name: rfc3339(at_us) for name, at_us in moments.items()}}
     return visit.page(
-        "runs.html", runs=found[:LIMIT], filters=filters, states=[each.value for each in RunState], following=following
+        "runs.html",
+        found=visit.house.runs.find(visit.who, _wanted(filters, moments), before=before, limit=LIMIT),
+        filters=filters,
+        states=[each.value for each in RunState],
+        paged=cursor is not None,
+        acts=[verb for verb, may in ACTS.items() if visit.who.may(may)],
+        query=asked,
+        command=cli("runs", "list", *(word for name, value in asked.items() for word in (f"--{name}", value))),
     )
-
-
-@pages.get("/runs/{run}", Permission.RUN_READ)
-def show_run(visit: Visit) -> Response:
-    """One run: where it is, what it would change, what policy said, who is asked, what it printed."""
-    return visit.page("run.html", **values(visit.house, visit.who, run_of(visit)))
-
-
-@pages.get("/runs/{run}/steps/{step}", Permission.RUN_READ)
-def show_step(visit: Visit) -> Response:
-    """One step with all that is known of it."""
-    view = visit.house.runs.show(visit.who, run_of(visit))
-    row = row_of(view, visit.path["step"])
-    return visit.page("step.html", view=view, run=view.run, step=step_view(visit.house, visit.who, view, row))
-
-
-@pages.get("/runs/{run}/steps/{step}/log", Permission.RUN_READ)
-def show_log(visit: Visit) -> Response:
-    """What a step printed: the last 2,000 lines, and from there back, window by window."""
-    view = visit.house.runs.show(visit.who, run_of(visit))
-    row = row_of(view, visit.path["step"])
-    phase, attempt = _phase(visit), _number(visit, "attempt", row.attempt)
-    end = _number(visit, "to", 0)
-    start = max(end - WINDOW_BYTES, 0) if end else -WINDOW_BYTES
-    start, data = _read(visit.house, visit.who, view, row.name, phase, attempt, start, end or None)
-    lines = terminal.lines(data, start)
-    first = lines[0].at if lines else 0
-    return visit.page(
-        "log.html", run=view.run, step=row, phase=phase, phases=PHASES, attempt=attempt, lines=lines,
-        earlier=first if first > 0 else None,
-    )  # fmt: skip
-
-
-@pages.get("/runs/{run}/steps/{step}/log.txt", Permission.RUN_READ)
-def download_log(visit: Visit) -> Response:
-    """All that a step printed, as a file."""
-    view = visit.house.runs.show(visit.who, run_of(visit))
-    row = row_of(view, visit.path["step"])
-    phase, attempt = _phase(visit), _number(visit, "attempt", row.attempt)
-    _, data = _read(visit.house, visit.who, view, row.name, phase, attempt, 0, None)
-    name = f"{view.run.id}-{phase}-{attempt}.txt"
-    return Response(data, media_type="text/plain; charset=utf-8", headers=attachment(name))
 
 
 @pages.get("/runs/{run}/evidence", Permission.EVIDENCE_READ)
@@ -143,31 +85,6 @@ def retry(visit: Visit) -> Response:
     run_id = run_of(visit)
     visit.house.runs.retry(visit.who, run_id, reason=visit.form.get("reason", ""))
     return see("runs", run_id)
-
-
-def values(house: House, who: Subject, run_id: RunId) -> dict[str, Any]:
-    """What the page of a run is made of, also each time that something happens to it."""
-    view = house.runs.show(who, run_id)
-    said = _decisions(house, who, run_id)
-    whole = len(view.steps) <= STEPS_WHOLE_MAX
-    open_log = whole and not _log_is_guarded(house, view)
-    steps = [_step(house, who, view, row, said, whole=whole, open_log=open_log) for row in view.steps]
-    return {
-        "view": view,
-        "run": view.run,
-        "steps": steps,
-        "decisions": [each for each in said if each.step is None],
-        "picture": _picture(view),
-        "box": (WIDTH, HEIGHT),
-        "closed": view.run.state in RUN_CLOSED,
-        "retryable": view.run.state in RUN_CLOSED and any(row.state in RETRYABLE for row in view.steps),
-    }
-
-
-def step_view(house: House, who: Subject, view: RunView, row: StepRow) -> StepView:
-    """One step of a run, as a whole."""
-    said = _decisions(house, who, view.run.id)
-    return _step(house, who, view, row, said, whole=True, open_log=not _log_is_guarded(house, view))
 
 
 def why_barred(who: Subject, view: RunView, row: StepRow) -> str:
@@ -207,75 +124,36 @@ def attachment(name: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="{name}"', "Content-Security-Policy": "sandbox"}
 
 
-def _step(
-    house: House,
-    who: Subject,
-    view: RunView,
-    row: StepRow,
-    said: Sequence[Decision],
-    *,
-    whole: bool,
-    open_log: bool,
-) -> StepView:
-    given = [each for each in view.approvals if each.step == row.name]
-    asked = view.asked.get(row.name, ())
-    changes = shown(house.runs.change_set(who, view.run.id, row.name)) if whole and row.plan else None
-    tail = _tail(house, who, view, row) if open_log and row.state is not StepState.PENDING else []
-    decisions = [each for each in said if each.step == row.name]
-    return StepView(row, whole, changes, decisions, given, asked, why_barred(who, view, row), tail)
+def _wanted(filters: Mapping[str, str], moments: Mapping[str, int]) -> Wanted:
+    state = filters.get("state")
+    if state is not None and state not in set(RunState):
+        raise MandamusError(Code.VALUE_INVALID, f"{state[:40]!r} is no state of a run", remedy="choose one of the list")
+    return Wanted(
+        state=None if state is None else RunState(state),
+        since_us=moments.get("since"),
+        until_us=moments.get("until"),
+        text=filters["text"][:TEXT_LENGTH_MAX] if "text" in filters else None,
+        **{name: filters[name] for name in EXACT if name in filters},
+    )
 
 
-def _decisions(house: House, who: Subject, run_id: RunId) -> list[Decision]:
-    return house.policy.decisions(who, run_id) if Permission.POLICY_READ in who.permissions else []
+def _moment(text: str) -> int:
+    """A day as a form gives it, or a moment, in microseconds; raises ``value_invalid``. Without a zone it is UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise MandamusError(
+            Code.VALUE_INVALID, f"{text[:40]!r} is no moment", remedy="write it as 2027-01-31"
+        ) from error
+    zoned = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return round(zoned.timestamp()) * 1_000_000
 
 
-def _picture(view: RunView) -> Picture | None:
-    if not 1 < len(view.steps) <= NODES_MAX:
-        return None
-    return layout([row.name for row in view.steps], view.needs)
-
-
-def _log_is_guarded(house: House, view: RunView) -> bool:
-    """Whether a policy is asked about each look at output, which is an event: then nobody looks without saying so."""
-    environment = house.catalog.environment(view.run.environment, view.run.project)
-    return house.policy.asks(Point.ACCESS, environment.judged_by)
-
-
-def _tail(house: House, who: Subject, view: RunView, row: StepRow) -> list[terminal.Line]:
-    for phase in PHASES:
-        piece = house.runs.logs(who, view.run.id, row.name, phase=phase, attempt=row.attempt, offset=-TAIL_BYTES)
-        if piece.data:
-            return terminal.lines(piece.data, piece.next_offset - len(piece.data), TAIL_LINES)
-    return []
-
-
-def _read(
-    house: House, who: Subject, view: RunView, step: str, phase: str, attempt: int, start: int, end: int | None
-) -> tuple[int, bytes]:
-    """Where the output begins and what it is, from an offset up to another or to the end of what there is."""
-    parts: list[bytes] = []
-    read = house.runs.follow_log(who, view.run.id, step, phase=phase, attempt=attempt)
-    piece = read(start)
-    begin = piece.next_offset - len(piece.data)
-    while piece.data and (end is None or piece.next_offset < end):
-        parts.append(piece.data)
-        piece = read(piece.next_offset)
-    parts.append(piece.data)
-    data = b"".join(parts)
-    return begin, data if end is None else data[: end - begin]
-
-
-def _phase(visit: Visit) -> str:
-    phase = visit.query.get("phase", PHASES[0])
-    if phase not in PHASES:
-        raise MandamusError(Code.VALUE_INVALID, "that is no phase of a step", remedy="it is plan or apply")
-    return phase
-
-
-def _number(visit: Visit, name: str, default: int) -> int:
+def number(visit: Visit, name: str, default: int) -> int:
+    """A number of the address; raises ``value_invalid``."""
     text = visit.query.get(name)
     if text is None:
         return default
-    if not text.isdecimal() or len(text) > 12:
+    if not text.isdecimal() or len(text) > NUMBER_DIGITS_MAX:
         raise MandamusError(Code.VALUE_INVALID, f"{name} is a number", remedy="leave it out")
     return int(text)
