@@ -19,8 +19,11 @@ EXAMPLES = {
     "run": "run_01m89tq850e2cvgwyfb9428ekw",
     "decision": "dec_01m89tq850e2cvgwyfb9428ekw",
     "token": "tok_01m89tq850e2cvgwyfb9428ekw",
+    "exemption": "exm_01m89tq850e2cvgwyfb9428ekw",
     "step": "change",
     "environment": "dev",
+    "project": "storage",
+    "workflow": "workflows/deploy.yaml",
     "index": "0",
 }
 FORGED = "mdm_" + "A" * 43 + "000000"
@@ -31,7 +34,7 @@ def routes(app: FastAPI) -> list[tuple[str, str, APIRoute]]:
     found = []
     for route in app.routes:
         if isinstance(route, APIRoute) and route.path not in PUBLIC:
-            path = re.sub(r"{(\w+)}", lambda m: EXAMPLES[m[1]], route.path)
+            path = re.sub(r"{(\w+)(?::path)?}", lambda m: EXAMPLES[m[1]], route.path)
             found += [(method, path, route) for method in sorted(route.methods)]
     return found
 

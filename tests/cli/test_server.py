@@ -137,6 +137,20 @@ def test_what_is_shown_of_a_run_is_the_same_as_in_the_home(far, shared, alike):
     same(far, shared, alike, "runs", "list", "--state", "waiting")
 
 
+def test_what_projects_offer_is_the_same_as_in_the_home(far, shared, alike):
+    """Each workflow with what it takes and does; the command that asks for it stands below; a slip has a remedy."""
+    same(far, shared, alike, "catalog", "list")
+    same(far, shared, alike, "catalog", "show", "storage", "deploy")
+    shown = far("catalog", "show", "storage", "deploy")
+    assert "input  says: string, default \"done\"\n" in shown.out
+    assert "step   after: script, after change\n" in shown.out
+    assert "run workflows/deploy.yaml --env NAME --project storage\n" in shown.err
+    slip = far("catalog", "show", "storage", "workflows/deplot.yaml")
+    assert slip.code == 1
+    assert "did you mean `workflows/deploy.yaml`?" in slip.err
+    assert far("catalog", "list", "storag").code == 1
+
+
 @pytest.mark.slow
 def test_everything_that_is_shown_is_the_same_as_in_the_home(far, shared, alike):
     """Lists, runs, logs, decisions, environments, policy sets, of a run in each state of interest."""

@@ -11,7 +11,7 @@ from mandamus.client.house import RemoteHouse
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import RunId
 from mandamus.runs.lifecycle import RunState
-from mandamus.wire import back, governance, runs
+from mandamus.wire import back, catalog, governance, runs
 
 ENGINES = {"steps_left", "wakes", "wakes_seen", "requires", "requester"}
 """Fields of a run that are not sent as they are; what the command line shows of them is looked at by its own tests."""
@@ -32,12 +32,16 @@ def test_a_run_comes_back_as_it_is_in_the_house(asked, place):
         kept = house.runs.show(house.who, RunId(asked.id))
         environment = house.catalog.show_environment(house.who, "dev")
         decisions = house.policy.decisions(house.who, RunId(asked.id))
+        offered = house.catalog.show_workflow(house.who, "storage", "workflows/deploy.yaml")
     sent = back.view(asked)
     assert without(sent.run) == without(kept.run)
     assert [(row.plan, row.binding, row.requires) for row in sent.steps] == [
         (row.plan, row.binding, row.requires) for row in kept.steps
     ]
     assert (sent.asked, sent.barred) == (kept.asked, kept.barred)
+    rebuilt = back.offered(catalog.workflow_text(offered))
+    assert replace(rebuilt, inputs=()) == replace(offered, inputs=())
+    assert [replace(each, at=None) for each in rebuilt.inputs] == [replace(each, at=None) for each in offered.inputs]
     assert back.environment(governance.environment(environment)) == environment
     for made in decisions:
         rebuilt = back.decision(governance.decision(made))

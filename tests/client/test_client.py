@@ -162,6 +162,22 @@ def test_who_there_is_and_what_there_is(as_user):
     assert list(ada.list_policy_sets(name="none")) == []
 
 
+def test_what_a_project_offers_is_told_with_all_it_takes(as_user):
+    """Each workflow with inputs and steps; one by its path, with the very text of its file."""
+    ada = as_user("ada")
+    (listed,) = ada.list_workflows("storage")
+    shown = ada.get_workflow("storage", WORKFLOW)
+    assert (listed.file, listed.name, listed.problem) == (WORKFLOW, "deploy", "")
+    assert shown.model_dump(exclude={"text"}) == listed.model_dump()
+    assert "deploy" in shown.text
+    assert {each.name: (each.type, each.default) for each in listed.inputs}["says"] == ("string", "done")
+    assert [each.executor for each in listed.steps] == ["script"] * len(listed.steps)
+    for project, file in (("none", WORKFLOW), ("storage", "../platform.yaml"), ("storage", "platform.yaml")):
+        with pytest.raises(MandamusError) as refused:
+            ada.get_workflow(project, file)
+        assert refused.value.code in {Code.NOT_FOUND, Code.USAGE}
+
+
 def test_a_token_is_made_and_ended(as_user, server):
     """It is worth what was asked for, and nothing once it is ended."""
     ada = as_user("ada")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mandamus.api import given
 from mandamus.api.door import Routes, TheHouse, Who
 from mandamus.kernel.access import Permission
+from mandamus.wire import catalog
 from mandamus.wire import governance as wire
 from mandamus.wire.base import Page
 
@@ -15,6 +16,18 @@ routes = Routes("catalog")
 def list_projects(house: TheHouse, who: Who) -> Page[wire.Project]:
     """Every registered project, by name."""
     return Page(items=[wire.project(each) for each in house.catalog.projects(who)])
+
+
+@routes.verb("GET", "/projects/{project}/workflows", Permission.WORKFLOW_READ)
+def list_workflows(house: TheHouse, who: Who, project: given.Project) -> Page[catalog.Workflow]:
+    """Every workflow of a project as its folder is now, by file, with what it takes and does."""
+    return Page(items=[catalog.workflow(each) for each in house.catalog.workflows(who, project)])
+
+
+@routes.verb("GET", "/projects/{project}/workflows/{workflow:path}", Permission.WORKFLOW_READ)
+def get_workflow(house: TheHouse, who: Who, project: given.Project, workflow: given.Workflow) -> catalog.WorkflowText:
+    """One workflow by its path in the project, with the text of its file."""
+    return catalog.workflow_text(house.catalog.show_workflow(who, project, workflow))
 
 
 @routes.verb("GET", "/environments", Permission.ENVIRONMENT_READ)

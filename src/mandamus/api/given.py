@@ -37,6 +37,8 @@ Exemption = Annotated[str, Path(examples=[f"exm_{_EXAMPLE}"], json_schema_extra=
 Token = Annotated[str, Path(examples=[f"tok_{_EXAMPLE}"], json_schema_extra={"pattern": f"^tok_{_ID}$"})]
 Step = Annotated[str, Path(examples=["change"])]
 Environment = Annotated[str, Path(examples=["dev"])]
+Project = Annotated[str, Path(examples=["storage"])]
+Workflow = Annotated[str, Path(examples=["workflows/deploy.yaml"])]
 Index = Annotated[int, Path(ge=0, le=SAFE_MAX, examples=[0])]
 Offset = Annotated[int, Query(ge=0, le=BIGINT_MAX)]
 Attempt = Annotated[int | None, Query(ge=1, le=ATTEMPT_MAX)]

@@ -47,8 +47,12 @@ def asked_for(session: Session, named: str, project: Path | None) -> tuple[Path,
     """The project and the workflow's path in it. A server has the files: there a project is a name, or none."""
     if session.server is None:
         return workflow(named, project)
-    path = named if named.endswith(SUFFIXES) or "/" in named else f"{WORKFLOWS_FOLDER}/{named}{SUFFIXES[0]}"
-    return project or Path(), path
+    return project or Path(), workflow_path(named)
+
+
+def workflow_path(named: str) -> str:
+    """The path of a workflow in a project that is elsewhere, from it or from the name of a file in ``workflows``."""
+    return named if named.endswith(SUFFIXES) or "/" in named else f"{WORKFLOWS_FOLDER}/{named}{SUFFIXES[0]}"
 
 
 def workflow(named: str, project: Path | None) -> tuple[Path, str]:

@@ -18,7 +18,7 @@ from mandamus.client.problems import invalid, misread
 from mandamus.client.transport import TIMEOUT_S, Params, Sleep, Transport, pause, segment
 from mandamus.kernel.access import Permission
 from mandamus.kernel.ids import Entropy
-from mandamus.wire import governance, identity, runs
+from mandamus.wire import catalog, governance, identity, runs
 from mandamus.wire.base import Body, Page
 
 PREFIX = "/api/v1"
@@ -88,12 +88,16 @@ class Client:
         project: str | None = None,
         workflow: str | None = None,
         requester: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
         cursor: str | None = None,
         limit: int | None = None,
     ) -> Pages[runs.Run]:
-        """Runs, newest first; ``limit`` is how many come in a page."""
+        """Runs, newest first; ``limit`` is how many come in a page at most."""
         wanted = {"state": state, "environment": environment, "project": project, "workflow": workflow}
-        return self._pages("/runs", Page[runs.Run], {**wanted, "requester": requester, "limit": limit}, cursor)
+        wanted |= {"requester": requester, "since": _moment(since), "until": _moment(until), "text": text}
+        return self._pages("/runs", Page[runs.Run], {**wanted, "limit": limit}, cursor)
 
     def request_run(
         self,
@@ -200,6 +204,15 @@ class Client:
     def list_projects(self) -> Pages[governance.Project]:
         """Every registered project, by name."""
         return self._pages("/projects", Page[governance.Project])
+
+    def list_workflows(self, project: str) -> Pages[catalog.Workflow]:
+        """Every workflow of a project as its folder is now, with what it takes and does."""
+        return self._pages(f"/projects/{segment(project)}/workflows", Page[catalog.Workflow])
+
+    def get_workflow(self, project: str, workflow: str) -> catalog.WorkflowText:
+        """One workflow by its path in the project, with the text of its file."""
+        path = "/".join(segment(part) for part in workflow.split("/"))
+        return self._get(f"/projects/{segment(project)}/workflows/{path}", catalog.WorkflowText)
 
     def list_environments(self) -> Pages[governance.Environment]:
         """The current version of every environment, by name."""

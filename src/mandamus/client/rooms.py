@@ -56,8 +56,10 @@ class Runs(Room):
 
     def list(self, _who: object, wanted: Any, *, before: RunId | None = None, limit: int = 50) -> list[Any]:
         """Newest first."""
-        filters = {name: value for name, value in vars(wanted).items() if value is not None}
-        found = self._client.list_runs(**filters, cursor=before, limit=min(limit, PAGE_MAX))
+        filters = {name: value for name, value in vars(wanted).items() if not name.endswith("_us")}
+        since, until = time_or_none(wanted.since_us), time_or_none(wanted.until_us)
+        some = min(limit, PAGE_MAX)
+        found = self._client.list_runs(**filters, since=since, until=until, cursor=before, limit=some)
         return [back.run(each) for each in itertools.islice(found, limit)]
 
     def show(self, _who: object, run_id: RunId) -> Any:
@@ -125,6 +127,18 @@ class Runs(Room):
 
 class Catalog(Room):
     """What may run."""
+
+    def projects(self, _who: object) -> Sequence[Any]:
+        """Every registered project, by name; of the folder only the server knows."""
+        return list(self._client.list_projects())
+
+    def workflows(self, _who: object, project: str) -> Sequence[Any]:
+        """Every workflow of a project."""
+        return [back.offered(each) for each in self._client.list_workflows(project)]
+
+    def show_workflow(self, _who: object, project: str, file: str) -> Any:
+        """One of them, with its text."""
+        return back.offered(self._client.get_workflow(project, file))
 
     def environments(self, _who: object) -> Sequence[Any]:
         """The current version of every environment, by name."""

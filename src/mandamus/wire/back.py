@@ -14,12 +14,14 @@ from mandamus.audit.model import Finding, Report
 from mandamus.audit.model import Verdict as Found
 from mandamus.audit.note import head, parse
 from mandamus.audit.search import Hit, Page, Shown
-from mandamus.catalog.model import Environment, environment_from
+from mandamus.catalog.inputs import InputSpec, InputType
+from mandamus.catalog.model import Environment, Offered, OfferedStep, environment_from
 from mandamus.identity.model import Token, User
 from mandamus.identity.tokens import Minted
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission, Subject
 from mandamus.kernel.attachment import Level, attached_from
+from mandamus.kernel.document import Position
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import ApprovalId, DecisionId, Digest, ExemptionId, RunId
 from mandamus.policy.model import Decision, Exemption, Listed, Outcome, Point, SetVersion, Verdict, Violation
@@ -27,7 +29,7 @@ from mandamus.policy.model import Requirement as Asked
 from mandamus.runs.lifecycle import RUN_CLOSED, RunState, StepState
 from mandamus.runs.model import Approval, Binding, Notice, PlanRecord, Requester, Requirement, Run, StepRow
 from mandamus.runs.service import RunView
-from mandamus.wire import base, governance, identity, runs
+from mandamus.wire import base, catalog, governance, identity, runs
 from mandamus.wire.base import micros
 
 
@@ -147,6 +149,29 @@ def token(sent: identity.Token) -> Token:
 def minted(sent: identity.MintedToken) -> Minted:
     """A token that was just made."""
     return Minted(token(sent), sent.secret)
+
+
+def offered(sent: catalog.Workflow) -> Offered:
+    """A workflow of a project; its text is known of the one that was asked for."""
+    return Offered(
+        project=sent.project,
+        file=sent.file,
+        digest=Digest(sent.digest),
+        text=sent.text if isinstance(sent, catalog.WorkflowText) else "",
+        name=sent.name,
+        description=sent.description,
+        inputs=tuple(_input(sent.file, each) for each in sent.inputs),
+        steps=tuple(
+            OfferedStep(each.name, tuple(each.needs), each.executor, each.condition, tuple(each.secrets))
+            for each in sent.steps
+        ),
+        problem=sent.problem,
+    )
+
+
+def _input(file: str, sent: catalog.Input) -> InputSpec:
+    fields = {**sent.model_dump(), "type": InputType(sent.type), "enum": tuple(sent.enum)}
+    return InputSpec(at=Position(file, 1, 1), **fields)
 
 
 def environment(sent: governance.Environment) -> Environment:
