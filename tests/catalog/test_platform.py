@@ -234,7 +234,7 @@ def test_names_of_earlier_files_may_be_used(folder):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("{}", "1:1: the file declares nothing (add users, groups, environments, projects, retention or notify)"),
+        ("{}", "1:1: the file declares nothing (add a section, such as users or environments)"),
         ("[]", "1:1: a platform file is a map, not list (write key: value lines below it, indented)"),
         ("users: [ada]", "1:8: `users` is a map, not list (write key: value lines below it, indented)"),
         ("environments: {dev: 1}", "1:21: environment `dev` is a map, not integer (write key: value lines below it,"),

@@ -17,6 +17,7 @@ INTERNAL = {
     "mandamus.policy.service.Policy.record": "the stage that asked writes the answer down; who may ask is its matter",
     "mandamus.audit.service.Audit.open": "bootstrap calls it at every start; no door reaches it",
     "mandamus.evidence.service.Evidence.seal": "every run that ends is sealed by the platform; no door reaches it",
+    "mandamus.catalog.service.Catalog.environment_for": "the verb that asks hands on the permission it needs there",
 }
 """Methods that take ``who`` first and are no verbs, with the reason."""
 
@@ -95,8 +96,9 @@ def _permission(verb: ast.FunctionDef) -> str:
     if asks is None and verb.args.args[1].arg == "tx":
         first = verb.body[1] if len(verb.body) > 1 else None
         asks = first.value if isinstance(first, ast.Expr) else None
-    if isinstance(asks, ast.Call) and ast.unparse(asks.func) in {"requires", "check", "access.check"}:
-        return ast.unparse(asks.args[-1])
+    if isinstance(asks, ast.Call) and ast.unparse(asks.func) in {"requires", "authorize", "access.authorize"}:
+        named = [ast.unparse(argument) for argument in asks.args]
+        return next((name for name in named if name.startswith("Permission.")), "")
     return ""
 
 

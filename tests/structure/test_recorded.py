@@ -16,7 +16,7 @@ def _asks(verb: ast.FunctionDef) -> bool:
     calls = [node for node in verb.decorator_list if isinstance(node, ast.Call)]
     calls += [node.value for node in verb.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
     return any(
-        ast.unparse(call.func) in {"requires", "access.requires", "check", "access.check"}
+        ast.unparse(call.func) in {"requires", "access.requires", "authorize", "access.authorize"}
         and any(ast.unparse(argument).startswith("Permission.") for argument in call.args)
         for call in calls
     )

@@ -161,6 +161,19 @@ class Kind(Enum):
         {"review": DIGEST, "permissions": COUNT, "approvers": COUNT},
         "Who may do what, and who may approve what, was read as a whole",
     )
+    IDENTITY_PROVISIONED = (
+        "identity.provisioned",
+        {
+            "what": one_of("user", "group"),
+            "name": NAME,
+            "id": ID,
+            "did": one_of("created", "changed", "activated", "deactivated", "deleted"),
+            "changes": _CHANGES,
+            "sessions": COUNT,
+            "tokens": COUNT,
+        },
+        "A provider of identities made, changed or ended a user or a group, with how many sessions and tokens that ended",
+    )
     TOKEN_CREATED = (
         "token.created",
         {"token": ID, "user": NAME, "expires_us": TIME_US, "device": ID},
@@ -314,8 +327,9 @@ class Kind(Enum):
             "group": NAME,
             "expires_us": TIME_US,
             "signature": SIGNATURE,
+            "signed_in": table(at_us=TIME_US, acr=SHORT),
         },
-        "A named human said yes or no to one bound digest",
+        "A named human said yes or no to one bound digest; with when and how they signed in where a provider says it",
     )
     APPROVAL_REFUSED = (
         "approval.refused",

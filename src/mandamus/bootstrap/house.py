@@ -24,6 +24,8 @@ from mandamus.audit.signer import Signer
 from mandamus.bootstrap.anchors import find_anchors
 from mandamus.bootstrap.governing import governing, usual
 from mandamus.bootstrap.keys import LOG, held_log_keys, platform_key, without_keys
+from mandamus.bootstrap.notifying import notifying
+from mandamus.bootstrap.signing_in import issuers, sign_ins
 from mandamus.bootstrap.tools import SystemClock, load_executors, this_process, toolbox
 from mandamus.bootstrap.witnesses import witnessing
 from mandamus.catalog.service import Catalog
@@ -36,7 +38,14 @@ from mandamus.executors.output import OutputLog
 from mandamus.executors.sandbox import Bubblewrap
 from mandamus.executors.service import Executors
 from mandamus.executors.state import StateStore
+from mandamus.identity.declared_sign_in import DeclaredSignIn
+from mandamus.identity.devices import Devices
+from mandamus.identity.granting import Granting
+from mandamus.identity.issuer import Issuers
+from mandamus.identity.kill_switch import KillSwitch
 from mandamus.identity.model import OS_USER
+from mandamus.identity.oidc import SignIns
+from mandamus.identity.provisioning import Provisioning
 from mandamus.identity.service import Identity
 from mandamus.identity.sessions import Sessions
 from mandamus.identity.tokens import Tokens
@@ -44,6 +53,7 @@ from mandamus.kernel.access import Subject
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Ids, RunId
+from mandamus.notify.service import Notify
 from mandamus.operations.anchoring import Anchoring
 from mandamus.operations.configure import Configure
 from mandamus.operations.doctor import Doctor
@@ -97,6 +107,8 @@ class House:
     anchoring: Anchoring
     pool: WorkerPool
     evaluator: Evaluator
+    notify: Notify
+    issuers: Issuers
 
     @property
     def personal_data(self) -> PersonalData:
@@ -153,9 +165,30 @@ class House:
         return Tokens(self.rooms.db, self.audit, self._active, self.clock, os.urandom)
 
     @property
+    def kill_switch(self) -> KillSwitch:
+        """Ends what people and programs come in with."""
+        return KillSwitch(self.rooms.db, self.audit, self.clock)
+
+    @property
+    def provisioning(self) -> Provisioning:
+        """What a provider of identities provides."""
+        return Provisioning(self.rooms.db, self.audit, self.clock, os.urandom)
+
+    @property
     def sessions(self) -> Sessions:
         """How people come in by a browser."""
         return Sessions(self.rooms.db, self.audit, self._active, self.clock, os.urandom)
+
+    @property
+    def sign_ins(self) -> SignIns:
+        """How people come in by a provider."""
+        rooms = self.rooms
+        return sign_ins(rooms.db, self.audit, self.sessions, self._active, self.issuers, rooms.secrets, self.clock)
+
+    @property
+    def devices(self) -> Devices:
+        """How programs ask for a token of whoever confirms it."""
+        return Devices(self.rooms.db, self.audit, self.tokens, self._active, self.clock, os.urandom)
 
     @property
     def requests(self) -> Requests:
@@ -328,10 +361,27 @@ def _house(
         decisions=policy.differences,
     )
     backtests = Backtests(db, blobs, audit, pool, clock, ids, len(os.sched_getaffinity(0)))
-    configure = Configure(db, identity, catalog, policy, backtests, Retention(db, audit))
+    notify = notifying(db, audit, clock, rooms.secrets, policy, home, settings.public_url)
+    granting = Granting(db, audit, clock)
+    configure = Configure(
+        db, identity, granting, catalog, policy, backtests, Retention(db, audit), notify, DeclaredSignIn(db, audit)
+    )
     anchoring = Anchoring(db, audit, partial(find_anchors, home, environ), clock)
     return House(
-        home, who, rooms, Runs(rooms), configure, backtests, doctor, log_keys, export, anchoring, pool, evaluator
+        home,
+        who,
+        rooms,
+        Runs(rooms),
+        configure,
+        backtests,
+        doctor,
+        log_keys,
+        export,
+        anchoring,
+        pool,
+        evaluator,
+        notify,
+        issuers(clock),
     )
 
 

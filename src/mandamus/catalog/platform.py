@@ -12,12 +12,16 @@ from typing import Any
 
 from mandamus.audit.gate import Demand, Mode
 from mandamus.audit.retention import RetentionClass
+from mandamus.catalog import access
+from mandamus.catalog.access import Access, Named, read_access
 from mandamus.catalog.model import Environment, Pool, Project
 from mandamus.catalog.notify import Document, read_notify
 from mandamus.catalog.retention import read_retention
 from mandamus.catalog.secret import read_secret
+from mandamus.catalog.sign_in import read_sign_in, read_step_up
 from mandamus.catalog.workflow import INPUT_NAME, NAME
-from mandamus.identity.model import GROUP_NAME, RESERVED, USER_NAME, Group, Role, User
+from mandamus.identity.model import GROUP_NAME, RESERVED, USER_NAME, Group, Nature, Role, User
+from mandamus.identity.sign_in import SignIn
 from mandamus.kernel.attachment import Attached, Level
 from mandamus.kernel.document import Finding, Kind, Node, parse
 from mandamus.kernel.errors import Code
@@ -30,10 +34,19 @@ APPROVERS_MAX = 100
 APPROVAL_TTL_S_MIN = 60
 APPROVAL_TTL_S_DEFAULT = 86_400
 
-_KEYS = ("users", "groups", "environments", "projects", "retention", "notify")
-_ANY_OF_THEM = f"{', '.join(_KEYS[:-1])} or {_KEYS[-1]}"
+_KEYS = ("users", "groups", *access.KEYS, "environments", "projects", "retention", "notify", "sign_in")
 _USER_KEYS = ("name", "email", "active", "role", "projects")
-_ENVIRONMENT_KEYS = ("protected", "vars", "secrets", "policies", "approvers", "approval_ttl", "pool", "witnesses")
+_ENVIRONMENT_KEYS = (
+    "protected",
+    "vars",
+    "secrets",
+    "policies",
+    "approvers",
+    "approval_ttl",
+    "pool",
+    "witnesses",
+    "step_up",
+)
 _PROJECT_KEYS = ("root", "policies")
 _POLICY_KEYS = (
     "path",
@@ -65,6 +78,8 @@ class Known:
 
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
+    programs: Mapping[str, Nature] = field(default_factory=dict)
+    roles: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -127,6 +142,8 @@ class PlatformConfig:
     projects: tuple[Registered, ...] = ()
     retention: tuple[RetentionClass, ...] = ()
     notify: Mapping[str, Document] = field(default_factory=dict)
+    access: Access = field(default_factory=Access)
+    sign_in: tuple[SignIn | None, ...] = ()
 
 
 def read(data: bytes, file: str, folder: Path, known: Known | None = None) -> PlatformConfig:
@@ -147,12 +164,14 @@ class _Reading:
         self._folder = folder
         self._users = set(known.users)
         self._groups = set(known.groups)
+        self._known = known
         self._sizes: dict[str, int] = {}
 
     def config(self, root: Node) -> PlatformConfig:
         fields = self.reader.table(root, "a platform file", _KEYS)
         if root.kind is Kind.MAP and not root.fields:
-            self.reader.add(root, Finding.WRONG_VALUE, "the file declares nothing", f"add {_ANY_OF_THEM}")
+            remedy = "add a section, such as users or environments"
+            self.reader.add(root, Finding.WRONG_VALUE, "the file declares nothing", remedy)
         users = self._entries(fields, "users", self._user)
         self._users |= {user.name for user in users}
         groups = self._entries(fields, "groups", self._group)
@@ -162,7 +181,12 @@ class _Reading:
         projects = self._entries(fields, "projects", self._project)
         retention = read_retention(self.reader, fields["retention"]) if "retention" in fields else ()
         notify = read_notify(self.reader, fields["notify"], self._folder) if "notify" in fields else {}
-        return PlatformConfig(tuple(users), tuple(groups), tuple(environments), tuple(projects), retention, notify)
+        named = Named(self._users, self._known.programs, self._groups, self._known.roles)
+        may = read_access(self.reader, fields, named)
+        by = (read_sign_in(self.reader, fields["sign_in"], self._folder),) if "sign_in" in fields else ()
+        return PlatformConfig(
+            tuple(users), tuple(groups), tuple(environments), tuple(projects), retention, notify, may, by
+        )
 
     def _entries(self, fields: Mapping[str, Node], key: str, make: Any) -> list[Any]:
         if key not in fields:
@@ -234,6 +258,7 @@ class _Reading:
             approval_ttl_s=ttl_s,
             pool=self._pool(fields["pool"]) if "pool" in fields else Pool(),
             witnesses=self._demand(fields["witnesses"]) if "witnesses" in fields else None,
+            step_up=read_step_up(self.reader, fields["step_up"]) if "step_up" in fields else None,
         )
         return Target(made, self._policies(fields["policies"]) if "policies" in fields else ())
 

@@ -16,7 +16,7 @@ from mandamus.catalog import source, store, workflow
 from mandamus.catalog.model import Environment, Offered, Project, Workflow
 from mandamus.catalog.offer import Offers
 from mandamus.catalog.workflow import Validators
-from mandamus.kernel.access import Permission, Subject, authorize, requires
+from mandamus.kernel.access import EVERY, Permission, Subject, authorize, requires
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.document import BYTES_MAX
 from mandamus.kernel.errors import Code, MandamusError
@@ -143,7 +143,7 @@ class Catalog:
 
         Raises ``forbidden`` without ``environment:write``, ``environment_invalid`` when another project has the folder.
         """
-        authorize(who, Permission.ENVIRONMENT_WRITE, made.name)
+        authorize(who, Permission.ENVIRONMENT_WRITE, made.name, EVERY)
         other = store.project_at(tx.conn, made.root)
         if other is not None and other.name != made.name:
             raise MandamusError(
@@ -179,7 +179,7 @@ class Catalog:
 
         Gives the current version with who applied it. Raises ``forbidden`` without ``environment:write``.
         """
-        authorize(who, Permission.ENVIRONMENT_WRITE, None, made.name)
+        authorize(who, Permission.ENVIRONMENT_WRITE, EVERY, made.name)
         applied = replace(made, applied_by=who.user)
         previous = store.put_environment(tx.conn, applied, self._clock.now_us())
         if previous != applied.digest:

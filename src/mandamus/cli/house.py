@@ -10,6 +10,7 @@ from mandamus.audit.break_glass import BreakGlass
 from mandamus.audit.service import Audit
 from mandamus.catalog.service import Catalog
 from mandamus.evidence.service import Evidence
+from mandamus.identity.kill_switch import KillSwitch
 from mandamus.identity.service import Identity
 from mandamus.identity.sessions import Sessions
 from mandamus.identity.tokens import Tokens
@@ -61,6 +62,11 @@ class House(Protocol):
     @property
     def identity(self) -> Identity:
         """Who."""
+        ...
+
+    @property
+    def kill_switch(self) -> KillSwitch:
+        """Ends what people and programs come in with."""
         ...
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mandamus.kernel.access import Permission
@@ -24,17 +24,31 @@ def claimed_by(os_user: str) -> str:
 
 
 class Role(StrEnum):
-    """What a user is here for: a member asks, reads and decides; an auditor reads everything and changes nothing."""
+    """What a user is here for: a member asks, reads and decides; an auditor reads everything and changes nothing.
+
+    Whoever has none may what grants give them.
+    """
 
     MEMBER = "member"
     AUDITOR = "auditor"
+    NONE = "none"
+
+
+class Nature(StrEnum):
+    """Who acts: a person, a program that acts for itself, or one that acts for whoever made its token."""
+
+    PERSON = "person"
+    SERVICE_ACCOUNT = "service_account"
+    AGENT = "agent"
 
 
 @dataclass(frozen=True)
 class User:
-    """A person. ``name`` is the id that stands in the log, display name and address can be erased.
+    """A person or a program. ``name`` is the id that stands in the log, display name and address can be erased.
 
-    An inactive user may do nothing. ``projects`` are those the user is held to, None for all.
+    An inactive user may do nothing. ``projects`` are those that the role is held to, None for all. ``owner`` is who
+    answers for a program: a maker of all it makes. ``since_us`` is since when its role is as it is, None when that was
+    before it was kept.
     """
 
     name: str
@@ -43,6 +57,9 @@ class User:
     active: bool = True
     role: Role = Role.MEMBER
     projects: tuple[str, ...] | None = None
+    nature: Nature = Nature.PERSON
+    owner: str = ""
+    since_us: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,11 @@ DAYS_MAX = 90
 
 @dataclass(frozen=True)
 class Token:
-    """What a program shows to act for a user. ``permissions`` are all it may, None for all that the user may."""
+    """What a program shows to act for a user. ``permissions`` are all it may, None for all that the user may.
+
+    ``made_by`` is who made it for another, and so is a maker of all that is made with it; ``behalf_of`` is whom an
+    agent acts for.
+    """
 
     id: str
     user: str
@@ -70,6 +91,8 @@ class Token:
     expires_us: int
     used_us: int | None = None
     revoked_us: int | None = None
+    made_by: str = ""
+    behalf_of: str | None = None
 
 
 @dataclass(frozen=True)

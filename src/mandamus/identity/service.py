@@ -16,7 +16,9 @@ from mandamus.audit.model import Event, Outcome, Resource
 from mandamus.audit.secret_forms import without_secrets
 from mandamus.audit.service import Audit
 from mandamus.identity import sign_in_store, store
-from mandamus.identity.model import OS_USER, USER_NAME, Group, Role, User, claimed_by
+from mandamus.identity.grants_store import grants_of
+from mandamus.identity.model import OS_USER, USER_NAME, Group, Nature, Role, User, claimed_by
+from mandamus.identity.provisioning import beside_provider
 from mandamus.kernel import canonical
 from mandamus.kernel.access import AUDITOR, MEMBER, OWNER, Area, Grant, Permission, Subject, authorize, given, requires
 from mandamus.kernel.clock import Clock
@@ -24,18 +26,27 @@ from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.reader import did_you_mean
 from mandamus.store.database import Database, Tx
 
-_MAY = {Role.MEMBER: MEMBER, Role.AUDITOR: AUDITOR}
+_MAY: Mapping[Role, frozenset[Permission]] = {Role.MEMBER: MEMBER, Role.AUDITOR: AUDITOR, Role.NONE: frozenset()}
 
 
 def _told(users: Iterable[User], groups: Mapping[str, Iterable[str]]) -> dict[str, Any]:
     """Users and groups as the log tells of a change: people by the digests of their names."""
     return {
         "users": {
-            canonical.digest_of(user.name): {"active": user.active, "role": user.role.value, "projects": user.projects}
+            canonical.digest_of(user.name): {
+                "active": user.active,
+                "role": user.role.value,
+                "projects": user.projects,
+                **({} if user.nature is Nature.PERSON else _program(user)),
+            }
             for user in users
         },
         "groups": {name: canonical.digest_of(sorted(members)) for name, members in groups.items()},
     }
+
+
+def _program(user: User) -> dict[str, Any]:
+    return {"nature": user.nature.value, "program": user.name, "owner": canonical.digest_of(user.owner)}
 
 
 class Identity:
@@ -72,7 +83,7 @@ class Identity:
         user = store.get_user(tx.conn, name)
         if user is None or not (user.display_name or user.email):
             return False
-        store.put_users(tx.conn, [replace(user, display_name="", email="")])
+        store.put_users(tx.conn, [replace(user, display_name="", email="")], self._clock.now_us())
         return True
 
     def embedded(self, os_user: str, claimed: str | None, is_owner: bool) -> Subject:  # noqa: FBT001 - one bit of who asks
@@ -130,6 +141,11 @@ class Identity:
         with self._db.read() as conn:
             return store.changed_by(conn, group)
 
+    def changers(self, group: str) -> frozenset[str]:
+        """The same, with the people who answer for it when that was a program."""
+        with self._db.read() as conn:
+            return store.changers(conn, group)
+
     def owner(self) -> str | None:
         """The OS user who made the home, or None before it is made."""
         with self._db.read() as conn:
@@ -157,15 +173,18 @@ class Identity:
         Raises ``forbidden`` without ``identity:write``, ``not_found`` for a member who is no user.
         """
         authorize(who, Permission.IDENTITY_WRITE)
+        users = beside_provider(tx, users, groups)
         before_users = {user.name: user for user in store.list_users(tx.conn)}
         before_groups = {group.name: frozenset(group.members) for group in store.list_groups(tx.conn)}
         changed_users = [user for user in users if before_users.get(user.name) != user]
         changed_groups = [group for group in groups if before_groups.get(group.name) != frozenset(group.members)]
-        self._check_members({*before_users, *(user.name for user in users)}, changed_groups)
+        _check_natures(before_users, users)
+        people = {user.name for user in [*before_users.values(), *users] if user.nature is Nature.PERSON}
+        self._check_members(people, changed_groups)
         if not changed_users and not changed_groups:
             return
-        store.put_users(tx.conn, changed_users)
-        store.put_groups(tx.conn, changed_groups, who.user)
+        store.put_users(tx.conn, changed_users, self._clock.now_us())
+        store.put_groups(tx.conn, changed_groups, store.by(who), self._clock.now_us())
         # Digests, not lists: a leaf is at most 64 KiB, and who is in a group may have to be erased one day.
         data = {
             "users": canonical.digest_of(sorted(user.name for user in changed_users)),
@@ -244,11 +263,25 @@ class Identity:
         return self._subject(user, claimed_by(os_user), groups)
 
     def _subject(self, user: User, authn: str, groups: frozenset[str]) -> Subject:
-        """What a user may: that of their role, and no more than is of their projects when they are held to some."""
+        """What a user may now: that of their role in its projects, and of each grant in its place while it holds."""
         area = Area(None if user.projects is None else frozenset(user.projects))
-        grants = (Grant(user.role.value, _MAY[user.role], area),)
-        made = Subject(user.name, authn, groups, given(grants), user.display_name, grants=grants)
-        return replace(made, told=partial(self._read, made)) if user.role is Role.AUDITOR else made
+        grants = [Grant(user.role.value, _MAY[user.role], area)]
+        now_us = self._clock.now_us()
+        with self._db.read() as conn:
+            declared = list(grants_of(conn, user.name, groups))
+        grants += [granted.grant(permissions) for granted, permissions in declared if granted.holds(now_us)]
+        made = Subject(
+            user.name,
+            authn,
+            groups,
+            given(grants),
+            user.display_name,
+            grants=tuple(grants),
+            program=user.nature is not Nature.PERSON,
+            owners=frozenset({user.owner} if user.owner else ()),
+        )
+        watched = any(grant.role == Role.AUDITOR.value for grant in grants)
+        return replace(made, told=partial(self._read, made)) if watched else made
 
     def _read(self, who: Subject, verb: str, about: str) -> None:
         """Record what an auditor reads; a verb that leaves an event of its own tells more by that."""
@@ -259,3 +292,24 @@ class Identity:
         )
         with self._db.begin("access.read") as tx:
             self._audit.record(tx, event)
+
+
+def _check_natures(before: Mapping[str, User], users: Sequence[User]) -> None:
+    """A name in the log stays what it was, a person's or a program's; and people answer for programs."""
+    after = {**before, **{user.name: user for user in users}}
+    for user in users:
+        known = before.get(user.name)
+        if known is not None and known.nature is not user.nature:
+            raise MandamusError(
+                Code.CONFLICT,
+                f"{user.name} is a {known.nature.value.replace('_', ' ')} of this home, and stays one",
+                remedy="choose another name",
+                context={"user": user.name},
+            )
+        owner = after.get(user.owner)
+        if user.nature is not Nature.PERSON and (owner is None or owner.nature is not Nature.PERSON):
+            raise MandamusError(
+                Code.NOT_FOUND,
+                f"{user.name} has the owner {user.owner}, who is no user",
+                remedy=did_you_mean(user.owner, list(after), f"add `{user.owner}` under `users`"),
+            )

@@ -8,9 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from mandamus.identity.model import Group, Link, Role, Session, Token, User
+from mandamus.identity.model import Group, Link, Nature, Role, Session, Token, User
 from mandamus.kernel import canonical
-from mandamus.kernel.access import Permission
+from mandamus.kernel.access import Permission, Subject
 from mandamus.store.tables.identity import (
     home,
     identity_group,
@@ -51,7 +51,8 @@ def list_groups(conn: sa.Connection) -> list[Group]:
     members: dict[str, list[str]] = {
         name: [] for name in conn.scalars(sa.select(identity_group.c.name).order_by(identity_group.c.name))
     }
-    rows = conn.execute(sa.select(identity_member).order_by(identity_member.c.user_name))
+    named = sa.select(identity_member.c.group_name, identity_member.c.user_name)
+    rows = conn.execute(named.order_by(identity_member.c.user_name))
     for group, user in rows:
         members[group].append(user)
     return [Group(name, tuple(users)) for name, users in members.items()]
@@ -83,27 +84,69 @@ def changed_by(conn: sa.Connection, group: str) -> str | None:
     return found
 
 
-def put_users(conn: sa.Connection, users: Iterable[User]) -> None:
-    """Insert or overwrite users."""
+def changers(conn: sa.Connection, group: str) -> frozenset[str]:
+    """Everybody whose work it is who is in a group: who last changed it, and who answers for that program."""
+    return frozenset((changed_by(conn, group) or "").split())
+
+
+def by(who: Subject) -> str:
+    """Who changes a group, as a row keeps it: a name, with those of the people who answer for a program."""
+    return " ".join([who.user, *sorted(who.makers - {who.user})])
+
+
+def put_users(conn: sa.Connection, users: Iterable[User], at_us: int) -> None:
+    """Insert or overwrite users; since when one may what they may stays as it is while that does."""
     for user in users:
+        before = get_user(conn, user.name)
+        same = before is not None and _role_of(before) == _role_of(user)
         values = {name: value for name, value in vars(user).items() if name != "name"}
-        values |= {"role": user.role.value, "projects": _json(user.projects)}
-        _upsert(conn, identity_user, {"name": user.name}, values)
+        values |= {"role": user.role.value, "projects": _json(user.projects), "nature": user.nature.value}
+        values["since_us"] = before.since_us if before is not None and same else at_us
+        upsert(conn, identity_user, {"name": user.name}, values)
 
 
-def put_groups(conn: sa.Connection, groups: Sequence[Group], changed_by: str) -> None:
-    """Insert or overwrite groups with exactly these members."""
+def put_groups(conn: sa.Connection, groups: Sequence[Group], changed_by: str, at_us: int) -> None:
+    """Insert or overwrite groups with exactly these members; who was in one stays in it since they were."""
+    member = identity_member.c
     for group in groups:
-        _upsert(conn, identity_group, {"name": group.name}, {"changed_by": changed_by})
-        conn.execute(identity_member.delete().where(identity_member.c.group_name == group.name))
-        rows = [{"group_name": group.name, "user_name": user} for user in dict.fromkeys(group.members)]
-        if rows:
+        upsert(conn, identity_group, {"name": group.name}, {"changed_by": changed_by})
+        of_group = member.group_name == group.name
+        conn.execute(identity_member.delete().where(of_group, member.user_name.not_in(group.members)))
+        there = set(conn.scalars(sa.select(member.user_name).where(of_group)))
+        new = [user for user in dict.fromkeys(group.members) if user not in there]
+        if new:
+            rows = [{"group_name": group.name, "user_name": user, "since_us": at_us} for user in new]
             conn.execute(identity_member.insert(), rows)
+
+
+def memberships(conn: sa.Connection) -> list[tuple[str, str, int | None]]:
+    """Every group with each active user in it, and since when they are."""
+    query = (
+        sa.select(identity_member.c.group_name, identity_member.c.user_name, identity_member.c.since_us)
+        .join(identity_user, identity_user.c.name == identity_member.c.user_name)
+        .where(identity_user.c.active)
+        .order_by(identity_member.c.group_name, identity_member.c.user_name)
+    )
+    return [(row.group_name, row.user_name, row.since_us) for row in conn.execute(query)]
+
+
+def _role_of(user: User) -> tuple[object, ...]:
+    return user.active, user.role, user.projects, user.nature, user.owner
 
 
 def _user(row: sa.Row[Any]) -> User:
     projects = None if row.projects is None else tuple(canonical.loads(row.projects))
-    return User(row.name, row.display_name, row.email, row.active, Role(row.role), projects)
+    return User(
+        row.name,
+        row.display_name,
+        row.email,
+        row.active,
+        Role(row.role),
+        projects,
+        Nature(row.nature),
+        row.owner,
+        row.since_us,
+    )
 
 
 def _json(projects: tuple[str, ...] | None) -> bytes | None:
@@ -131,11 +174,23 @@ def get_token(conn: sa.Connection, token_id: str) -> Token | None:
 
 
 def list_tokens(conn: sa.Connection, user: str | None) -> list[Token]:
-    """Tokens of a user, or of everybody, newest first."""
+    """Tokens of a user, with those they made for others and for whom they answer; or of everybody. Newest first."""
     query = sa.select(identity_token).order_by(identity_token.c.created_us.desc(), identity_token.c.id)
     if user is not None:
-        query = query.where(identity_token.c.user_name == user)
+        query = query.where(sa.or_(*_mine(user)))
     return [_token(row) for row in conn.execute(query)]
+
+
+def is_of(conn: sa.Connection, token_id: str, user: str) -> bool:
+    """Whether a token is one that `list_tokens` lists for the user."""
+    mine = sa.select(identity_token.c.id).where(identity_token.c.id == token_id, sa.or_(*_mine(user)))
+    return conn.scalar(mine) is not None
+
+
+def _mine(user: str) -> list[sa.ColumnElement[bool]]:
+    owned = sa.select(identity_user.c.name).where(identity_user.c.owner == user)
+    token = identity_token.c
+    return [token.user_name == user, token.made_by == user, token.behalf_of == user, token.user_name.in_(owned)]
 
 
 def update_token(conn: sa.Connection, token: Token) -> None:
@@ -198,14 +253,26 @@ def _row_of(value: Link | Session) -> dict[str, object]:
 
 def _token(row: sa.Row[Any]) -> Token:
     allowed = None if row.permissions is None else frozenset(map(Permission, canonical.loads(row.permissions)))
-    return Token(row.id, row.user_name, row.name, allowed, row.created_us, row.expires_us, row.used_us, row.revoked_us)
+    return Token(
+        row.id,
+        row.user_name,
+        row.name,
+        allowed,
+        row.created_us,
+        row.expires_us,
+        row.used_us,
+        row.revoked_us,
+        row.made_by,
+        row.behalf_of,
+    )
 
 
 def _names(permissions: frozenset[Permission] | None) -> bytes | None:
     return None if permissions is None else canonical.dumps(sorted(each.value for each in permissions))
 
 
-def _upsert(conn: sa.Connection, table: sa.Table, key: dict[str, object], values: dict[str, object]) -> None:
+def upsert(conn: sa.Connection, table: sa.Table, key: dict[str, object], values: dict[str, object]) -> None:
+    """Insert a row, or overwrite the values of the one with its key."""
     insert = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
     made = insert(table).values(**key, **values)
     conn.execute(made.on_conflict_do_update(index_elements=list(key), set_=values))

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Outcome, Resource
 from mandamus.audit.service import Audit
-from mandamus.identity import store
+from mandamus.identity import sign_in_store, store
 from mandamus.identity.bearer import USED_EVERY_US, SubjectOf, hashed
-from mandamus.identity.model import DAYS, DAYS_MAX, Token
+from mandamus.identity.model import DAYS, DAYS_MAX, Nature, Token
 from mandamus.kernel import ids
-from mandamus.kernel.access import Permission, Subject, requires
+from mandamus.kernel.access import Permission, Subject, exceeding, narrowed, requires
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Entropy, Ids
@@ -49,41 +49,63 @@ class Tokens:
 
     @requires(Permission.TOKEN_WRITE)
     def create(
-        self, who: Subject, name: str, *, days: int = DAYS, permissions: Iterable[Permission] | None = None
+        self,
+        who: Subject,
+        name: str,
+        *,
+        days: int = DAYS,
+        permissions: Iterable[Permission] | None = None,
+        account: str | None = None,
     ) -> Minted:
-        """Make a token of one's own. Raises ``value_invalid``, and ``forbidden`` for more than one's own rights."""
+        """Make a token of one's own, or of a program: a service account one answers for, or an agent to act for one.
+
+        Raises ``value_invalid``, ``forbidden`` for more than one's own rights and for a program that asks, and
+        ``not_found`` for an account that is not the caller's to act for.
+        """
+        if who.program:
+            raise _forbidden(f"{who.user} is a program, and people make tokens", "ask its owner", who)
         if not name.strip() or len(name) > 100 or not name.isprintable():
             raise _invalid("a token needs a name of 1 to 100 characters", "say what it is for")
         if not 1 <= days <= DAYS_MAX:
             raise _invalid(f"a token lives 1 to {DAYS_MAX} days", "make a new one when it has ended")
         wanted = None if permissions is None else frozenset(permissions)
-        more = sorted(each.value for each in (wanted or frozenset()) - who.permissions)
+        of = who if account is None or account == who.user else self._program(who, account)
+        asked = of if wanted is None else replace(of, permissions=wanted)
+        more = [each.value for each in sorted((wanted or frozenset()) - who.permissions, key=lambda each: each.value)]
+        more += [each.value for each in exceeding(asked, who)] if of.program and of.behalf_of is None else []
         if more:
-            raise MandamusError(
-                Code.FORBIDDEN,
-                f"{who.user} may not {', '.join(more)}, and so their token may not",
-                remedy="leave it out",
-                context={"user": who.user, "permission": more[0]},
+            raise _forbidden(
+                f"{who.user} may not {', '.join(more)}, and so their token may not", "leave it out", who, more[0]
             )
         # A token that was made with a narrower one is no wider than that.
-        kept = wanted if wanted is not None or who.authn != AUTHN else who.permissions
+        kept = wanted if wanted is not None or not who.authn.startswith(AUTHN) else who.permissions
         secret, now_us = _secret(self._entropy(32)), self._clock.now_us()
         made = Token(
             id=self._ids.new("tok"),
-            user=who.user,
+            user=of.user,
             name=name,
             permissions=kept,
             created_us=now_us,
             expires_us=now_us + days * _DAY_US,
+            made_by="" if of is who else who.user,
+            behalf_of=of.behalf_of,
         )
         with self._db.begin("token.created") as tx:
-            store.insert_token(tx.conn, made, hashed(secret))
-            self._record(tx, Kind.TOKEN_CREATED, who, made)
+            self._insert(tx, who, made, secret)
+        return Minted(made, secret)
+
+    def issue(
+        self, tx: Tx, who: Subject, name: str, permissions: frozenset[Permission] | None, expires_us: int, device: str
+    ) -> Minted:
+        """A token of somebody who let a device have it, in the caller's transaction."""
+        secret = _secret(self._entropy(32))
+        made = Token(self._ids.new("tok"), who.user, name, permissions, self._clock.now_us(), expires_us)
+        self._insert(tx, who, made, secret, device=device)
         return Minted(made, secret)
 
     @requires(Permission.TOKEN_WRITE)
     def list(self, who: Subject) -> list[Token]:
-        """One's own tokens, newest first; everybody's for whoever may change identities."""
+        """One's own tokens and those of one's programs, newest first; everybody's for whoever may change identities."""
         everybody = Permission.IDENTITY_WRITE in who.permissions
         with self._db.read() as conn:
             return store.list_tokens(conn, None if everybody else who.user)
@@ -94,7 +116,8 @@ class Tokens:
         ids.parse("tok", token_id)
         with self._db.begin("token.revoked") as tx:
             found = store.get_token(tx.conn, token_id)
-            if found is None or (found.user != who.user and Permission.IDENTITY_WRITE not in who.permissions):
+            everybody = Permission.IDENTITY_WRITE in who.permissions
+            if found is None or not (everybody or store.is_of(tx.conn, token_id, who.user)):
                 raise MandamusError(
                     Code.NOT_FOUND, f"there is no token {token_id}", remedy="list yours with `mandamus token list`"
                 )
@@ -115,20 +138,56 @@ class Tokens:
         shown, now_us = hashed(secret), self._clock.now_us()
         with self._db.read() as conn:
             row = store.find_token(conn, shown)
+            unverified = None if row is None else sign_in_store.token_authn_of(conn, row[0].id)
         if row is None or not hmac.compare_digest(row[1], shown):
             raise _refused()
         token = row[0]
-        subject = self._subject_of(token.user)
+        subject = self._subject(token)
         if token.revoked_us is not None or token.expires_us <= now_us or subject is None:
             raise _refused()
         if token.used_us is None or now_us - token.used_us >= USED_EVERY_US:
             with self._db.begin("token.used") as tx:
                 store.use_token(tx.conn, token.id, now_us)
         allowed = subject.permissions if token.permissions is None else subject.permissions & token.permissions
-        return replace(subject, permissions=allowed, authn=AUTHN)
+        return replace(subject, permissions=allowed, authn=f"{AUTHN}, {unverified}" if unverified else AUTHN)
 
-    def _record(self, tx: Tx, kind: Kind, who: Subject, token: Token) -> None:
-        data = {"token": token.id, "user": token.user, "expires_us": token.expires_us}
+    def _program(self, who: Subject, account: str) -> Subject:
+        """The program a token is to be of; an agent acts for whoever makes it one, with no more than both may."""
+        found = self._subject_of(account)
+        with self._db.read() as conn:
+            user = store.get_user(conn, account)
+        everybody = Permission.IDENTITY_WRITE in who.permissions
+        if found is not None and user is not None and user.nature is Nature.AGENT:
+            return replace(narrowed(found, who), behalf_of=who.user)
+        if found is None or not found.program or not (everybody or who.user in found.owners):
+            raise MandamusError(
+                Code.NOT_FOUND,
+                f"there is no program {account} that you may make a token for",
+                remedy="its owner may, or whoever may change identities; the platform file says who owns it",
+                context={"user": account},
+            )
+        return found
+
+    def _subject(self, token: Token) -> Subject | None:
+        """Who a token is of, with what they may now; None when they, or whom they act for, may not come in."""
+        found = self._subject_of(token.user)
+        if found is None or not token.made_by:
+            return found
+        found = replace(found, owners=found.owners | {token.made_by})
+        if token.behalf_of is None:
+            return found
+        principal = self._subject_of(token.behalf_of)
+        return None if principal is None else replace(narrowed(found, principal), behalf_of=token.behalf_of)
+
+    def _insert(self, tx: Tx, who: Subject, token: Token, secret: str, **data: object) -> None:
+        store.insert_token(tx.conn, token, hashed(secret))
+        if not who.verified:
+            # Who was only claimed to be somebody is that no less for having a token.
+            sign_in_store.insert_token_authn(tx.conn, token.id, who.authn.removeprefix(f"{AUTHN}, "))
+        self._record(tx, Kind.TOKEN_CREATED, who, token, **data)
+
+    def _record(self, tx: Tx, kind: Kind, who: Subject, token: Token, **more: object) -> None:
+        data = {"token": token.id, "user": token.user, "expires_us": token.expires_us, **more}
         self._audit.record(tx, Event(kind, who, Resource("token", token.id), Outcome.OK, data=data))
 
 
@@ -153,6 +212,13 @@ def _base62(value: int, length: int) -> str:
         value, digit = divmod(value, 62)
         digits.append(_BASE62[digit])
     return "".join(reversed(digits))
+
+
+def _forbidden(
+    message: str, remedy: str, who: Subject, permission: str = Permission.TOKEN_WRITE.value
+) -> MandamusError:
+    context = {"user": who.user, "permission": permission}
+    return MandamusError(Code.FORBIDDEN, message, remedy=remedy, context=context)
 
 
 def _invalid(message: str, remedy: str) -> MandamusError:

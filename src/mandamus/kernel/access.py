@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -132,6 +132,10 @@ KNOWN_BY = {
 """By which permission somebody may know that a thing exists, where that is another one than is asked for."""
 
 
+EVERY = "*"
+"""For what is about every project, or every environment: only a place that is held to none of them covers it."""
+
+
 @dataclass(frozen=True)
 class Area:
     """A place: these projects and these environments, each None for all. A project or environment may be ``""``."""
@@ -145,7 +149,7 @@ class Area:
         return self.projects is None and self.environments is None
 
     def covers(self, project: str | None, environment: str | None) -> bool:
-        """Whether a project and an environment lie in it; None for whichever."""
+        """Whether a project and an environment lie in it; None for whichever, `EVERY` for all of them."""
         return (project is None or self.projects is None or project in self.projects) and (
             environment is None or self.environments is None or environment in self.environments
         )
@@ -295,13 +299,16 @@ def authorize(
     *,
     unknown: Callable[[], MandamusError] | None = None,
 ) -> None:
-    """Return when the subject has the permission in the place (None for whichever project or environment).
+    """Return when the subject has the permission in the place.
+
+    A project or environment is None for whichever, and `EVERY` for all of them.
 
     Else raise ``forbidden``, or, where the subject may not even know that the thing exists, the error ``unknown``
     makes: that of a thing which is not there, word for word. Also raises what the subject's guard does.
     """
     if not who.may(permission, project, environment):
-        if unknown is not None and not who.may(KNOWN_BY.get(permission, permission), project, environment):
+        seen = (None if name == EVERY else name for name in (project, environment))
+        if unknown is not None and not who.may(KNOWN_BY.get(permission, permission), *seen):
             raise unknown()
         where = "".join(
             f" in {what} {name}" for what, name in (("project", project), ("environment", environment)) if name
@@ -321,6 +328,33 @@ def is_refusal(error: MandamusError) -> bool:
     Every door records those.
     """
     return error.code is Code.FORBIDDEN or "permission" in error.context
+
+
+def narrowed(who: Subject, to: Subject) -> Subject:
+    """A subject with no more, anywhere, than another has: a program that acts for somebody."""
+    if who.grants is None or to.grants is None:
+        grants = to.grants if who.grants is None else who.grants
+    else:
+        pairs = ((one, other) for one in who.grants for other in to.grants)
+        grants = tuple(
+            Grant(one.role, one.permissions & other.permissions, one.area.within(other.area)) for one, other in pairs
+        )
+    held = who.permissions & to.permissions
+    held = held if grants is None else held & given(grants)
+    return replace(who, permissions=held, grants=grants, told=who.told or to.told)
+
+
+def exceeding(who: Subject, other: Subject) -> list[Permission]:
+    """What one subject may, in any place, that another may not there, by name."""
+    return sorted(
+        (
+            permission
+            for permission in who.permissions
+            for area in who.areas(permission)
+            if not any(area.within(theirs) == area for theirs in other.areas(permission))
+        ),
+        key=lambda permission: permission.value,
+    )
 
 
 def _both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:

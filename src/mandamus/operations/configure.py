@@ -11,12 +11,16 @@ from mandamus.catalog import platform
 from mandamus.catalog.model import Environment, Project
 from mandamus.catalog.platform import PlatformConfig, PolicySource, Registered, Target
 from mandamus.catalog.service import Catalog
+from mandamus.identity.declared_sign_in import DeclaredSignIn
+from mandamus.identity.granting import Granting
+from mandamus.identity.model import Nature
 from mandamus.identity.service import Identity
 from mandamus.kernel.access import Permission, Subject, requires
 from mandamus.kernel.attachment import Attached
 from mandamus.kernel.document import BYTES_MAX
 from mandamus.kernel.errors import Code, MandamusError, Problem, raise_problems
 from mandamus.kernel.ids import Digest
+from mandamus.notify.service import Notify
 from mandamus.operations.retention import Retention
 from mandamus.policy.backtest import Backtests
 from mandamus.policy.backtest_model import Report
@@ -28,7 +32,7 @@ from mandamus.store.database import Database
 
 @dataclass(frozen=True)
 class Configured:
-    """What a platform file declared: users, groups and retention classes by name, environments and projects.
+    """What a platform file declared: users, groups, retention classes and subscriptions by name, and the rest whole.
 
     ``warnings`` are what the check of the policy sets found that does not stop them.
     """
@@ -38,16 +42,26 @@ class Configured:
     environments: tuple[Environment, ...]
     projects: tuple[Project, ...]
     retention: tuple[str, ...]
+    notify: tuple[str, ...]
     warnings: tuple[Problem, ...]
+    programs: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    grants: tuple[str, ...] = ()
+    sign_in: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As commands print it."""
         return {
             "users": list(self.users),
             "groups": list(self.groups),
+            "programs": list(self.programs),
+            "roles": list(self.roles),
+            "grants": list(self.grants),
             "environments": [_judged(each) for each in self.environments],
             "projects": [_judged(each) for each in self.projects],
             "retention": list(self.retention),
+            "notify": list(self.notify),
+            "sign_in": list(self.sign_in),
             "warnings": [vars(warning) for warning in self.warnings],
         }
 
@@ -67,17 +81,23 @@ class Configure:
         self,
         db: Database,
         identity: Identity,
+        granting: Granting,
         catalog: Catalog,
         policy: Policy,
         backtests: Backtests,
         retention: Retention,
+        notify: Notify,
+        sign_in: DeclaredSignIn,
     ) -> None:
         self._db = db
         self._identity = identity
+        self._granting = granting
         self._catalog = catalog
         self._policy = policy
         self._backtests = backtests
         self._retention = retention
+        self._notify = notify
+        self._sign_in = sign_in
 
     @requires(Permission.ENVIRONMENT_WRITE)
     def apply(self, who: Subject, file: Path, *, tried: Tried | None = None) -> Configured:
@@ -87,9 +107,12 @@ class Configure:
         there; with ``tried`` that is done now. Raises ``not_found``, ``document_invalid``, ``environment_invalid`` and
         ``policy_invalid`` with every problem, and ``backtest_needed``.
         """
+        there = self._identity.users(who)
         known = platform.Known(
-            users=frozenset(user.name for user in self._identity.users(who)),
+            users=frozenset(user.name for user in there if user.nature is Nature.PERSON),
             groups=frozenset(group.name for group in self._identity.groups(who)),
+            programs={user.name: user.nature for user in there if user.nature is not Nature.PERSON},
+            roles=frozenset(role.name for role in self._granting.roles(who)),
         )
         config = platform.read(_bytes(file), str(file), file.resolve().parent, known)
         declared: list[Target | Registered] = [*config.environments, *config.projects]
@@ -100,7 +123,11 @@ class Configure:
         raise_problems(Code.POLICY_INVALID, problems, remedy="mend every line above; nothing was applied")
         self._try(who, config, {at: self._policy.digest(tree) for at, tree in trees.items()}, tried)
         with self._db.begin("env apply") as tx:
-            self._identity.apply(tx, who, config.users, config.groups)
+            may = config.access
+            if config.users or config.groups or may.programs:
+                self._identity.apply(tx, who, [*config.users, *may.programs], config.groups)
+            if may.roles or may.grants:
+                self._granting.apply(tx, who, may.roles, may.grants)
             made = {at: self._policy.publish(tx, who, tree, at[1]) for at, tree in trees.items()}
 
             def sets(each: Target | Registered) -> tuple[Digest, ...]:
@@ -112,12 +139,21 @@ class Configure:
             projects = [self._catalog.apply_project(tx, who, each.published(sets(each))) for each in config.projects]
             if config.retention:
                 self._retention.apply(tx, who, config.retention)
+            if config.notify:
+                self._notify.apply(tx, who, config.notify)
+            for by in config.sign_in:
+                self._sign_in.apply(tx, who, by)
         return Configured(
             users=tuple(user.name for user in config.users),
             groups=tuple(group.name for group in config.groups),
+            programs=tuple(each.name for each in may.programs),
+            roles=tuple(each.name for each in may.roles),
+            grants=tuple(each.name for each in may.grants),
             environments=tuple(environments),
             projects=tuple(projects),
             retention=tuple(each.name for each in config.retention),
+            notify=tuple(config.notify),
+            sign_in=tuple(each.issuer if each else "none" for each in config.sign_in),
             warnings=tuple(warning for published in made.values() for warning in published.warnings),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Event, Resource
 from mandamus.audit.service import Audit
-from mandamus.kernel.access import Permission, Subject, authorize, requires
+from mandamus.kernel.access import EVERY, Permission, Subject, authorize, requires
 from mandamus.kernel.clock import Clock, rfc3339
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import ExemptionId, Ids
@@ -36,7 +36,7 @@ class Exemptions:
         A rule that the set does not have spares nothing. Raises ``exemption_invalid`` without a reason, for a moment
         that is past or more than a year away, and for a set that nobody knows.
         """
-        authorize(who, Permission.POLICY_EXEMPT, None, environment)
+        authorize(who, Permission.POLICY_EXEMPT, EVERY, environment)
         now_us = self._clock.now_us()
         if not why.strip():
             raise _invalid("an exemption needs a reason", "say why with --reason")
@@ -67,7 +67,7 @@ class Exemptions:
             )
             if found is None:
                 raise unknown
-            authorize(who, Permission.POLICY_EXEMPT, None, found.environment, unknown=lambda: unknown)
+            authorize(who, Permission.POLICY_EXEMPT, EVERY, found.environment, unknown=lambda: unknown)
             if not found.active(now_us):
                 raise _invalid(f"{id_} has ended already", "see `mandamus policy exempt list --all`")
             store.end_exemption(tx, id_, now_us)

@@ -312,6 +312,8 @@ def _found(conn: sa.Connection, who: Subject, permission: Permission, run_id: Ru
 
 
 def _asks(view: RunView, who: Subject, groups: frozenset[str]) -> bool:
+    if who.program or not who.may(Permission.RUN_DECIDE, view.run.project, view.run.environment):
+        return False
     rows = {row.name: row for row in view.steps}
     for step, requirements in view.asked.items():
         binding = rows[step].binding

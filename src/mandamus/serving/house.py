@@ -19,6 +19,8 @@ from mandamus.kernel.access import Subject
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import MandamusError
 from mandamus.operations.requests import Requests
+from mandamus.policy.backtest import Backtests
+from mandamus.policy.engine import Lends
 from mandamus.policy.service import Policy
 from mandamus.runs.service import Runs
 
@@ -49,6 +51,16 @@ class House(Protocol):
     @property
     def policy(self) -> Policy:
         """May it."""
+        ...
+
+    @property
+    def backtests(self) -> Backtests:
+        """What another version of a policy set would have said."""
+        ...
+
+    @property
+    def pool(self) -> Lends:
+        """Workers that a decision is asked of again, to explain it."""
         ...
 
     @property

@@ -11,7 +11,7 @@ from mandamus.kernel.errors import Code, MandamusError
 from mandamus.store.data_keys import Sealed
 
 VERSION_TABLE = "mandamus_schema"
-HEAD = "0004"
+HEAD = "0008"
 
 Seal = Callable[[str, bytes, bytes], Sealed]
 """Seals bytes with a person's data key, as `DataKeys.seal` does."""

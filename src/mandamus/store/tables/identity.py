@@ -23,6 +23,9 @@ identity_user = sa.Table(
     sa.Column("active", sa.Boolean, nullable=False),
     sa.Column("role", sa.Text, nullable=False, server_default="member"),
     sa.Column("projects", Json, comment="names of the projects the user is held to; null for all"),
+    sa.Column("nature", sa.Text, nullable=False, server_default="person", comment="person, service_account or agent"),
+    sa.Column("owner", sa.Text, nullable=False, server_default="", comment="who answers for a program"),
+    sa.Column("since_us", MicrosUtc, comment="since when role and projects are so; null before it was kept"),
 )
 
 identity_group = sa.Table(
@@ -37,6 +40,7 @@ identity_member = sa.Table(
     metadata,
     sa.Column("group_name", sa.ForeignKey("identity_group.name"), primary_key=True),
     sa.Column("user_name", sa.ForeignKey("identity_user.name"), primary_key=True),
+    sa.Column("since_us", MicrosUtc, comment="since when they are in it; null before it was kept"),
 )
 sa.Index("ix_identity_member_user_name", identity_member.c.user_name)
 
@@ -52,6 +56,8 @@ identity_token = sa.Table(
     sa.Column("expires_us", MicrosUtc, nullable=False),
     sa.Column("used_us", MicrosUtc),
     sa.Column("revoked_us", MicrosUtc),
+    sa.Column("made_by", sa.Text, nullable=False, server_default="", comment="who made it for another"),
+    sa.Column("behalf_of", sa.Text, comment="whom an agent acts for"),
 )
 
 identity_link = sa.Table(
@@ -77,3 +83,29 @@ identity_session = sa.Table(
     sa.Column("seen_us", MicrosUtc, nullable=False),
     sa.Column("ended_us", MicrosUtc),
 )
+
+identity_role = sa.Table(
+    "identity_role",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("permissions", Json, nullable=False),
+    sa.Column("changed_by", sa.Text, nullable=False),
+    sa.Column("since_us", MicrosUtc, nullable=False),
+)
+
+identity_grant = sa.Table(
+    "identity_grant",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("role", sa.Text, nullable=False, comment="a built-in one, or one of identity_role"),
+    sa.Column("to_kind", sa.Text, nullable=False, comment="user or group"),
+    sa.Column("to_name", sa.Text, nullable=False),
+    sa.Column("projects", Json, comment="null for all"),
+    sa.Column("environments", Json, comment="null for all"),
+    sa.Column("windows", Json, nullable=False, comment="days, first minute and last, see identity.grants.Window"),
+    sa.Column("until_us", MicrosUtc),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sa.Column("changed_by", sa.Text, nullable=False),
+    sa.Column("since_us", MicrosUtc, nullable=False),
+)
+sa.Index("ix_identity_grant_to", identity_grant.c.to_kind, identity_grant.c.to_name)
