@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from mandamus.api import scim_forms
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.operations.trouble import known
 from mandamus.serving.refusals import record
@@ -43,6 +44,13 @@ def problem(error: MandamusError, path: str, headers: Mapping[str, str] | None =
     """An error as a response."""
     path = path[:PATH_SHOWN_MAX]
     status = error.code.http_status
+    extra = dict(headers or {})
+    if status == HTTPStatus.UNAUTHORIZED:
+        extra["WWW-Authenticate"] = "Bearer"
+    if isinstance(wait_s := error.context.get("retry_after_s"), float):
+        extra["Retry-After"] = str(math.ceil(wait_s))
+    if path.startswith(f"{scim_forms.PREFIX}/"):
+        return scim_forms.error(error, extra)
     made = Problem(
         type=f"urn:mandamus:error:{error.code.text}",
         title=HTTPStatus(status).phrase,
@@ -54,11 +62,6 @@ def problem(error: MandamusError, path: str, headers: Mapping[str, str] | None =
         context=_plain(error.context),
         instance=path,
     )
-    extra = dict(headers or {})
-    if status == HTTPStatus.UNAUTHORIZED:
-        extra["WWW-Authenticate"] = "Bearer"
-    if isinstance(wait_s := error.context.get("retry_after_s"), float):
-        extra["Retry-After"] = str(math.ceil(wait_s))
     return JSONResponse(made.model_dump(mode="json"), status, extra, media_type=MEDIA_TYPE)
 
 

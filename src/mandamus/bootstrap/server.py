@@ -26,7 +26,7 @@ from mandamus.web.app import build as build_web
 
 GRACE_S = 5
 API_PATHS = PUBLIC | {"/metrics"}
-"""Where the API is beside `/api/`."""
+"""Where the API is beside `/api/` and `/scim/`."""
 TAKE_OVER_S = 1.0
 """How often a server that is not the engine tries to become it: the file lock of another process wakes nobody."""
 
@@ -97,7 +97,7 @@ class _Doors:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request to its door."""
         path = scope.get("path", "")
-        is_page = scope["type"] == "http" and path not in API_PATHS and not path.startswith("/api/")
+        is_page = scope["type"] == "http" and path not in API_PATHS and not path.startswith(("/api/", "/scim/"))
         await (self._console if is_page else self._api)(scope, receive, send)
 
 

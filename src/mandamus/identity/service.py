@@ -136,6 +136,11 @@ class Identity:
             told = sign_in_store.members(conn, self._clock.now_us())
             return store.members(conn, group) | {user for name, user in told if name == group}
 
+    def memberships(self) -> list[tuple[str, str, int | None]]:
+        """Every group with each active user in it, and since when they are; None when that was before it was kept."""
+        with self._db.read() as conn:
+            return store.memberships(conn)
+
     def changed_by(self, group: str) -> str | None:
         """Who last said who is in a group: a maker of every change that group is asked about."""
         with self._db.read() as conn:

@@ -36,6 +36,7 @@ class Code(Enum):
     TOO_SLOW = ("too_slow", 408, Exit.FAILED)
     CONFLICT = ("conflict", 409, Exit.FAILED)
     FORBIDDEN = ("forbidden", 403, Exit.FAILED)
+    STALE = ("stale", 412, Exit.FAILED)
     TOO_LARGE = ("too_large", 413, Exit.USAGE)
     RATE_LIMITED = ("rate_limited", 429, Exit.FAILED)
     UNAVAILABLE = ("unavailable", 503, Exit.FAILED)

@@ -49,7 +49,7 @@ def outlook(rooms: Rooms, who: Subject, environment: str, project: str) -> Outlo
 
 def _seat(rooms: Rooms, group: str, count: int, makers: set[str], groups: tuple[str, ...]) -> Seat:
     # Whoever said who is in a group that is asked made part of it, as when it is decided.
-    changers = {rooms.identity.changed_by(each) for each in groups}
+    changers = {name for each in groups for name in rooms.identity.changers(each)}
     members = rooms.identity.members(group) if group else frozenset()
     barred = members & (makers | changers)
     return Seat(group, count, tuple(sorted(members - barred)), tuple(sorted(barred)))
