@@ -126,6 +126,9 @@ def values(visit: Visit, run_id: RunId) -> dict[str, Any]:
         "times": _times(visit, view, rows),
         "closed": view.run.state in RUN_CLOSED,
         "retryable": view.run.state in RUN_CLOSED and any(row.state in RETRYABLE for row in view.steps),
+        "again": view.run.state in RUN_CLOSED
+        and view.run.project != ""
+        and visit.who.may(Permission.RUN_REQUEST, view.run.project, view.run.environment),
     }
 
 
