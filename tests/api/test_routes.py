@@ -21,6 +21,7 @@ EXAMPLES = {
     "token": "tok_01m89tq850e2cvgwyfb9428ekw",
     "exemption": "exm_01m89tq850e2cvgwyfb9428ekw",
     "step": "change",
+    "subscription": "deploys",
     "environment": "dev",
     "project": "storage",
     "workflow": "workflows/deploy.yaml",

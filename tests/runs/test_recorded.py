@@ -35,6 +35,16 @@ SCRATCH = """
 environments:
   scratch: {vars: {region: south}}
 """
+CHAT = {
+    "webhook": None,
+    "apprise": {"env": "CHAT"},
+    "kinds": ["run.closed"],
+    "projects": [],
+    "environments": [],
+    "outcomes": [],
+    "groups": [],
+    "active": True,
+}
 DAY_US = 86_400_000_000
 
 
@@ -112,6 +122,11 @@ CALLS: dict[str, Call] = {
     "PersonalData.hold": lambda s, who: s.house.personal_data.hold(who, "case", "subject", "bob", "a case"),
     "PersonalData.holds": lambda s, who: s.house.personal_data.holds(who),
     "PersonalData.release": lambda s, who: s.house.personal_data.release(who, "case", "settled"),
+    "Notify.apply": lambda s, who: s.within(lambda tx: s.house.notify.apply(tx, who, {"chat": CHAT})),
+    "Notify.dead": lambda s, who: s.house.notify.dead(who),
+    "Notify.deliveries": lambda s, who: s.house.notify.deliveries(who),
+    "Notify.send": lambda s, who: s.house.notify.send(who),
+    "Notify.subscriptions": lambda s, who: s.house.notify.subscriptions(who),
     "Policy.bundle": lambda s, who: s.house.policy.bundle(who, s.house.policy.versions(s.house.who)[0].digest),
     "Policy.decisions": lambda s, who: s.house.policy.decisions(who, s.runs["ended"].id),
     "Policy.get": lambda s, who: s.house.policy.get(who, s.decision().id),
@@ -163,6 +178,8 @@ OUTSIDE: dict[str, Call] = {
 
 DECIDERS = {"Runs.approve", "Runs.reject"}
 """Verbs that a maker of the run may not use: grace does."""
+    "Notify.replay": lambda s, who: s.house.notify.replay(who),
+    "Notify.test": lambda s, who: s.house.notify.test(who, "chat"),
 
 
 @pytest.fixture

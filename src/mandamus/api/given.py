@@ -35,6 +35,7 @@ Run = Annotated[str, Path(examples=[f"run_{_EXAMPLE}"], json_schema_extra={"patt
 Decision = Annotated[str, Path(examples=[f"dec_{_EXAMPLE}"], json_schema_extra={"pattern": f"^dec_{_ID}$"})]
 Exemption = Annotated[str, Path(examples=[f"exm_{_EXAMPLE}"], json_schema_extra={"pattern": f"^exm_{_ID}$"})]
 Token = Annotated[str, Path(examples=[f"tok_{_EXAMPLE}"], json_schema_extra={"pattern": f"^tok_{_ID}$"})]
+Subscription = Annotated[str, Path(examples=["deploys"])]
 Step = Annotated[str, Path(examples=["change"])]
 Environment = Annotated[str, Path(examples=["dev"])]
 Project = Annotated[str, Path(examples=["storage"])]

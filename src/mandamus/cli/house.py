@@ -17,6 +17,8 @@ from mandamus.identity.tokens import Tokens
 from mandamus.kernel.access import Subject
 from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.ids import RunId
+from mandamus.notify.service import Notify
+from mandamus.operations.access_review import AccessReview
 from mandamus.operations.anchoring import Anchoring
 from mandamus.operations.configure import Configure
 from mandamus.operations.doctor import Doctor
@@ -112,6 +114,11 @@ class House(Protocol):
     @property
     def log_export(self) -> LogExport:
         """Sends the log to sinks."""
+        ...
+
+    @property
+    def notify(self) -> Notify:
+        """Tells who asked for it of events."""
         ...
 
     @property

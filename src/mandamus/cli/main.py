@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "evidence": "mandamus.cli.commands.evidence:command",
     "breakglass": "mandamus.cli.commands.breakglass:command",
     "doctor": "mandamus.cli.commands.doctor:command",
+    "notify": "mandamus.cli.commands.notify:command",
 }
 """Every command and where it is; each is loaded when it is called, so that help stays instant."""
 
@@ -58,6 +59,7 @@ SUMMARIES: Mapping[str, str] = {
     "breakglass": "Let effects begin in an emergency: two people, some hours.",
     "doctor": "Check the home and the machine.",
 }
+    "notify": "See who is told of events, and send again what was not taken.",
 """What help says of each command without loading it; a test compares it with the command's own first line."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,12 +18,14 @@ from mandamus.client.problems import invalid, misread
 from mandamus.client.transport import TIMEOUT_S, Params, Sleep, Transport, pause, segment
 from mandamus.kernel.access import Permission
 from mandamus.kernel.ids import Entropy
-from mandamus.wire import catalog, governance, identity, runs
+from mandamus.wire import catalog, governance, identity, notify, runs
 from mandamus.wire.base import Body, Page
 
 PREFIX = "/api/v1"
 VERIFY_S = 3_600.0
 """How long an answer to `verify_audit` is waited for: the server reads all of the log."""
+SEND_S = 60.0
+"""How long an answer to `test_subscription` is waited for: the server waits for the receiver."""
 PHASE = "apply"
 
 M = TypeVar("M", bound=BaseModel)
@@ -309,6 +311,34 @@ class Client:
 
     def get_me(self) -> identity.Me:
         """Who the token is of, and what it may."""
+    # Who is told of events.
+
+    def list_subscriptions(self) -> Pages[notify.Subscription]:
+        """Every subscription and how it stands, by name."""
+        return self._pages("/notify/subscriptions", Page[notify.Subscription])
+
+    def test_subscription(self, subscription: str) -> notify.Answer:
+        """Have a message of no meaning sent to a subscription, now and once."""
+        path = f"{PREFIX}/notify/subscriptions/{segment(subscription)}/test"
+        return _model(path, self._transport.send("POST", path, timeout_s=SEND_S), notify.Answer)
+
+    def list_deliveries(
+        self,
+        *,
+        subscription: str | None = None,
+        state: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> Pages[notify.Delivery]:
+        """What was told, or is to be, newest first."""
+        wanted = {"subscription": subscription, "state": state, "limit": limit}
+        return self._pages("/notify/deliveries", Page[notify.Delivery], wanted, cursor)
+
+    def replay_deliveries(self, ids: Sequence[int] | None = None) -> notify.Replayed:
+        """Have dead letters sent again, all of them when none is named."""
+        body = _body(notify.Replay, ids=None if ids is None else list(ids))
+        return self._post("/notify/deliveries/replay", notify.Replayed, body)
+
         return self._get("/me", identity.Me)
 
     def list_users(self) -> Pages[identity.User]:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from mandamus.client.client import Client
-from mandamus.client.rooms import Audit, Catalog, Evidence, Identity, Policy, Room, Runs, Tokens
+from mandamus.client.rooms import Audit, Catalog, Evidence, Identity, Notify, Policy, Room, Runs, Tokens
 from mandamus.client.transport import Sleep, pause
 from mandamus.kernel.access import Subject
 from mandamus.kernel.ids import RunId
@@ -31,6 +31,7 @@ class RemoteHouse(Room):
         self.tokens = Tokens(client)
         self.audit = Audit(client)
         self.evidence = Evidence(client)
+        self.notify = Notify(client)
 
     @cached_property
     def who(self) -> Subject:

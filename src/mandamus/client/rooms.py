@@ -12,7 +12,7 @@ from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import DecisionId, Digest, ExemptionId, RunId
-from mandamus.wire import back, runs
+from mandamus.wire import back, notify, runs
 from mandamus.wire.base import time, time_or_none
 
 PAGE_MAX = 200
@@ -61,6 +61,10 @@ class Runs(Room):
         some = min(limit, PAGE_MAX)
         found = self._client.list_runs(**filters, since=since, until=until, cursor=before, limit=some)
         return [back.run(each) for each in itertools.islice(found, limit)]
+
+    def drifted(self, _who: object) -> Sequence[Any]:
+        """What the newest plans found changed outside."""
+        return [back.drifted(each) for each in self._client.list_drift()]
 
     def show(self, _who: object, run_id: RunId) -> Any:
         """One run with its steps and approvals."""
@@ -231,6 +235,36 @@ class Tokens(Room):
     def revoke(self, _who: object, token: str) -> Any:
         """End one."""
         return back.token(self._client.revoke_token(token))
+
+
+class Notify(Room):
+    """Who is told of events."""
+
+    def subscriptions(self, _who: object) -> Sequence[Any]:
+        """Every subscription and how it stands."""
+        return [notify.subscription_back(each) for each in self._client.list_subscriptions()]
+
+    def deliveries(
+        self, _who: object, name: str | None = None, state: Any = None, *, before: int | None = None, limit: int = 50
+    ) -> Sequence[Any]:
+        """What was told, or is to be, newest first."""
+        cursor = None if before is None else str(before)
+        found = self._client.list_deliveries(subscription=name, state=state, cursor=cursor, limit=limit)
+        return [notify.delivery_back(each) for each in itertools.islice(found, limit)]
+
+    def dead(
+        self, _who: object, name: str | None = None, *, before: int | None = None, limit: int = 50
+    ) -> Sequence[Any]:
+        """The dead letters, newest first."""
+        return self.deliveries(_who, name, "dead", before=before, limit=limit)
+
+    def replay(self, _who: object, ids: Sequence[int] | None = None) -> int:
+        """Have dead letters sent again."""
+        return self._client.replay_deliveries(ids).deliveries
+
+    def test(self, _who: object, name: str) -> Any:
+        """Send a message of no meaning."""
+        return notify.answer_back(self._client.test_subscription(name))
 
 
 class Search(Room):

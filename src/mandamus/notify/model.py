@@ -191,10 +191,18 @@ class Answer:
 class Standing:
     """A subscription as it is now: how many messages wait and how many are dead, and how the last attempt ended.
 
-    ``disabled_us`` is when its receiver said that it wants no more, None while it does.
+    ``target`` is where messages go, without a secret; ``disabled_us`` is when the receiver said that it wants no more,
+    None while it does.
     """
 
-    subscription: Subscription
+    name: str
+    target: str
+    active: bool
+    kinds: tuple[str, ...]
+    projects: tuple[str, ...]
+    environments: tuple[str, ...]
+    outcomes: tuple[str, ...]
+    groups: tuple[str, ...]
     applied_by: str
     waiting: int
     dead: int
@@ -202,18 +210,13 @@ class Standing:
     error: str
     disabled_us: int | None
 
+    @property
+    def state(self) -> str:
+        """In one word: ``active``, ``off`` when it was declared so, ``gone`` when its receiver said so."""
+        if self.disabled_us is not None:
+            return "gone"
+        return "active" if self.active else "off"
+
     def to_json(self) -> dict[str, Any]:
         """As commands print it."""
-        made = self.subscription
-        return {
-            "name": made.name,
-            "target": made.target,
-            "active": made.active,
-            "applied_by": self.applied_by,
-            "waiting": self.waiting,
-            "dead": self.dead,
-            "ended_us": self.ended_us,
-            "error": self.error,
-            "disabled_us": self.disabled_us,
-            **{name: list(made.document[name]) for name in ("kinds", "projects", "environments", "outcomes", "groups")},
-        }
+        return dict(vars(self))

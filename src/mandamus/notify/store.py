@@ -93,8 +93,25 @@ def standings(conn: sa.Connection) -> list[Standing]:
         )
         ended_us, error = conn.execute(newest).one_or_none() or (None, "")
         waiting, dead = (counts.get((row.name, state), 0) for state in _OPEN)
-        subscription = _row(row).subscription
-        made.append(Standing(subscription, row.applied_by, waiting, dead, ended_us, error, row.disabled_us))
+        told = _row(row).subscription
+        made.append(
+            Standing(
+                name=told.name,
+                target=told.target,
+                active=told.active,
+                kinds=tuple(sorted(told.kinds)),
+                projects=tuple(sorted(told.projects)),
+                environments=tuple(sorted(told.environments)),
+                outcomes=tuple(sorted(told.outcomes)),
+                groups=tuple(sorted(told.groups)),
+                applied_by=row.applied_by,
+                waiting=waiting,
+                dead=dead,
+                ended_us=ended_us,
+                error=error,
+                disabled_us=row.disabled_us,
+            )
+        )
     return made
 
 

@@ -19,6 +19,8 @@ from mandamus.kernel.access import Subject
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import MandamusError
 from mandamus.operations.requests import Requests
+from mandamus.notify.service import Notify
+from mandamus.operations.access_review import AccessReview
 from mandamus.policy.backtest import Backtests
 from mandamus.policy.engine import Lends
 from mandamus.policy.service import Policy
@@ -121,3 +123,8 @@ class House(Protocol):
     def record_refused(self, who: Subject, error: MandamusError) -> None:
         """Write ``access.denied``: the subject may not do what it asked for."""
         ...
+    @property
+    def notify(self) -> Notify:
+        """Tells who asked for it of events."""
+        ...
+
