@@ -11,6 +11,7 @@ from mandamus.audit import search_store as store
 from mandamus.audit.kinds import Kind
 from mandamus.audit.model import Checkpoint, Event, IndexedLeaf, Leaf, Outcome, Resource
 from mandamus.audit.search_store import Wanted
+from mandamus.audit.standing import Standing, standing
 from mandamus.kernel.access import Permission, Subject, requires
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.store.database import Database, Tx
@@ -114,6 +115,12 @@ class Search:
             raise _no_leaf(index, checkpoint.size)
         proof = self._log.prove([index], checkpoint)[index]
         return Shown(index, found.bytes, leaves.decode(found.bytes), proof, checkpoint)
+
+    @requires(Permission.AUDIT_READ)
+    def standing(self, who: Subject) -> Standing:  # noqa: ARG002 - the gate's
+        """How the log stands: its newest checkpoint, what waits for the next, and what witnesses and anchors have."""
+        with self._database.read() as conn:
+            return standing(conn, self._origin())
 
     @requires(Permission.AUDIT_VERIFY)
     def newest(self, who: Subject) -> Checkpoint:  # noqa: ARG002 - the gate's

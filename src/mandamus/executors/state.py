@@ -31,6 +31,14 @@ class Holder:
 
 
 @dataclass(frozen=True)
+class Held:
+    """A state that is locked, by its name, and who holds it."""
+
+    name: str
+    by: Holder
+
+
+@dataclass(frozen=True)
 class _Newest:
     version: int
     ref: StateRef
@@ -87,6 +95,12 @@ class StateStore:
         with self._db.read() as conn:
             found = conn.execute(_lock(environment, name)).one_or_none()
         return None if found is None else Holder(found.run, found.step, found.since_us)
+
+    def held(self, environment: str) -> list[Held]:
+        """The states of an environment that are locked now, by name."""
+        query = sa.select(locks).where(locks.c.environment == environment).order_by(locks.c.name)
+        with self._db.read() as conn:
+            return [Held(row.name, Holder(row.run, row.step, row.since_us)) for row in conn.execute(query)]
 
     def write(self, tx: Tx, environment: str, name: str, data: bytes, run: str, step: str) -> State:
         """Add a version; writing the newest bytes again changes nothing.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mandamus.audit.kinds import Kind as EventKind
 from mandamus.audit.model import Event, Resource
@@ -43,7 +44,7 @@ class Backtests:
         self,
         who: Subject,
         name: str,
-        candidate: Path,
+        candidate: Path | Digest,
         chosen: Chosen | None = None,
         *,
         protected: Callable[[str], bool],
@@ -53,15 +54,19 @@ class Backtests:
     ) -> Report:
         """Replay every chosen decision of a published set (by name or digest) with the candidate in its place.
 
-        The candidate is read with the options of the set, unless others are given; what it says then is compared with
-        what was decided, and the versions that decided are replayed on a sample and on every decision that flips.
+        The candidate is a folder, read with the options of the set unless others are given, or a version that is
+        published already. What it says is compared with what was decided, and the versions that decided are replayed
+        on a sample and on every decision that flips.
         ``protected`` says of an environment whether silence denies there. The report is stored and recorded. Raises
         ``not_found``, ``policy_invalid`` for a candidate that could not be published, and ``policy_unavailable``.
         """
         began_s = self._clock.monotonic_s()
         with self._past.db.read() as conn:
             base = backtest_rows.find_base(conn, name)
-        attribution = self._candidate(read(candidate, options or self._options(base.active), key))
+        if isinstance(candidate, Path):
+            attribution = self._candidate(read(candidate, options or self._options(base.active), key))
+        else:
+            attribution = Attribution(bundle.unpack(self._past.blobs.get(candidate)))
         report = backtest_work.run(
             self._past,
             lambda: Lanes(self._engines, self._cores),
@@ -73,6 +78,18 @@ class Backtests:
         )
         report.duration_ms = round((self._clock.monotonic_s() - began_s) * 1000)
         self._keep(who, report)
+        return report
+
+    @requires(Permission.POLICY_TEST)
+    def last(self, who: Subject, name: str, candidate: Digest) -> Mapping[str, Any] | None:  # noqa: ARG002 - a verb's
+        """The last report on a candidate against a published set, by name or digest, as it was stored; None without.
+
+        Raises ``not_found`` for a set that nobody knows.
+        """
+        with self._past.db.read() as conn:
+            base = backtest_rows.find_base(conn, name)
+            found = store.newest_report(conn, base.active, candidate)
+        report: Mapping[str, Any] | None = None if found is None else canonical.loads(found)
         return report
 
     def tried(self, environment: str, attached: Attached, candidate: Digest) -> bool:
