@@ -118,7 +118,8 @@ class PlanRecord:
     """Digests of what planning left in the blob store.
 
     ``artifact`` is the blob handed to apply, ``native`` the tool's own plan (redacted), ``lock`` the tool and
-    provider versions, ``state`` the lineage and serial that were read (None for tools without state).
+    provider versions, ``state`` the lineage and serial that were read (None for tools without state). ``drift`` is how
+    many objects the plan found changed outside.
     """
 
     change_set: Digest
@@ -127,6 +128,7 @@ class PlanRecord:
     lock: Mapping[str, Any]
     state: Mapping[str, Any] | None
     summary: Mapping[str, int]
+    drift: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As stored in the step's row."""

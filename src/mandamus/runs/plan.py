@@ -88,6 +88,7 @@ def draft(rooms: Rooms, work: Work) -> Draft:
         lock=planned.lock,
         state=None if planned.state_read is None else vars(planned.state_read),
         summary=planned.change_set.summary(),
+        drift=len(planned.change_set.drift),
     )
     shown = {} if native is None else {work.step.executor: native}
     return Draft(record, _bind(rooms, work, planned, record), change_set, shown)

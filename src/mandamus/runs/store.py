@@ -14,6 +14,7 @@ from mandamus.kernel import canonical, ids
 from mandamus.kernel.access import EVERYWHERE, Area
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import ApprovalId, DecisionId, Digest, RunId
+from mandamus.runs.drift import Planned
 from mandamus.runs.lifecycle import RUN_OPEN, RunState, StepState
 from mandamus.runs.model import (
     Approval,
@@ -286,6 +287,22 @@ def counts(conn: sa.Connection, areas: Sequence[Area] = (EVERYWHERE,)) -> dict[R
     query = sa.select(run.c.state, sa.func.count()).where(run.c.state.in_(sorted(RUN_OPEN))).group_by(run.c.state)
     query = query.where(*inside(areas, run.c.project, run.c.environment))
     return {RunState(state): count for state, count in conn.execute(query)}
+
+
+def planned_lately(conn: sa.Connection, runs_max: int, areas: Sequence[Area] = (EVERYWHERE,)) -> list[Planned]:
+    """The steps with a plan of so many of the newest runs in one of the places, newest first."""
+    some = sa.select(run.c.id).where(*inside(areas, run.c.project, run.c.environment)).order_by(run.c.id.desc())
+    columns = (run.c.id, run.c.project, run.c.environment, run.c.workflow, run.c.requested_us)
+    query = (
+        sa.select(*columns, step.c.name, step.c.state, step.c.plan)
+        .join(step, step.c.run == run.c.id)
+        .where(run.c.id.in_(some.limit(runs_max)), step.c.plan.is_not(None))
+        .order_by(run.c.id.desc(), step.c.ordinal)
+    )
+    return [
+        Planned(RunId(row[0]), *row[1:6], StepState(row.state), PlanRecord(**_loaded(row.plan)))
+        for row in conn.execute(query)
+    ]
 
 
 def state_counts(conn: sa.Connection, run_id: RunId) -> dict[StepState, int]:
