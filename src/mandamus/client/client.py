@@ -177,6 +177,10 @@ class Client:
         """Runs that wait for the caller's own word, newest first."""
         return self._pages("/inbox", Page[runs.RunDetail], {"limit": limit}, cursor)
 
+    def list_drift(self) -> Pages[runs.Drifted]:
+        """What the newest plan of each workflow in each environment found changed outside."""
+        return self._pages("/drift", Page[runs.Drifted])
+
     def follow_run(self, run: str, *, last: int | None = None) -> Iterator[runs.Happened]:
         """What happens to a run, as it happens, behind a place in its chain or from the first event on.
 

@@ -17,7 +17,8 @@ from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission, Subject, authorize, requires
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Digest, RunId
-from mandamus.runs import access, admit, approval, settle, store
+from mandamus.runs import access, admit, approval, drift, settle, store
+from mandamus.runs.drift import Drifted
 from mandamus.runs.lifecycle import RUN_CLOSED, RunState, StepState
 from mandamus.runs.model import Approval, Found, Request, Requirement, Run, StepRow, Wanted
 from mandamus.runs.outlook import Outlook, outlook
@@ -98,6 +99,12 @@ class Runs:
         """How many runs that are not closed are in each state."""
         with self._rooms.db.read() as conn:
             return store.counts(conn, who.areas(Permission.RUN_READ))
+
+    @requires(Permission.RUN_READ)
+    def drifted(self, who: Subject) -> Sequence[Drifted]:
+        """What the newest plan of each workflow in each environment found changed outside, newest first."""
+        with self._rooms.db.read() as conn:
+            return drift.drifted(store.planned_lately(conn, drift.RUNS_MAX, who.areas(Permission.RUN_READ)))
 
     @requires(Permission.RUN_READ)
     def inbox(self, who: Subject, *, before: RunId | None = None, limit: int = PAGE_MAX) -> Sequence[RunView]:
