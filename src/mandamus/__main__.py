@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,8 @@ _engine = late("mandamus.bootstrap.house:policy_engine")
 _house = late("mandamus.bootstrap.house:open_house")
 _remote = late("mandamus.bootstrap.remote:open_remote")
 _login = late("mandamus.bootstrap.remote:login")
+_device_login = late("mandamus.bootstrap.remote:device_login")
+_logout = late("mandamus.bootstrap.remote:logout")
 _story = late("mandamus.demo.story:tell")
 _staged = late("mandamus.demo.visit:staged")
 _tamper = late("mandamus.demo.visit:tamper")
@@ -46,6 +48,8 @@ def main() -> None:
         open_house=partial(_open_house, environ),
         open_server=partial(_open_remote, environ),
         login=partial(_log_in, environ),
+        device_login=partial(_log_in_by_device, environ),
+        logout=partial(_log_out, environ),
         environ=environ,
         monotonic_s=time.monotonic,
         validators=partial(_validators, environ),
@@ -70,6 +74,14 @@ def _open_remote(environ: Mapping[str, str], url: str, ticket: str) -> Any:
 
 def _log_in(environ: Mapping[str, str], url: str, token: str) -> Any:
     return _login(_settings(environ), environ, url, token)
+
+
+def _log_in_by_device(environ: Mapping[str, str], url: str, permissions: Sequence[str], show: Any) -> Any:
+    return _device_login(_settings(environ), environ, url, permissions, show)
+
+
+def _log_out(environ: Mapping[str, str], url: str) -> Any:
+    return _logout(_settings(environ), environ, url)
 
 
 def _new_epoch(environ: Mapping[str, str], home: Path, reason: str, distrust: bool) -> Any:  # noqa: FBT001 - as below

@@ -20,7 +20,7 @@ import pytest
 
 from mandamus.bootstrap.epoch import new_epoch
 from mandamus.bootstrap.house import open_house, policy_engine
-from mandamus.bootstrap.remote import login, open_remote
+from mandamus.bootstrap.remote import device_login, login, logout, open_remote
 from mandamus.bootstrap.server import open_server
 from mandamus.bootstrap.tools import load_executors
 from mandamus.bootstrap.witness import open_witness
@@ -161,6 +161,10 @@ class Shell:
             open_house=lambda home, user, ticket: open_house(Settings(), self.environ, home, user, ticket=ticket),
             open_server=lambda url, ticket: open_remote(load(self.environ), self.environ, url, ticket),
             login=lambda url, token: login(load(self.environ), self.environ, url, token),
+            device_login=lambda url, permissions, show: device_login(
+                load(self.environ), self.environ, url, permissions, show
+            ),
+            logout=lambda url: logout(load(self.environ), self.environ, url),
             environ=self.environ,
             monotonic_s=time.monotonic,
             validators=lambda: load_executors(Settings(), self.environ).validators(),

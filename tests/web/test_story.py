@@ -82,7 +82,7 @@ def test_the_api_is_where_it_was(server):
     assert client.get("/api/v1/me").json()["code"] == "unauthenticated"
     assert client.get("/api/none").headers["content-type"] == "application/problem+json"
     assert client.get("/metrics").status_code == 401
-    assert client.get("/runs").headers["location"] == "/sign-in"
+    assert client.get("/runs").headers["location"] == "/sign-in?then=%2Fruns"
     assert client.get("/none").headers["content-type"].startswith("text/html")
 
 

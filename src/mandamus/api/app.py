@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from mandamus.api import audit, catalog, docs, evidence, identity, policy, problems, runs, streams, system
+from mandamus.api import (
+    access,
+    audit,
+    catalog,
+    device,
+    docs,
+    evidence,
+    identity,
+    notify,
+    policy,
+    problems,
+    runs,
+    scim,
+    streams,
+    system,
+)
 from mandamus.api.door import PUBLIC
+from mandamus.api.scim_forms import PREFIX as SCIM
 from mandamus.serving.bodies import BodyLimit
 from mandamus.serving.headers import Headers
 from mandamus.serving.house import House
@@ -23,6 +39,9 @@ VERSIONED = (
     audit.routes,
     evidence.routes,
     identity.routes,
+    access.routes,
+    device.routes,
+    notify.routes,
 )
 
 
@@ -47,6 +66,7 @@ def build(house: House, version: str, hub: Hub, *, recheck_s: float = RECHECK_S)
     app.state.recheck_s = recheck_s
     for routes in VERSIONED:
         routes.add_to(app, PREFIX)
+    scim.routes.add_to(app, SCIM)
     docs.routes.add_to(app)
     system.routes.add_to(app)
     problems.install(app)

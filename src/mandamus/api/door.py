@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar, cast
 
@@ -17,8 +17,8 @@ from mandamus.serving.house import House
 from mandamus.serving.routes import permission_of
 from mandamus.serving.where import where_of
 
-PUBLIC = frozenset({"/healthz", "/readyz", "/version"})
-"""What anybody may ask, by exact path: it says nothing of what runs."""
+PUBLIC = frozenset({"/healthz", "/readyz", "/version", "/api/v1/device/code", "/api/v1/device/token"})
+"""What anybody may ask, by exact path: it says nothing of what runs, and lets nobody in by itself."""
 
 E = TypeVar("E", bound=Callable[..., Any])
 
@@ -43,7 +43,7 @@ Ticket = Annotated[
 def caller(request: Request, _shown: Annotated[Any, Depends(_bearer)], ticket: Ticket = "") -> Subject:
     """Who calls, who may use this route. Raises ``unauthenticated`` and ``forbidden``."""
     house = house_of(request)
-    found = house.tokens.authenticate(_shown_token(request))
+    found = house.tokens.authenticate(shown_token(request))
     who = request.state.who = replace(found, where=where_of(request), ticket=ticket)
     request.app.state.limits.take(who.user)
     authorize(who, permission_of(request.scope["route"]))
@@ -52,13 +52,14 @@ def caller(request: Request, _shown: Annotated[Any, Depends(_bearer)], ticket: T
 
 def again(request: Request) -> Subject:
     """Who calls, asked anew for an answer that goes on for long; raises as `caller` does."""
-    found = house_of(request).tokens.authenticate(_shown_token(request))
+    found = house_of(request).tokens.authenticate(shown_token(request))
     who = replace(found, where=request.state.who.where, ticket=request.state.who.ticket)
     authorize(who, permission_of(request.scope["route"]))
     return who
 
 
-def _shown_token(request: Request) -> str:
+def shown_token(request: Request) -> str:
+    """The token that a request shows; raises ``unauthenticated``."""
     # Of two, another server on the way may have looked at the other one.
     shown = request.headers.getlist("authorization")
     scheme, _, secret = shown[0].partition(" ") if len(shown) == 1 else ("", "", "")
@@ -94,11 +95,17 @@ class Routes:
 
         return bind
 
-    def public(self, path: str, *refusals: int) -> Callable[[E], E]:
-        """Bind a function to a route for anybody; its path is one of `PUBLIC`, and it may refuse with a status."""
+    def public(
+        self, path: str, *refusals: int, method: str = "GET", more: Mapping[int, Any] | None = None, **options: Any
+    ) -> Callable[[E], E]:
+        """Bind a function to a route for anybody; its path is one of `PUBLIC`, and it may refuse with a status.
+
+        ``more`` are responses that are no problems of ours.
+        """
 
         def bind(endpoint: E) -> E:
-            self._add("GET", path, endpoint, responses={status: RESPONSES[status] for status in refusals})
+            responses = {**{status: RESPONSES[status] for status in refusals}, **(more or {})}
+            self._add(method, path, endpoint, responses=responses, **options)
             return endpoint
 
         return bind

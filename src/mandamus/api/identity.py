@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fastapi import Request
+
 from mandamus.api import given
-from mandamus.api.door import Routes, TheHouse, Who
+from mandamus.api.door import Routes, TheHouse, Who, shown_token
 from mandamus.kernel.access import Permission
 from mandamus.wire import identity as wire
 from mandamus.wire.base import Page
@@ -15,6 +17,12 @@ routes = Routes("identity")
 def get_me(who: Who) -> wire.Me:
     """Who the token is of, and what it may."""
     return wire.me(who)
+
+
+@routes.verb("DELETE", "/me/token", Permission.SYSTEM_READ)
+def end_token(request: Request, house: TheHouse, who: Who) -> wire.Token:
+    """End the token that is shown: a program that signs out."""
+    return wire.token(house.tokens.end(who, shown_token(request)))
 
 
 @routes.verb("GET", "/users", Permission.IDENTITY_READ)

@@ -18,6 +18,7 @@ _FILES = "it reads the files of a project, of which each run that was asked for 
 _MACHINE = "it looks at the machine and shows nothing of what runs"
 
 VERBS: Mapping[str, Kind | str] = {
+    "AccessReview.review": Kind.ACCESS_REVIEWED,
     "Anchoring.anchor": Kind.LOG_ANCHORED,
     "Anchoring.verify": Kind.AUDIT_VERIFIED,
     "Audit.verify": Kind.AUDIT_VERIFIED,
@@ -37,6 +38,11 @@ VERBS: Mapping[str, Kind | str] = {
     "Catalog.show_workflow": _FILES,
     "Catalog.workflows": _FILES,
     "Configure.apply": Kind.ENVIRONMENT_APPLIED,
+    "DeclaredSignIn.apply": Kind.SIGN_IN_APPLIED,
+    "DeclaredMachines.apply": Kind.EXCHANGE_APPLIED,
+    "DeclaredMachines.exchanges": _SAME,
+    "Devices.decide": Kind.DEVICE_GRANTED,
+    "Devices.show": "it shows what a program asked for to whoever has its code; their answer is an event",
     "Doctor.examine": _MACHINE,
     "Evidence.bundle": Kind.EVIDENCE_EXPORTED,
     "Evidence.export": Kind.EVIDENCE_EXPORTED,
@@ -52,6 +58,7 @@ VERBS: Mapping[str, Kind | str] = {
     "Identity.users": _SAME,
     "KillSwitch.end": Kind.SESSION_ENDED,
     "KillSwitch.end_all": Kind.ACCESS_ENDED,
+    "KillSwitch.end_own": Kind.ACCESS_ENDED,
     "KillSwitch.sessions": "each session stands in the log already, in the event of its beginning",
     "LogExport.reconcile": Kind.AUDIT_RECONCILED,
     "LogExport.run": Kind.AUDIT_EXPORTED,
@@ -100,6 +107,7 @@ VERBS: Mapping[str, Kind | str] = {
     "Runs.glance": _FOLLOWS,
     "Runs.inbox": _FOLLOWS,
     "Runs.list": _FOLLOWS,
+    "Runs.locks": "which step holds a state follows from what the log says of its run",
     "Runs.logs": _READS_LOG,
     "Runs.outlook": _SAME,
     "Runs.reject": Kind.APPROVAL_RECORDED,
@@ -110,8 +118,10 @@ VERBS: Mapping[str, Kind | str] = {
     "Search.find": Kind.AUDIT_READ,
     "Search.newest": "a checkpoint is made to be handed out",
     "Search.show": Kind.AUDIT_READ,
+    "Search.standing": "it counts what the log has; what each event says is not in it",
     "Sessions.link": Kind.SESSION_LINKED,
     "Tokens.create": Kind.TOKEN_CREATED,
+    "Tokens.end": Kind.TOKEN_REVOKED,
     "Tokens.list": "what it shows stands in the log already, in the events of who made and ended them",
     "Tokens.revoke": Kind.TOKEN_REVOKED,
 }

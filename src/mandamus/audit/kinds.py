@@ -179,6 +179,26 @@ class Kind(Enum):
         {"token": ID, "user": NAME, "expires_us": TIME_US, "device": ID},
         "An access token was made, by hand or for a device; the log has its id, never its secret",
     )
+    TOKEN_EXCHANGED = (
+        "token.exchanged",
+        {"token": ID, "exchange": NAME, "issuer": NAME, "user": NAME, "expires_us": TIME_US, "claims": by_name(SHORT)},
+        "A token of another issuer was taken for a short one of ours; the log has the claims that fitted, no secret",
+    )
+    TOKEN_EXCHANGE_REFUSED = (
+        "token.exchange_refused",
+        {"why": WORD},
+        "What claims to be a token of an issuer that is believed was not taken; says which part of it was wrong",
+    )
+    EXCHANGE_APPLIED = (
+        "exchange.applied",
+        {"changes": _CHANGES},
+        "It was declared or changed for which tokens of other issuers programs get one of ours",
+    )
+    PROVISIONING_APPLIED = (
+        "provisioning.applied",
+        {"changes": _CHANGES},
+        "It was declared or changed which users and groups a provider of identities may take over",
+    )
     TOKEN_REVOKED = ("token.revoked", {"token": ID, "user": NAME, "expires_us": TIME_US}, "An access token was ended")
     SESSION_LINKED = (
         "session.linked",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import socket
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mandamus.client.address import checked_token, checked_url
 from mandamus.client.client import Client
+from mandamus.client.device import Show, sign_in
 from mandamus.client.house import RemoteHouse
 from mandamus.client.keep import Keep
+from mandamus.client.transport import pause
+from mandamus.identity.devices import NAME_CHARS_MAX
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.settings import Settings
 
@@ -27,7 +32,7 @@ def open_remote(settings: Settings, environ: Mapping[str, str], url: str, ticket
         raise MandamusError(
             Code.UNAUTHENTICATED,
             f"there is no token for {server}",
-            remedy="give one to `mandamus login --token-stdin`, or as MANDAMUS_TOKEN",
+            remedy="get one with `mandamus login`, or give one as MANDAMUS_TOKEN",
             context={"server": server},
         )
     return RemoteHouse(_client(settings, server, token, ticket))
@@ -41,6 +46,32 @@ def login(settings: Settings, environ: Mapping[str, str], url: str, token: str) 
     keep = _keep(environ)
     keep.put(server, shown)
     return {"server": server, "user": user, "file": str(keep.path)}
+
+
+def device_login(
+    settings: Settings, environ: Mapping[str, str], url: str, permissions: Sequence[str], show: Show
+) -> Mapping[str, str]:
+    """Keep a token that somebody lets this machine have in the console; gives what `login` does."""
+    roots = Path(settings.server_roots) if settings.server_roots else None
+    name = f"mandamus on {socket.gethostname()}"[:NAME_CHARS_MAX]
+    token = sign_in(url, name, permissions, show, sleep=pause, monotonic_s=time.monotonic, roots=roots)
+    return login(settings, environ, url, token)
+
+
+def logout(settings: Settings, environ: Mapping[str, str], url: str) -> Mapping[str, str]:
+    """End the token that was kept for a server, there and here; gives the server and what became of it."""
+    server = checked_url(url)
+    token = _keep(environ).drop(server)
+    if token is None:
+        return {"server": server, "token": "none"}
+    with _client(settings, server, token) as client:
+        try:
+            client.end_token()
+        except MandamusError as error:
+            if error.code is not Code.UNAUTHENTICATED:
+                raise
+            return {"server": server, "token": "over"}
+    return {"server": server, "token": "ended"}
 
 
 def _client(settings: Settings, server: str, token: str, ticket: str = "") -> Client:

@@ -12,14 +12,16 @@ from typing import Any
 
 from mandamus.audit.gate import Demand, Mode
 from mandamus.audit.retention import RetentionClass
-from mandamus.catalog import access
+from mandamus.catalog import access, machines
 from mandamus.catalog.access import Access, Named, read_access
+from mandamus.catalog.machines import read_machines
 from mandamus.catalog.model import Environment, Pool, Project
 from mandamus.catalog.notify import Document, read_notify
 from mandamus.catalog.retention import read_retention
 from mandamus.catalog.secret import read_secret
 from mandamus.catalog.sign_in import read_sign_in, read_step_up
 from mandamus.catalog.workflow import INPUT_NAME, NAME
+from mandamus.identity.declared_machines import Machines
 from mandamus.identity.model import GROUP_NAME, RESERVED, USER_NAME, Group, Nature, Role, User
 from mandamus.identity.sign_in import SignIn
 from mandamus.kernel.attachment import Attached, Level
@@ -34,7 +36,7 @@ APPROVERS_MAX = 100
 APPROVAL_TTL_S_MIN = 60
 APPROVAL_TTL_S_DEFAULT = 86_400
 
-_KEYS = ("users", "groups", *access.KEYS, "environments", "projects", "retention", "notify", "sign_in")
+_KEYS = ("users", "groups", *access.KEYS, "environments", "projects", "retention", "notify", "sign_in", *machines.KEYS)
 _USER_KEYS = ("name", "email", "active", "role", "projects")
 _ENVIRONMENT_KEYS = (
     "protected",
@@ -144,6 +146,7 @@ class PlatformConfig:
     notify: Mapping[str, Document] = field(default_factory=dict)
     access: Access = field(default_factory=Access)
     sign_in: tuple[SignIn | None, ...] = ()
+    machines: Machines = field(default_factory=Machines)
 
 
 def read(data: bytes, file: str, folder: Path, known: Known | None = None) -> PlatformConfig:
@@ -185,7 +188,15 @@ class _Reading:
         may = read_access(self.reader, fields, named)
         by = (read_sign_in(self.reader, fields["sign_in"], self._folder),) if "sign_in" in fields else ()
         return PlatformConfig(
-            tuple(users), tuple(groups), tuple(environments), tuple(projects), retention, notify, may, by
+            tuple(users),
+            tuple(groups),
+            tuple(environments),
+            tuple(projects),
+            retention,
+            notify,
+            may,
+            by,
+            read_machines(self.reader, fields),
         )
 
     def _entries(self, fields: Mapping[str, Node], key: str, make: Any) -> list[Any]:

@@ -28,13 +28,16 @@ COMMANDS: Mapping[str, str] = {
     "reject": "mandamus.cli.commands.reject:command",
     "up": "mandamus.cli.commands.up:command",
     "login": "mandamus.cli.commands.login:command",
+    "logout": "mandamus.cli.commands.logout:command",
     "login-link": "mandamus.cli.commands.login_link:command",
     "token": "mandamus.cli.commands.token:command",
+    "session": "mandamus.cli.commands.session:command",
+    "access": "mandamus.cli.commands.access:command",
     "audit": "mandamus.cli.commands.audit:command",
     "evidence": "mandamus.cli.commands.evidence:command",
     "breakglass": "mandamus.cli.commands.breakglass:command",
-    "doctor": "mandamus.cli.commands.doctor:command",
     "notify": "mandamus.cli.commands.notify:command",
+    "doctor": "mandamus.cli.commands.doctor:command",
 }
 """Every command and where it is; each is loaded when it is called, so that help stays instant."""
 
@@ -51,15 +54,18 @@ SUMMARIES: Mapping[str, str] = {
     "approve": "Say yes to exactly what a run waits with.",
     "reject": "Say no to what a run waits with.",
     "up": "Serve this home: console, API, and the engine of its runs.",
-    "login": "Keep a token for a server to work on.",
+    "login": "Sign in to a server to work on.",
+    "logout": "Sign out of a server, and end the token that was kept for it.",
     "login-link": "Make a link that signs you in to the console once.",
     "token": "Make, list and end access tokens.",
+    "session": "List and end sessions in browsers, or all that lets somebody in.",
+    "access": "Review who may do what, and who may approve what.",
     "audit": "Verify the audit log.",
     "evidence": "Export and verify the proof of a run.",
     "breakglass": "Let effects begin in an emergency: two people, some hours.",
+    "notify": "See who is told of events, and send again what was not taken.",
     "doctor": "Check the home and the machine.",
 }
-    "notify": "See who is told of events, and send again what was not taken.",
 """What help says of each command without loading it; a test compares it with the command's own first line."""
 
 

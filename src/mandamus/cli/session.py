@@ -102,17 +102,20 @@ class Demo(Protocol):
 class Handed:
     """What ``__main__`` hands in. Every callable may import what it needs when it is called.
 
-    ``open_server`` opens what a server has of a house, by its URL, for a ticket or none; ``login`` keeps a token for
-    one that takes it, and says whose it is. ``validators`` are the executors' checks by name and ``policy_engine`` is
-    OPA; neither needs a home. ``demo`` plays the story. ``witness`` opens one in a folder: its name (empty for one of
-    its own), the logs it knows, and where to listen. ``new_epoch`` begins a new log in a home that need not open, for
-    a reason, with or without trust in the old keys. ``server`` binds a home's HTTP door to an address, with the files
-    of a certificate and its key or without.
+    ``open_server`` opens what a server has of a house, by its URL, for a ticket or none. ``login`` keeps a token for
+    one that takes it, and says whose it is; ``device_login`` one that a person lets it have in the console, with some
+    permissions or all of theirs, after it showed them the code; ``logout`` ends what was kept. ``validators`` are the
+    executors' checks by name and ``policy_engine`` is OPA; neither needs a home. ``demo`` plays the story. ``witness``
+    opens one in a folder: its name (empty for one of its own), the logs it knows, and where to listen. ``new_epoch``
+    begins a new log in a home that need not open, for a reason, with or without trust in the old keys. ``server`` binds
+    a home's HTTP door to an address, with the files of a certificate and its key or without.
     """
 
     open_house: OpenHouse
     open_server: Callable[[str, str], House]
     login: Callable[[str, str], Mapping[str, str]]
+    device_login: Callable[[str, Sequence[str], Callable[[Any], None]], Mapping[str, str]]
+    logout: Callable[[str], Mapping[str, str]]
     environ: Mapping[str, str]
     monotonic_s: Callable[[], float]
     validators: Callable[[], Validators]

@@ -18,7 +18,7 @@ from mandamus.client.problems import invalid, misread
 from mandamus.client.transport import TIMEOUT_S, Params, Sleep, Transport, pause, segment
 from mandamus.kernel.access import Permission
 from mandamus.kernel.ids import Entropy
-from mandamus.wire import catalog, governance, identity, notify, runs
+from mandamus.wire import access, catalog, governance, identity, notify, runs
 from mandamus.wire.base import Body, Page
 
 PREFIX = "/api/v1"
@@ -311,10 +311,6 @@ class Client:
         answer = self._transport.send("POST", path, timeout_s=VERIFY_S)
         return _model(path, answer, governance.Report)
 
-    # Who.
-
-    def get_me(self) -> identity.Me:
-        """Who the token is of, and what it may."""
     # Who is told of events.
 
     def list_subscriptions(self) -> Pages[notify.Subscription]:
@@ -343,6 +339,10 @@ class Client:
         body = _body(notify.Replay, ids=None if ids is None else list(ids))
         return self._post("/notify/deliveries/replay", notify.Replayed, body)
 
+    # Who.
+
+    def get_me(self) -> identity.Me:
+        """Who the token is of, and what it may."""
         return self._get("/me", identity.Me)
 
     def list_users(self) -> Pages[identity.User]:
@@ -352,6 +352,42 @@ class Client:
     def list_groups(self) -> Pages[identity.Group]:
         """Every group with its members, by name."""
         return self._pages("/groups", Page[identity.Group])
+
+    def list_roles(self) -> Pages[access.Role]:
+        """Every role, built in or declared."""
+        return self._pages("/roles", Page[access.Role])
+
+    def list_grants(self) -> Pages[access.Grant]:
+        """Every grant, by name."""
+        return self._pages("/grants", Page[access.Grant])
+
+    def list_sessions(self, *, user: str | None = None, everybody: bool = False) -> Pages[access.Session]:
+        """The caller's sessions in browsers, newest first; another's or everybody's for who may change identities."""
+        wanted = {"user": user, "everybody": "true" if everybody else None}
+        return self._pages("/sessions", Page[access.Session], wanted)
+
+    def end_session(self, session: str) -> access.Session:
+        """End a session at once."""
+        path = f"{PREFIX}/sessions/{segment(session)}"
+        return _model(path, self._transport.send("DELETE", path), access.Session)
+
+    def end_own_access(self) -> access.EndedAccess:
+        """End everything the caller comes in with, the token of this client too."""
+        path = f"{PREFIX}/me/end-access"
+        return _model(path, self._transport.send("POST", path), access.EndedAccess)
+
+    def end_access(self, user: str) -> access.EndedAccess:
+        """End everything a user comes in with."""
+        path = f"{PREFIX}/users/{segment(user)}/end-access"
+        return _model(path, self._transport.send("POST", path), access.EndedAccess)
+
+    def review_access(self) -> access.Review:
+        """Who may do what where, who may approve what, and since when."""
+        return self._get("/access/review", access.Review)
+
+    def review_access_table(self) -> str:
+        """The same as one table for a spreadsheet."""
+        return self._read(f"{PREFIX}/access/review.csv").content.decode()
 
     def list_tokens(self) -> Pages[identity.Token]:
         """The caller's own tokens, newest first; everybody's for whoever may change identities."""
@@ -368,6 +404,11 @@ class Client:
     def revoke_token(self, token: str) -> identity.Token:
         """End a token at once."""
         path = f"{PREFIX}/tokens/{segment(token)}"
+        return _model(path, self._transport.send("DELETE", path), identity.Token)
+
+    def end_token(self) -> identity.Token:
+        """End the token that this client shows."""
+        path = f"{PREFIX}/me/token"
         return _model(path, self._transport.send("DELETE", path), identity.Token)
 
     # The server itself.

@@ -27,7 +27,17 @@ class Keep:
 
     def put(self, url: str, token: str) -> None:
         """Keep a token, in place of the one that was there; the file is whole at every moment."""
-        tokens = {**self._read(), url: token}
+        self._write({**self._read(), url: token})
+
+    def drop(self, url: str) -> str | None:
+        """Keep the token of a server no longer; the token, or None when there was none."""
+        tokens = dict(self._read())
+        dropped = tokens.pop(url, None)
+        if dropped is not None:
+            self._write(tokens)
+        return dropped
+
+    def _write(self, tokens: Mapping[str, str]) -> None:
         new = self.path.with_name(NAME + _NEW)
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

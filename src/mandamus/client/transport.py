@@ -54,7 +54,7 @@ class Transport:
             base_url=self.url,
             headers={**headers, "Ticket": ticket} if ticket else headers,
             timeout=timeout_s,
-            verify=_context(roots),
+            verify=tls_context(roots),
             trust_env=False,
             limits=httpx2.Limits(keepalive_expiry=KEPT_S),
             follow_redirects=False,
@@ -171,7 +171,7 @@ def _asked_s(answer: httpx2.Response) -> float:
     return min(WAIT_MAX_S, float(said)) if said.isdecimal() else 0.0
 
 
-def _context(roots: Path | None) -> ssl.SSLContext:
+def tls_context(roots: Path | None) -> ssl.SSLContext:
     """The roots that are trusted: a PEM file, or those of the system."""
     try:
         return ssl.create_default_context(cafile=None if roots is None else str(roots))

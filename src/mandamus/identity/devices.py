@@ -125,7 +125,8 @@ class Devices:
                 return why or NotYet.PENDING
             store.settle_device(tx.conn, found.id, _GRANTED, _TAKEN, found.user, found.authn)
             who = Subject(found.user, found.authn)
-            return self._tokens.issue(tx, who, found.name, found.permissions, now_us + TOKEN_S * 1_000_000, found.id)
+            expires_us = now_us + TOKEN_S * 1_000_000
+            return self._tokens.issue(tx, who, found.name, found.permissions, expires_us, device=found.id)
 
     def _not_yet(self, tx: Tx, found: Device | None, now_us: int) -> NotYet | None:
         if found is None or found.state == _TAKEN:

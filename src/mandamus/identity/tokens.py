@@ -95,12 +95,20 @@ class Tokens:
         return Minted(made, secret)
 
     def issue(
-        self, tx: Tx, who: Subject, name: str, permissions: frozenset[Permission] | None, expires_us: int, device: str
+        self,
+        tx: Tx,
+        who: Subject,
+        name: str,
+        permissions: frozenset[Permission] | None,
+        expires_us: int,
+        *,
+        made_by: str = "",
+        **data: object,
     ) -> Minted:
-        """A token of somebody who let a device have it, in the caller's transaction."""
-        secret = _secret(self._entropy(32))
-        made = Token(self._ids.new("tok"), who.user, name, permissions, self._clock.now_us(), expires_us)
-        self._insert(tx, who, made, secret, device=device)
+        """A token for a device that somebody let in, or by an exchange, in the caller's transaction."""
+        secret, now_us = _secret(self._entropy(32)), self._clock.now_us()
+        made = Token(self._ids.new("tok"), who.user, name, permissions, now_us, expires_us, made_by=made_by)
+        self._insert(tx, who, made, secret, **data)
         return Minted(made, secret)
 
     @requires(Permission.TOKEN_WRITE)
@@ -127,6 +135,20 @@ class Tokens:
             store.update_token(tx.conn, ended)
             self._record(tx, Kind.TOKEN_REVOKED, who, ended)
         return ended
+
+    @requires(Permission.SYSTEM_READ)
+    def end(self, who: Subject, secret: str) -> Token:
+        """End the token that is shown, whatever else it may; again is the same. Raises ``unauthenticated``."""
+        with self._db.begin("token.ended") as tx:
+            found = store.find_token(tx.conn, hashed(secret))
+            if found is None:
+                raise _refused()
+            token = found[0]
+            if token.revoked_us is None:
+                token = replace(token, revoked_us=self._clock.now_us())
+                store.update_token(tx.conn, token)
+                self._record(tx, Kind.TOKEN_REVOKED, who, token)
+        return token
 
     def authenticate(self, secret: str) -> Subject:
         """Who shows this token, with no more rights than it has.

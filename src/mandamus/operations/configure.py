@@ -11,6 +11,7 @@ from mandamus.catalog import platform
 from mandamus.catalog.model import Environment, Project
 from mandamus.catalog.platform import PlatformConfig, PolicySource, Registered, Target
 from mandamus.catalog.service import Catalog
+from mandamus.identity.declared_machines import DeclaredMachines
 from mandamus.identity.declared_sign_in import DeclaredSignIn
 from mandamus.identity.granting import Granting
 from mandamus.identity.model import Nature
@@ -48,6 +49,7 @@ class Configured:
     roles: tuple[str, ...] = ()
     grants: tuple[str, ...] = ()
     sign_in: tuple[str, ...] = ()
+    exchange: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As commands print it."""
@@ -62,6 +64,7 @@ class Configured:
             "retention": list(self.retention),
             "notify": list(self.notify),
             "sign_in": list(self.sign_in),
+            "exchange": list(self.exchange),
             "warnings": [vars(warning) for warning in self.warnings],
         }
 
@@ -88,6 +91,7 @@ class Configure:
         retention: Retention,
         notify: Notify,
         sign_in: DeclaredSignIn,
+        machines: DeclaredMachines,
     ) -> None:
         self._db = db
         self._identity = identity
@@ -98,6 +102,7 @@ class Configure:
         self._retention = retention
         self._notify = notify
         self._sign_in = sign_in
+        self._machines = machines
 
     @requires(Permission.ENVIRONMENT_WRITE)
     def apply(self, who: Subject, file: Path, *, tried: Tried | None = None) -> Configured:
@@ -143,6 +148,7 @@ class Configure:
                 self._notify.apply(tx, who, config.notify)
             for by in config.sign_in:
                 self._sign_in.apply(tx, who, by)
+            self._machines.apply(tx, who, config.machines)
         return Configured(
             users=tuple(user.name for user in config.users),
             groups=tuple(group.name for group in config.groups),
@@ -154,6 +160,7 @@ class Configure:
             retention=tuple(each.name for each in config.retention),
             notify=tuple(config.notify),
             sign_in=tuple(each.issuer if each else "none" for each in config.sign_in),
+            exchange=tuple(each.name for each in config.machines.exchanges or ()),
             warnings=tuple(warning for published in made.values() for warning in published.warnings),
         )
 

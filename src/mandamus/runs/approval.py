@@ -18,7 +18,7 @@ from mandamus.kernel.access import Subject
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import DecisionId, Digest, RunId
 from mandamus.policy.model import Verdict
-from mandamus.runs import gate, store
+from mandamus.runs import gate, step_up, store
 from mandamus.runs.lifecycle import StepState
 from mandamus.runs.model import Approval, Approved, Judged, Requirement, Run, StepRow
 from mandamus.runs.rooms import Rooms, event, record
@@ -53,6 +53,9 @@ def decide(
             raise _refused(f"step {row.name} moved since you looked", "look at it again, then decide on what it is now")
         # What the platform itself forbids is said first, in its own words.
         _check(rooms, who, run, row, given)
+        if verdict == YES:
+            environment = rooms.catalog.environment(run.environment, run.project)
+            step_up.check(environment, who, run.id, row.name, rooms.clock.now_us())
     said = _asked_policy(rooms, who, run, row, given, verdict, reason=reason, group=group)
     if gate.refuses(said):
         raise _refused_by_policy(rooms, who, run, row, said)
@@ -126,6 +129,7 @@ def _record(
         "group": seat,
         "expires_us": made.expires_us,
         "signature": canonical.loads(made.document)["signature"],
+        **step_up.proof_of(who),
     }
     record(rooms, tx, event(Kind.APPROVAL_RECORDED, who, run.id, step=row.name, why=reason, data=data))
     if verdict == NO or not unmet(row, [*given, made]):
@@ -151,7 +155,7 @@ def barred(rooms: Rooms, run: Run, row: StepRow) -> set[str]:
     Whoever exempted anything in the environment counts as a maker of what is judged there.
     """
     # Whoever said who may approve is a maker too: they could have let a friend in.
-    changers = {rooms.identity.changed_by(requirement.group) for requirement in row.requires}
+    changers = {name for asked in row.requires for name in rooms.identity.changers(asked.group)}
     environment = rooms.catalog.environment(run.environment, run.project)
     project = environment.project
     appliers = {environment.applied_by, project.applied_by if project else ""}
@@ -214,6 +218,8 @@ def _check(rooms: Rooms, who: Subject, run: Run, row: StepRow, given: Sequence[A
     assert row.binding is not None  # noqa: S101 - narrows the type
     environment = rooms.catalog.environment(run.environment, run.project)
     makers = barred(rooms, run, row)
+    if who.program:
+        raise _refused(f"{who.user} is a program, and only people decide", f"ask {_asked(rooms, row, makers)} to decide")
     actors = {who.user, who.behalf_of} - {None}
     if actors & makers:
         why = "asked for this change" if who.user == run.requester.user else "made part of what it is judged by"
@@ -280,6 +286,7 @@ def _signed(rooms: Rooms, who: Subject, run: Run, row: StepRow, verdict: str, gr
         "expires_us": row.binding.expires_us,
         "makers": sorted(barred(rooms, run, row)),
         "key_id": rooms.signer.key_id,
+        **step_up.proof_of(who),
     }
     signature = base64.b64encode(rooms.signer.sign(canonical.dumps(body))).decode()
     return Approval(

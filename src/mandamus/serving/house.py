@@ -9,6 +9,8 @@ from mandamus.audit.service import Audit
 from mandamus.catalog.service import Catalog
 from mandamus.evidence.service import Evidence
 from mandamus.identity.devices import Devices
+from mandamus.identity.exchanges import Exchanges
+from mandamus.identity.granting import Granting
 from mandamus.identity.kill_switch import KillSwitch
 from mandamus.identity.oidc import SignIns
 from mandamus.identity.provisioning import Provisioning
@@ -18,9 +20,9 @@ from mandamus.identity.tokens import Tokens
 from mandamus.kernel.access import Subject
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import MandamusError
-from mandamus.operations.requests import Requests
 from mandamus.notify.service import Notify
 from mandamus.operations.access_review import AccessReview
+from mandamus.operations.requests import Requests
 from mandamus.policy.backtest import Backtests
 from mandamus.policy.engine import Lends
 from mandamus.policy.service import Policy
@@ -76,6 +78,16 @@ class House(Protocol):
         ...
 
     @property
+    def granting(self) -> Granting:
+        """Roles, and who has which where."""
+        ...
+
+    @property
+    def access_review(self) -> AccessReview:
+        """Who may do what, and who may approve what."""
+        ...
+
+    @property
     def kill_switch(self) -> KillSwitch:
         """Ends what people and programs come in with."""
         ...
@@ -101,6 +113,11 @@ class House(Protocol):
         ...
 
     @property
+    def exchanges(self) -> Exchanges:
+        """How programs of other systems get a short token."""
+        ...
+
+    @property
     def requests(self) -> Requests:
         """What was asked under which key."""
         ...
@@ -116,6 +133,11 @@ class House(Protocol):
         ...
 
     @property
+    def notify(self) -> Notify:
+        """Tells who asked for it of events."""
+        ...
+
+    @property
     def is_engine(self) -> bool:
         """Whether this process works on the home's runs."""
         ...
@@ -123,8 +145,3 @@ class House(Protocol):
     def record_refused(self, who: Subject, error: MandamusError) -> None:
         """Write ``access.denied``: the subject may not do what it asked for."""
         ...
-    @property
-    def notify(self) -> Notify:
-        """Tells who asked for it of events."""
-        ...
-

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from mandamus.kernel.access import Permission, Subject, authorize
@@ -18,9 +18,20 @@ from mandamus.kernel.errors import Code, MandamusError
 from mandamus.serving.house import House
 from mandamus.serving.where import where_of
 
-PUBLIC = frozenset({"/sign-in", "/static/console.css", "/static/console.js", "/static/htmx.js", "/static/icon.svg"})
+PUBLIC = frozenset(
+    {
+        "/sign-in",
+        "/sign-in/start",
+        "/sign-in/callback",
+        "/static/console.css",
+        "/static/console.js",
+        "/static/htmx.js",
+        "/static/icon.svg",
+    }
+)
 """What anybody may have, by exact path: the way in, and files that are the same for everybody."""
-FIELDS_MAX = 50
+FIELDS_MAX = 300
+"""A workflow has at most 256 inputs, and its form some fields of its own."""
 BELL_MAX = 9
 """More that waits is not counted on every page."""
 
@@ -53,6 +64,10 @@ class Visit:
     def part(self, template: str, **values: Any) -> Response:
         """A part of a page, which a script of the page puts in its place."""
         return HTMLResponse(self.renderer.part(template, who=self.who, **values))
+
+    def text(self, words: str) -> Response:
+        """A few words alone, for a script of a page."""
+        return PlainTextResponse(words)
 
     def waiting(self) -> str | None:
         """How many runs wait for the visitor's word; empty for none, None for whoever has none to give."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from urllib.parse import urlencode
 
 import structlog
 from starlette.applications import Starlette
@@ -50,7 +51,9 @@ async def _http(request: Request, error: Exception) -> Response:
 
 def _page(request: Request, error: MandamusError) -> Response:
     if error.code is Code.UNAUTHENTICATED and request.url.path != "/sign-in":
-        return RedirectResponse("/sign-in", 303)
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        back = f"?{urlencode({'then': here})}" if request.method == "GET" and here != "/" else ""
+        return RedirectResponse(f"/sign-in{back}", 303)
     found: Response = request.app.state.renderer.page(
         request, "error.html", status=error.code.http_status, who=getattr(request.state, "who", None), error=error
     )

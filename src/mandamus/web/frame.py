@@ -26,7 +26,7 @@ def show_keys(visit: Visit) -> Response:
 @pages.post("/look", Permission.SYSTEM_READ)
 def choose(visit: Visit) -> Response:
     """Keep what was chosen with the browser, or forget it for what is usual; then back to where it was chosen."""
-    found = RedirectResponse(_own(visit.form.get("back", "/")), 303)
+    found = RedirectResponse(own_address(visit.form.get("back", "/")), 303)
     secure = visit.request.app.state.secure
     for name, values in CHOICES.items():
         cookie, said = choice_cookie(visit.request, name), visit.form.get(name)
@@ -37,7 +37,7 @@ def choose(visit: Visit) -> Response:
     return found
 
 
-def _own(address: str) -> str:
+def own_address(address: str) -> str:
     """An address of this console, or its first page: a browser reads two slashes as the start of another host's."""
     parts = urlsplit(address)
     own = not parts.scheme and not parts.netloc and address.startswith("/") and "\\" not in address
