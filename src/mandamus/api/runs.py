@@ -149,6 +149,12 @@ def settle_step(house: TheHouse, who: Who, run: given.Run, step: given.Step, bod
     return wire.run(house.runs.settle(who, _id(run), step, body.outcome, reason=body.reason))
 
 
+@routes.verb("GET", "/drift", Permission.RUN_READ)
+def list_drift(house: TheHouse, who: Who) -> Page[wire.Drifted]:
+    """What the newest plan of each workflow in each environment found changed outside, of the newest 200 runs."""
+    return Page(items=[wire.drifted(each) for each in house.runs.drifted(who)])
+
+
 @routes.verb("GET", "/inbox", Permission.RUN_READ)
 def list_inbox(house: TheHouse, who: Who, cursor: str | None = None, limit: Limit = LIMIT) -> Page[wire.RunDetail]:
     """Runs that wait for the caller's own word, newest first."""

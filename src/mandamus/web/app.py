@@ -11,19 +11,56 @@ from mandamus.serving.house import House
 from mandamus.serving.hub import Hub
 from mandamus.serving.limits import Limits
 from mandamus.serving.routes import check_routes
-from mandamus.web import audit, decide, environments, errors, files, frame, home, live, policy, runs, sign_in
+from mandamus.web import (
+    audit,
+    bulk,
+    catalog,
+    decide,
+    device,
+    environments,
+    errors,
+    files,
+    frame,
+    home,
+    live,
+    log,
+    policy,
+    policy_sets,
+    request,
+    run,
+    runs,
+    search,
+    settings,
+    settings_tokens,
+    settle,
+    sign_in,
+    workflows,
+)
 from mandamus.web.door import PUBLIC
 from mandamus.web.render import Renderer
+from mandamus.web.trials import Trials
 
 PAGES = (
     sign_in.pages,
     home.pages,
     frame.pages,
+    search.pages,
+    bulk.pages,
     runs.pages,
+    run.pages,
     live.pages,
+    log.pages,
     decide.pages,
+    device.pages,
+    catalog.pages,
+    request.pages,
+    workflows.pages,
+    settle.pages,
+    settings.pages,
+    settings_tokens.pages,
     audit.pages,
     policy.pages,
+    policy_sets.pages,
     environments.pages,
     files.pages,
 )
@@ -39,6 +76,8 @@ def build(house: House, hub: Hub, entropy: Entropy, *, secure: bool) -> Starlett
     app.state.house = house
     app.state.hub = hub
     app.state.limits = Limits(house.clock)
+    app.state.attempts = house.attempts
+    app.state.trials = Trials()
     app.state.renderer = Renderer(house.clock, entropy)
     app.state.secure = secure
     app.state.cookie = "__Host-mandamus" if secure else "mandamus"

@@ -37,8 +37,8 @@ def list_runs(visit: Visit) -> Response:
     filters = {name: value for name, value in visit.query.items() if name in FILTERS}
     cursor = visit.query.get("cursor")
     before = None if cursor is None else RunId(ids.parse("run", cursor))
-    moments = {name: _moment(filters[name]) for name in ("since", "until") if name in filters}
-    asked = {**filters, **{name: rfc3339(at_us) for name, at_us in moments.items()}}
+    moments: dict[str, int] = {name: _moment(filters[name]) for name in ("since", "until") if name in filters}
+    asked: dict[str, str] = {**filters, **{name: rfc3339(at_us) for name, at_us in moments.items()}}
     return visit.page(
         "runs.html",
         found=visit.house.runs.find(visit.who, _wanted(filters, moments), before=before, limit=LIMIT),

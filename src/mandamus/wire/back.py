@@ -26,11 +26,19 @@ from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import ApprovalId, DecisionId, Digest, ExemptionId, RunId
 from mandamus.policy.model import Decision, Exemption, Listed, Outcome, Point, SetVersion, Verdict, Violation
 from mandamus.policy.model import Requirement as Asked
+from mandamus.runs.drift import Drifted
 from mandamus.runs.lifecycle import RUN_CLOSED, RunState, StepState
 from mandamus.runs.model import Approval, Binding, Notice, PlanRecord, Requester, Requirement, Run, StepRow
 from mandamus.runs.service import RunView
 from mandamus.wire import base, catalog, governance, identity, runs
 from mandamus.wire.base import micros
+
+
+def drifted(sent: runs.Drifted) -> Drifted:
+    """A finding of drift."""
+    return Drifted(
+        RunId(sent.run), sent.project, sent.environment, sent.workflow, micros(sent.requested_at), sent.steps
+    )
 
 
 def run(sent: runs.Run) -> Run:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from mandamus.runs.drift import Drifted as Drift
 from mandamus.runs.model import Approval as Given
 from mandamus.runs.model import Requirement, StepRow
 from mandamus.runs.model import Run as Kept
@@ -78,6 +79,17 @@ class Run(Wire):
     closed_at: Time | None
     error: dict[str, Any] | None
     evidence: str | None
+
+
+class Drifted(Wire):
+    """The newest run of a workflow in an environment that planned: how many objects had changed outside, by step."""
+
+    run: str
+    project: str
+    environment: str
+    workflow: str
+    requested_at: Time
+    steps: dict[str, int]
 
 
 class Required(Wire):
@@ -162,6 +174,12 @@ class LogPiece(Wire):
 def run(kept: Kept) -> Run:
     """A run as it is sent."""
     return Run(**_run(kept))
+
+
+def drifted(found: Drift) -> Drifted:
+    """A finding of drift as it is sent."""
+    said = {name: getattr(found, name) for name in ("run", "project", "environment", "workflow")}
+    return Drifted(**said, requested_at=time(found.requested_us), steps=dict(found.steps))
 
 
 def detail(view: RunView) -> RunDetail:

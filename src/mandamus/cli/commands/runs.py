@@ -19,6 +19,7 @@ from mandamus.runs.lifecycle import RunState
 from mandamus.runs.model import Wanted
 
 if TYPE_CHECKING:
+    from mandamus.runs.drift import Drifted
     from mandamus.runs.model import Run
 
 PAGE = 20
@@ -88,6 +89,30 @@ def list_(session: Session, /, limit: int, before: RunId | None, **filters: str 
         filtered = [word for name, value in filters.items() if value for word in (f"--{name}", value)]
         session.screen.say(f"next page: {session.command('runs', 'list', *filtered, '--before', page[-1].id)}")
     return Exit.OK
+
+
+@command.command("drift")
+@common
+@pass_session
+def drift_(session: Session) -> Exit:
+    """List what the newest plans found changed outside; exit 5 when that is anything.
+
+    Of each workflow in each environment the newest run that planned counts. What was applied since has put it right.
+
+    \b
+    Example:
+      mandamus runs drift
+    """  # noqa: D301 - \b keeps click from joining the lines
+    with session.house() as house:
+        found = house.runs.drifted(house.who)
+    if session.wants_json:
+        session.screen.json({"drifted": [{**vars(each), "steps": dict(each.steps)} for each in found]})
+    elif found:
+        headers = ("RUN", "WORKFLOW", "ENVIRONMENT", "STEPS", "ASKED AT")
+        session.screen.table(headers, [_drifted(each) for each in found])
+    else:
+        session.screen.say("no plan found that anything changed outside")
+    return Exit.DRIFT if found else Exit.OK
 
 
 @command.command("show")
@@ -249,6 +274,11 @@ def _row_json(run: Run) -> dict[str, Any]:
         "requested_us": run.requested_us,
         "closed_us": run.closed_us,
     }
+
+
+def _drifted(found: Drifted) -> tuple[str, ...]:
+    steps = ", ".join(f"{count} in {step}" for step, count in found.steps.items())
+    return found.run, found.workflow, found.environment, steps, stamp(found.requested_us)
 
 
 def _wanted(filters: Mapping[str, str | None]) -> Wanted:
