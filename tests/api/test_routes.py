@@ -18,6 +18,8 @@ from mandamus.serving.routes import check_routes, permission_of
 EXAMPLES = {
     "run": "run_01m89tq850e2cvgwyfb9428ekw",
     "decision": "dec_01m89tq850e2cvgwyfb9428ekw",
+    "session": "ses_01m89tq850e2cvgwyfb9428ekw",
+    "user": "nobody",
     "token": "tok_01m89tq850e2cvgwyfb9428ekw",
     "exemption": "exm_01m89tq850e2cvgwyfb9428ekw",
     "step": "change",

@@ -41,6 +41,7 @@ VERSIONED = (
     identity.routes,
     access.routes,
     device.routes,
+    exchange.routes,
     notify.routes,
 )
 
@@ -62,6 +63,7 @@ def build(house: House, version: str, hub: Hub, *, recheck_s: float = RECHECK_S)
     )
     app.state.house = house
     app.state.limits = Limits(house.clock)
+    app.state.attempts = house.attempts
     app.state.hub = hub
     app.state.recheck_s = recheck_s
     for routes in VERSIONED:

@@ -36,6 +36,8 @@ Decision = Annotated[str, Path(examples=[f"dec_{_EXAMPLE}"], json_schema_extra={
 Exemption = Annotated[str, Path(examples=[f"exm_{_EXAMPLE}"], json_schema_extra={"pattern": f"^exm_{_ID}$"})]
 Token = Annotated[str, Path(examples=[f"tok_{_EXAMPLE}"], json_schema_extra={"pattern": f"^tok_{_ID}$"})]
 Subscription = Annotated[str, Path(examples=["deploys"])]
+Session = Annotated[str, Path(examples=[f"ses_{_EXAMPLE}"], json_schema_extra={"pattern": f"^ses_{_ID}$"})]
+User = Annotated[str, Path(max_length=128, examples=["grace"])]
 Step = Annotated[str, Path(examples=["change"])]
 Environment = Annotated[str, Path(examples=["dev"])]
 Project = Annotated[str, Path(examples=["storage"])]

@@ -13,8 +13,9 @@ from mandamus.audit.keyring import Keyring
 from mandamus.audit.rotation import opening
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
-from mandamus.bootstrap.house import engine_of, name_origin, origins, user_name
+from mandamus.bootstrap.house import engine_of, user_name
 from mandamus.bootstrap.keys import LOG, given_log_key, held_log_keys, platform_key, without_keys
+from mandamus.bootstrap.origin import name_origin, origins
 from mandamus.bootstrap.tools import SystemClock, this_process
 from mandamus.engine import dispatch
 from mandamus.identity.model import OS_USER

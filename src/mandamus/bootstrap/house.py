@@ -25,6 +25,7 @@ from mandamus.bootstrap.anchors import find_anchors
 from mandamus.bootstrap.governing import governing, usual
 from mandamus.bootstrap.keys import LOG, held_log_keys, platform_key, without_keys
 from mandamus.bootstrap.notifying import notifying
+from mandamus.bootstrap.origin import origins
 from mandamus.bootstrap.signing_in import issuers, sign_ins
 from mandamus.bootstrap.tools import SystemClock, load_executors, this_process, toolbox
 from mandamus.bootstrap.witnesses import witnessing
@@ -38,8 +39,11 @@ from mandamus.executors.output import OutputLog
 from mandamus.executors.sandbox import Bubblewrap
 from mandamus.executors.service import Executors
 from mandamus.executors.state import StateStore
+from mandamus.identity.attempts import Attempts
+from mandamus.identity.declared_machines import DeclaredMachines
 from mandamus.identity.declared_sign_in import DeclaredSignIn
 from mandamus.identity.devices import Devices
+from mandamus.identity.exchanges import Exchanges
 from mandamus.identity.granting import Granting
 from mandamus.identity.issuer import Issuers
 from mandamus.identity.kill_switch import KillSwitch
@@ -54,6 +58,7 @@ from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Ids, RunId
 from mandamus.notify.service import Notify
+from mandamus.operations.access_review import AccessReview
 from mandamus.operations.anchoring import Anchoring
 from mandamus.operations.configure import Configure
 from mandamus.operations.doctor import Doctor
@@ -80,13 +85,12 @@ from mandamus.store import migrate
 from mandamus.store.blobs import Blobs
 from mandamus.store.data_keys import data_keys
 from mandamus.store.database import CommitHook, Database, no_hook, open_postgres, open_sqlite
-from mandamus.store.keys import Keys, sync_folder
+from mandamus.store.keys import Keys
 
 # Few commands need these, and HTTP is slow to import.
 _connect = late("mandamus.policy.server:connect")
 _open_taker = late("mandamus.operations.sink_taker:open_taker")
 
-ORIGIN_FILE = "origin"
 NODE = "embedded"
 """The engine of an embedded home is the same node in every process: the engine lock lets one be it at a time."""
 
@@ -175,6 +179,16 @@ class House:
         return Provisioning(self.rooms.db, self.audit, self.clock, os.urandom)
 
     @property
+    def granting(self) -> Granting:
+        """Roles, and who has which where."""
+        return Granting(self.rooms.db, self.audit, self.clock)
+
+    @property
+    def access_review(self) -> AccessReview:
+        """Who may do what, and who may approve what."""
+        return AccessReview(self.rooms.db, self.audit, self.identity, self.granting, self.catalog, self.clock)
+
+    @property
     def sessions(self) -> Sessions:
         """How people come in by a browser."""
         return Sessions(self.rooms.db, self.audit, self._active, self.clock, os.urandom)
@@ -189,6 +203,16 @@ class House:
     def devices(self) -> Devices:
         """How programs ask for a token of whoever confirms it."""
         return Devices(self.rooms.db, self.audit, self.tokens, self._active, self.clock, os.urandom)
+
+    @property
+    def attempts(self) -> Attempts:
+        """How often anybody failed to come in, as one server counts it."""
+        return Attempts(self.rooms.db, self.clock)
+
+    @property
+    def exchanges(self) -> Exchanges:
+        """How programs of other systems get a short token."""
+        return Exchanges(self.rooms.db, self.audit, self.tokens, self.issuers, self._active, self.clock)
 
     @property
     def requests(self) -> Requests:
@@ -364,7 +388,16 @@ def _house(
     notify = notifying(db, audit, clock, rooms.secrets, policy, home, settings.public_url)
     granting = Granting(db, audit, clock)
     configure = Configure(
-        db, identity, granting, catalog, policy, backtests, Retention(db, audit), notify, DeclaredSignIn(db, audit)
+        db,
+        identity,
+        granting,
+        catalog,
+        policy,
+        backtests,
+        Retention(db, audit),
+        notify,
+        DeclaredSignIn(db, audit),
+        DeclaredMachines(db, audit),
     )
     anchoring = Anchoring(db, audit, partial(find_anchors, home, environ), clock)
     return House(
@@ -449,38 +482,6 @@ def _prepare(home: Path) -> int:
             remedy=f"`chmod 700 {home}`, or name another folder with --home DIR",
         )
     return status.st_uid
-
-
-def origins(settings: Settings, home: Path) -> tuple[str, str]:
-    """The log's name, and the name it began with: the same until an epoch; chosen once, when the home is made."""
-    path = home / ORIGIN_FILE
-    try:
-        names = path.read_text(encoding="utf-8").split()
-    except FileNotFoundError:
-        name = settings.origin or f"mandamus.home/{os.urandom(8).hex()}"
-    else:
-        return names[0], names[-1]
-    partial = home / f".{ORIGIN_FILE}.{os.urandom(8).hex()}"
-    partial.write_text(f"{name}\n", encoding="utf-8")
-    try:
-        # A link, unlike a rename, fails when another process was first; then its name is the name.
-        os.link(partial, path)
-    except FileExistsError:
-        return origins(settings, home)
-    finally:
-        partial.unlink()
-    return name, name
-
-
-def name_origin(home: Path, origin: str, base: str) -> None:
-    """Write the name of the log that the home goes on with."""
-    partial = home / f".{ORIGIN_FILE}.{os.urandom(8).hex()}"
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(f"{origin}\n{base}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(home / ORIGIN_FILE)
-    sync_folder(home)
 
 
 def user_name(uid: int) -> str:

@@ -72,6 +72,11 @@ class Catalog:
                 each for each in store.list_environments(conn) if who.may(Permission.ENVIRONMENT_READ, None, each.name)
             ]
 
+    def approver_rules(self) -> list[tuple[Environment, int]]:
+        """Every environment, by name, and since when it asks for its approvers: what an access review tells of."""
+        with self._db.read() as conn:
+            return [(each, store.approvers_since(conn, each)) for each in store.list_environments(conn)]
+
     @requires(Permission.ENVIRONMENT_READ)
     def show_environment(self, who: Subject, name: str) -> Environment:
         """The current version of one environment; raises ``not_found``."""

@@ -53,6 +53,18 @@ def list_environments(conn: sa.Connection) -> list[Environment]:
     return [environment_from(row.document, row.applied_by) for row in rows]
 
 
+def approvers_since(conn: sa.Connection, made: Environment) -> int:
+    """Since when an environment asks for the approvers it asks for now, over all its versions since."""
+    version = environment_version.c
+    query = sa.select(version.document, version.applied_us).where(version.name == made.name)
+    since_us = 0
+    for row in conn.execute(query.order_by(version.id.desc())):
+        if since_us and dict(environment_from(row.document, "").approvers) != dict(made.approvers):
+            break
+        since_us = row.applied_us
+    return since_us
+
+
 def names(conn: sa.Connection) -> list[str]:
     """Names of the environments, in order."""
     return list(conn.scalars(sa.select(environment.c.name).order_by(environment.c.name)))

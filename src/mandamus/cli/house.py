@@ -10,6 +10,7 @@ from mandamus.audit.break_glass import BreakGlass
 from mandamus.audit.service import Audit
 from mandamus.catalog.service import Catalog
 from mandamus.evidence.service import Evidence
+from mandamus.identity.granting import Granting
 from mandamus.identity.kill_switch import KillSwitch
 from mandamus.identity.service import Identity
 from mandamus.identity.sessions import Sessions
@@ -67,6 +68,16 @@ class House(Protocol):
         ...
 
     @property
+    def granting(self) -> Granting:
+        """Roles, and who has which where."""
+        ...
+
+    @property
+    def access_review(self) -> AccessReview:
+        """Who may do what, and who may approve what."""
+        ...
+
+    @property
     def kill_switch(self) -> KillSwitch:
         """Ends what people and programs come in with."""
         ...
@@ -112,13 +123,13 @@ class House(Protocol):
         ...
 
     @property
-    def log_export(self) -> LogExport:
-        """Sends the log to sinks."""
+    def notify(self) -> Notify:
+        """Tells who asked for it of events."""
         ...
 
     @property
-    def notify(self) -> Notify:
-        """Tells who asked for it of events."""
+    def log_export(self) -> LogExport:
+        """Sends the log to sinks."""
         ...
 
     @property

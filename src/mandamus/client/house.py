@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from mandamus.client.access import AccessReview, KillSwitch
 from mandamus.client.client import Client
 from mandamus.client.rooms import Audit, Catalog, Evidence, Identity, Notify, Policy, Room, Runs, Tokens
 from mandamus.client.transport import Sleep, pause
@@ -29,6 +30,8 @@ class RemoteHouse(Room):
         self.policy = Policy(client)
         self.identity = Identity(client)
         self.tokens = Tokens(client)
+        self.kill_switch = KillSwitch(client)
+        self.access_review = AccessReview(client)
         self.audit = Audit(client)
         self.evidence = Evidence(client)
         self.notify = Notify(client)

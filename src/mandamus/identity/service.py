@@ -139,7 +139,13 @@ class Identity:
     def memberships(self) -> list[tuple[str, str, int | None]]:
         """Every group with each active user in it, and since when they are; None when that was before it was kept."""
         with self._db.read() as conn:
-            return store.memberships(conn)
+            kept = store.memberships(conn)
+            told = sign_in_store.members(conn, self._clock.now_us())
+        known = {(group, user) for group, user, _ in kept}
+        return sorted(
+            [*kept, *((group, user, None) for group, user in told if (group, user) not in known)],
+            key=lambda each: each[:2],
+        )
 
     def changed_by(self, group: str) -> str | None:
         """Who last said who is in a group: a maker of every change that group is asked about."""

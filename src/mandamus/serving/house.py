@@ -9,6 +9,7 @@ from mandamus.audit.service import Audit
 from mandamus.catalog.service import Catalog
 from mandamus.evidence.service import Evidence
 from mandamus.identity.devices import Devices
+from mandamus.identity.attempts import Attempts
 from mandamus.identity.exchanges import Exchanges
 from mandamus.identity.granting import Granting
 from mandamus.identity.kill_switch import KillSwitch
@@ -110,6 +111,11 @@ class House(Protocol):
     @property
     def devices(self) -> Devices:
         """How programs ask for a token of whoever confirms it."""
+        ...
+
+    @property
+    def attempts(self) -> Attempts:
+        """How often anybody failed to come in, as one server counts it."""
         ...
 
     @property
