@@ -11,6 +11,7 @@ from mandamus.api import (
     device,
     docs,
     evidence,
+    exchange,
     identity,
     notify,
     policy,
