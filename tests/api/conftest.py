@@ -19,9 +19,14 @@ from mandamus.serving.hub import Hub
 from mandamus.settings import Settings
 
 PLATFORM = """
-users: {ada: {}, grace: {}, joan: {}, rita: {role: auditor}, OWNER: {}}
+users: {ada: {}, grace: {}, joan: {}, rita: {role: auditor}, pam: {role: none}, OWNER: {}}
 groups:
   platform: [ada, grace]
+service_accounts:
+  ci: {owner: ada}
+grants:
+  pam-in-dev: {role: operator, to: {user: pam}, projects: [storage], environments: [dev]}
+  ci-in-dev: {role: operator, to: {service_account: ci}, environments: [dev]}
 projects:
   storage: {root: .}
 environments:
@@ -77,7 +82,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, make_home) -> Place:
     """Made once: what a test does in it, it does with runs of its own."""
     home, project = make_home(tmp_path_factory.mktemp("api"), PLATFORM, WORKFLOW, GUARD)
     made = Place(home, project, {})
-    for user in ("ada", "grace", "joan", "rita"):
+    for user in ("ada", "grace", "joan", "rita", "pam"):
         made.secrets[user] = made.mint(user)
     made.secrets["owner"] = made.mint(None)
     made.secrets["reader"] = made.mint("joan", permissions=[Permission.RUN_READ, Permission.SYSTEM_READ])

@@ -59,8 +59,8 @@ async def _parts(visit: Visit, run_id: RunId) -> AsyncIterator[bytes]:
                 checked_s = clock.monotonic_s()
                 yield b": still here\n\n"
                 try:
-                    # A stream ends with the session it was opened in, however much there is to tell.
-                    await run_in_threadpool(visit.house.sessions.authenticate, secret_of(visit.request))
+                    # A stream ends with the session it was opened in, and with the right to read its run.
+                    visit = await run_in_threadpool(_again, visit, run_id)
                 except MandamusError:
                     return
 
@@ -72,6 +72,14 @@ class _State:
     runs: bool
     sealing: bool
     over: bool
+
+
+def _again(visit: Visit, run_id: RunId) -> Visit:
+    """The same with what the visitor may now; raises when they may not go on."""
+    found = visit.house.sessions.authenticate(secret_of(visit.request))
+    who = replace(found, where=visit.who.where, told=None)
+    visit.house.runs.glance(who, run_id)
+    return replace(visit, who=who)
 
 
 def _part(visit: Visit, run_id: RunId) -> tuple[str, _State]:
