@@ -54,7 +54,7 @@ class Server:
         """Answer until the process is told to stop; ``ready`` is called when it can be asked."""
         certificate, key = self._tls or (None, None)
         hub = Hub(self.house)
-        console = build_web(self.house, hub, os.urandom, secure=self._tls is not None)
+        console = build_web(self.house, hub, os.urandom, secure=self._tls is not None, version=version("mandamus"))
         config = uvicorn.Config(
             _Doors(build_api(self.house, version("mandamus"), hub), console),
             log_config=None,

@@ -31,6 +31,8 @@ from mandamus.web import (
     runs,
     search,
     settings,
+    settings_access,
+    settings_notify,
     settings_tokens,
     settle,
     sign_in,
@@ -58,6 +60,8 @@ PAGES = (
     settle.pages,
     settings.pages,
     settings_tokens.pages,
+    settings_access.pages,
+    settings_notify.pages,
     audit.pages,
     policy.pages,
     policy_sets.pages,
@@ -66,10 +70,10 @@ PAGES = (
 )
 
 
-def build(house: House, hub: Hub, entropy: Entropy, *, secure: bool) -> Starlette:
+def build(house: House, hub: Hub, entropy: Entropy, *, secure: bool, version: str = "") -> Starlette:
     """The console on an opened home; raises when a page declares no permission.
 
-    ``secure`` says that it is reached by TLS alone, so that its cookie may be bound to that.
+    ``secure`` says that it is reached by TLS alone, so that its cookie may be bound to that; ``version`` is shown.
     """
     app = Starlette()
     app.router.redirect_slashes = False
@@ -80,6 +84,7 @@ def build(house: House, hub: Hub, entropy: Entropy, *, secure: bool) -> Starlett
     app.state.trials = Trials()
     app.state.renderer = Renderer(house.clock, entropy)
     app.state.secure = secure
+    app.state.version = version
     app.state.cookie = "__Host-mandamus" if secure else "mandamus"
     for pages in PAGES:
         pages.add_to(app)

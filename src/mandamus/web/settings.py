@@ -1,9 +1,10 @@
-"""Settings: who the visitor is and what they may where, and the people, groups and roles of the home."""
+"""Settings: who the visitor is and what they may where, the people and groups of the home, and the server itself."""
 
 from __future__ import annotations
 
 from starlette.responses import Response
 
+from mandamus.audit.kinds import Kind
 from mandamus.kernel.access import Permission
 from mandamus.web.door import Pages, Visit
 
@@ -17,7 +18,7 @@ def show_settings(visit: Visit) -> Response:
     """Who the visitor is, what they may, and the way to the other pages of settings."""
     who = visit.who
     places = {each: who.areas(each) for each in sorted(who.permissions, key=lambda one: one.value)}
-    return visit.page("settings.html", places=places, home=visit.house.home.name)
+    return visit.page("settings.html", places=places)
 
 
 @pages.get("/settings/people", Permission.IDENTITY_READ)
@@ -34,4 +35,21 @@ def list_people(visit: Visit) -> Response:
         groups=groups,
         member=member,
         text=visit.query.get("text", ""),
+    )
+
+
+@pages.get("/settings/server", Permission.SYSTEM_READ)
+def show_server(visit: Visit) -> Response:
+    """What runs here, and what governs it; that is told to whoever may read all of the log, where it stands too."""
+    reads = visit.who.everywhere(Permission.AUDIT_READ)
+    governs = visit.house.audit.told(Kind.HOME_CONFIGURED)[-1:] if reads else []
+    return visit.page(
+        "server.html",
+        version=visit.request.app.state.version,
+        engine=visit.house.is_engine,
+        key=visit.house.audit.vkey,
+        secure=visit.request.app.state.secure,
+        lag_s=visit.house.audit.lag_s(),
+        reads=reads,
+        governs=governs[0]["data"]["now"] if governs else {},
     )

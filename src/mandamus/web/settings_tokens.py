@@ -42,7 +42,7 @@ def create_token(visit: Visit) -> Response:
 @pages.get("/settings/tokens/{token}/revoke", Permission.TOKEN_WRITE)
 def ask_revoke(visit: Visit) -> Response:
     """Say what ending a token means, before it is done."""
-    return visit.page("revoke.html", token=_own(visit, visit.path["token"]))
+    return visit.page("end.html", what="token", of=_own(visit, visit.path["token"]))
 
 
 @pages.post("/settings/tokens/{token}/revoke", Permission.TOKEN_WRITE)
