@@ -10,14 +10,14 @@ import sqlalchemy as sa
 
 from mandamus.audit.kinds import Kind
 from mandamus.identity.granting import Granting
-from mandamus.identity.grants import DAY_MIN, DAYS, Granted, OwnRole, To, Window
+from mandamus.identity.grants import BUILT_IN, DAY_MIN, DAYS, Granted, OwnRole, To, Window
 from mandamus.identity.kill_switch import KillSwitch
 from mandamus.identity.model import Group, Nature, Role, User
 from mandamus.identity.service import Identity
 from mandamus.identity.sessions import Sessions
 from mandamus.identity.tokens import Tokens
 from mandamus.kernel import canonical
-from mandamus.kernel.access import MEMBER, OWNER, Area, Permission, Subject
+from mandamus.kernel.access import MEMBER, OWNER, PEOPLE_ONLY, Area, Permission, Subject
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.store.tables.audit import audit_event
 
@@ -201,6 +201,16 @@ def test_a_service_account_acts_for_itself_and_its_owner_answers(home_of):
     assert {each.user for each in home_of.tokens.list(grace)} == {"ci"}
     home_of.tokens.revoke(grace, made.token.id)
     refused(Code.UNAUTHENTICATED, lambda: home_of.tokens.authenticate(made.secret))
+
+
+def test_a_program_has_nothing_that_decides(home_of):
+    """Whatever it is granted: with a program of one's own nobody is two people."""
+    home_of.apply(Granted("all", "administrator", To.USER, "ci"), Granted("alls", "administrator", To.USER, "bot"))
+    for name in ("ci", "bot"):
+        who = home_of.who(name)
+        assert not who.permissions & PEOPLE_ONLY
+        assert not any(who.areas(permission) for permission in PEOPLE_ONLY)
+    assert BUILT_IN["administrator"] >= PEOPLE_ONLY
 
 
 def test_an_agent_acts_for_whoever_made_its_token(home_of):

@@ -20,7 +20,19 @@ from mandamus.identity.grants_store import grants_of
 from mandamus.identity.model import OS_USER, USER_NAME, Group, Nature, Role, User, claimed_by
 from mandamus.identity.provisioning import beside_provider
 from mandamus.kernel import canonical
-from mandamus.kernel.access import AUDITOR, MEMBER, OWNER, Area, Grant, Permission, Subject, authorize, given, requires
+from mandamus.kernel.access import (
+    AUDITOR,
+    MEMBER,
+    OWNER,
+    PEOPLE_ONLY,
+    Area,
+    Grant,
+    Permission,
+    Subject,
+    authorize,
+    given,
+    requires,
+)
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.reader import did_you_mean
@@ -281,6 +293,9 @@ class Identity:
         with self._db.read() as conn:
             declared = list(grants_of(conn, user.name, groups))
         grants += [granted.grant(permissions) for granted, permissions in declared if granted.holds(now_us)]
+        program = user.nature is not Nature.PERSON
+        if program:
+            grants = [replace(grant, permissions=grant.permissions - PEOPLE_ONLY) for grant in grants]
         made = Subject(
             user.name,
             authn,
@@ -288,7 +303,7 @@ class Identity:
             given(grants),
             user.display_name,
             grants=tuple(grants),
-            program=user.nature is not Nature.PERSON,
+            program=program,
             owners=frozenset({user.owner} if user.owner else ()),
         )
         watched = any(grant.role == Role.AUDITOR.value for grant in grants)

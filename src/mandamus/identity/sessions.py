@@ -60,7 +60,8 @@ class Sessions:
         name = user or who.user
         if name != who.user:
             authorize(who, Permission.IDENTITY_WRITE)
-        if self._subject_of(name) is None:
+        found = self._subject_of(name)
+        if found is None or found.program:
             raise MandamusError(
                 Code.NOT_FOUND,
                 f"there is no active user {name} in this home",

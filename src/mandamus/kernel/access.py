@@ -120,6 +120,21 @@ HOME_WIDE = frozenset(
 )
 """Whose verbs are about all of the home, as a back-test is; a grant that is limited to a place never gives them."""
 
+PEOPLE_ONLY = frozenset(
+    {
+        Permission.RUN_DECIDE,
+        Permission.ENVIRONMENT_WRITE,
+        Permission.POLICY_WRITE,
+        Permission.POLICY_EXEMPT,
+        Permission.BREAKGLASS_DECLARE,
+        Permission.BREAKGLASS_CLOSE,
+    }
+)
+"""Whose verbs decide, or make what others are judged by: a program has none of them, whatever it is granted.
+
+Two people would else be one with a program of theirs.
+"""
+
 KNOWN_BY = {
     Permission.RUN_CANCEL: Permission.RUN_READ,
     Permission.RUN_RETRY: Permission.RUN_READ,

@@ -18,7 +18,7 @@ from mandamus.identity.grants import BUILT_IN, Granted, To
 from mandamus.identity.model import Nature, Role, User
 from mandamus.identity.service import Identity
 from mandamus.kernel import canonical
-from mandamus.kernel.access import HOME_WIDE, OWNER, Permission, Subject, requires
+from mandamus.kernel.access import HOME_WIDE, OWNER, PEOPLE_ONLY, Permission, Subject, requires
 from mandamus.kernel.clock import Clock, rfc3339
 from mandamus.store.database import Database
 
@@ -222,11 +222,12 @@ def _may(
     projects = grant.projects if grant else None if role == "owner" else user.projects
     environments = grant.environments if grant else None
     held = projects is not None or environments is not None
+    without = (HOME_WIDE if held else frozenset()) | (frozenset() if user.nature is Nature.PERSON else PEOPLE_ONLY)
     return May(
         user=user.name,
         nature=user.nature,
         role=role,
-        permissions=tuple(sorted(each.value for each in permissions if not (held and each in HOME_WIDE))),
+        permissions=tuple(sorted(each.value for each in permissions if each not in without)),
         projects=projects,
         environments=environments,
         when=", ".join(each.text() for each in grant.windows) if grant else "",

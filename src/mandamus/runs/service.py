@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from mandamus.audit.kinds import Kind
 from mandamus.executors.lines import Reader
 from mandamus.executors.output import Piece
+from mandamus.executors.state import Held
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission, Subject, authorize, requires
 from mandamus.kernel.errors import Code, MandamusError
@@ -115,8 +116,10 @@ class Runs:
         groups = self._rooms.identity.groups_of(who.user) | {f"user:{who.user}", ""}
         found: list[RunView] = []
         known: Barred = {}
+        decides = who.areas(Permission.RUN_DECIDE)
+        both = [read.within(decide) for read in who.areas(Permission.RUN_READ) for decide in decides]
         with self._rooms.db.read() as conn:
-            waiting = store.waiting_runs(conn, PAGE_MAX, before, who.areas(Permission.RUN_READ))
+            waiting = store.waiting_runs(conn, PAGE_MAX, before, both)
         while waiting and len(found) < limit:
             some, waiting = waiting[:limit], waiting[limit:]
             with self._rooms.db.read() as conn:
@@ -140,6 +143,12 @@ class Runs:
             return self._rooms.audit.following.leaves(f"run/{run_id}", after)
         found = self._rooms.audit.following.about("step", [f"{run_id}/{step}" for step in steps], EVENTS_MAX)
         return [leaf for leaf in found if leaf["seq"] > after]
+
+    @requires(Permission.ENVIRONMENT_READ)
+    def locks(self, who: Subject, environment: str) -> Sequence[Held]:
+        """The states of an environment that steps hold now; raises what looking at the environment does."""
+        self._rooms.catalog.show_environment(who, environment)
+        return self._rooms.states.held(environment)
 
     @requires(Permission.RUN_READ)
     def glance(self, who: Subject, run_id: RunId) -> Run:
@@ -319,7 +328,7 @@ def _found(conn: sa.Connection, who: Subject, permission: Permission, run_id: Ru
 
 
 def _asks(view: RunView, who: Subject, groups: frozenset[str]) -> bool:
-    if who.program or not who.may(Permission.RUN_DECIDE, view.run.project, view.run.environment):
+    if who.program:
         return False
     rows = {row.name: row for row in view.steps}
     for step, requirements in view.asked.items():
