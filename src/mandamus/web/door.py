@@ -57,7 +57,7 @@ class Visit:
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """The page of a template."""
-        frame = {"who": self.who, "waiting": self.waiting()}
+        frame = {"who": self.who, "bell": self.waiting()}
         made: Response = self.renderer.page(self.request, template, status=status, **{**frame, **values})
         return made
 

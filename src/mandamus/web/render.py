@@ -70,7 +70,7 @@ class Renderer:
         """A whole page, with a nonce of its own."""
         nonce = base64.b64encode(self._entropy(16)).decode()
         origin = f"{request.url.scheme}://{request.url.netloc}"
-        frame = {"here": request.url.path, "back": _back(request), "origin": origin, "waiting": None}
+        frame = {"here": request.url.path, "back": _back(request), "origin": origin, "bell": None}
         frame |= {name: chosen(request, name) for name in CHOICES}
         text = self._templates.get_template(template).render(nonce=nonce, **{**frame, **values})
         # Not "no-referrer": with it a browser sends `Origin: null` with the page's own forms.
