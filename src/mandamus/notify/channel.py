@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.errors import MandamusError
 from mandamus.notify.model import Answer, Message
 from mandamus.secrets.model import SecretRef
 from mandamus.secrets.service import Secrets
@@ -26,7 +26,7 @@ class Channels:
             sender = self._load()()
             url = self._secrets.resolve({"apprise": channel})["apprise"]
         except ImportError:
-            return Answer("missing", no_apprise().message)
+            return Answer("missing", f"apprise is not installed: `pip install 'mandamus[{EXTRA}]'` brings it")
         except MandamusError as error:
             return Answer("secret", error.message)
         if not sender.add(url.strip()):
@@ -34,12 +34,3 @@ class Channels:
         if sender.notify(title=message.title, body=message.text):
             return Answer()
         return Answer("refused", "apprise could not deliver it")
-
-
-def no_apprise() -> MandamusError:
-    """The error of a program that was installed without the extra."""
-    return MandamusError(
-        Code.TOOL_MISSING,
-        "apprise is not installed, and a subscription sends by it",
-        remedy=f"install the extra: `pip install 'mandamus[{EXTRA}]'`, then `mandamus notify replay --all`",
-    )

@@ -132,6 +132,7 @@ class Notify:
 
         For a home that no server works for: there messages wait until the next command that runs something.
         """
+        self._audit.flush()
         for name in self._deliverer.names():
             for _ in range(SENT_MAX):
                 if self._deliverer.feed(name) != 0.0:

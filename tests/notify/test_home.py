@@ -1,0 +1,119 @@
+"""A real home that tells a real receiver: declared, woken, killed, asked by command line and by API."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mandamus.audit.kinds import Kind
+from mandamus.bootstrap.house import House, open_house
+from mandamus.client.client import Client
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.settings import Settings
+
+WAIT_S = 60.0
+SECRET = "whsec_" + "QUJD" * 8
+PLATFORM = """
+users: {{ada: {{}}, OWNER: {{}}}}
+notify:
+  tokens:
+    webhook:
+      url: {url}
+      secret: {{file: hook.secret}}
+      allow_private: [127.0.0.0/8]
+    kinds: [token.*]
+"""
+WORKFLOW = "workflow: deploy\nsteps: {one: {script: {run: 'true'}}}\n"
+SENDS = """
+import sys
+from pathlib import Path
+from mandamus.bootstrap.house import open_house
+from mandamus.settings import Settings
+house = open_house(Settings(), {}, Path(sys.argv[1]), None)
+house.notify.send(house.who)
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, make_home, receiver) -> Path:
+    """A home with one subscription."""
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "hook.secret").write_text(SECRET)
+    made, _ = make_home(tmp_path, PLATFORM.format(url=receiver.url), WORKFLOW)
+    return made
+
+
+def opened(home: Path) -> House:
+    """The home, opened by its owner."""
+    return open_house(Settings(), dict(os.environ), home, None)
+
+
+def test_a_killed_deliverer_is_followed_by_another(home, receiver, verified):
+    """Killed between the receiver's having it and our knowing, it is sent once more, with the same id."""
+    with closing(opened(home)) as house:
+        house.tokens.create(house.who, "a test")
+    child = subprocess.Popen([sys.executable, "-c", SENDS, str(home)])
+    receiver.answers = [lambda _handler: child.kill()]
+    assert child.wait(WAIT_S) == -signal.SIGKILL
+    with closing(opened(home)) as house:
+        (waits,) = house.notify.deliveries(house.who)
+        assert (waits.state, waits.attempts) == ("waiting", 0)
+        house.notify.send(house.who)
+        (done,) = house.notify.deliveries(house.who)
+    assert done.state == "delivered"
+    assert [got.headers["webhook-id"] for got in receiver.got] == [waits.event] * 2
+    assert all(verified(got, SECRET) for got in receiver.got)
+
+
+def test_the_engine_tells_by_itself(home, receiver):
+    """While a process works on the home, an event reaches the receiver without anybody's asking for it."""
+    with closing(opened(home)) as house:
+        assert house.become_engine()
+        made = house.tokens.create(house.who, "a test")
+        (got,) = receiver.wait(1)
+    assert got.event["data"]["resource"] == {"type": "token", "id": made.token.id}
+    assert made.secret.encode() not in got.body
+
+
+def test_what_was_declared_stands_in_the_log(home):
+    """With what changed; who may not is refused."""
+    with closing(opened(home)) as house:
+        (applied,) = house.audit.told(Kind.NOTIFY_APPLIED)
+        assert (applied["data"]["subscription"], applied["data"]["previous"]) == ("tokens", None)
+        assert {each["field"] for each in applied["data"]["changes"]} >= {"kinds", "webhook.url", "active"}
+    with closing(open_house(Settings(), dict(os.environ), home, "ada")) as house:
+        for verb in (house.notify.subscriptions, house.notify.replay, house.notify.send):
+            with pytest.raises(MandamusError) as refused:
+                verb(house.who)
+            assert refused.value.code is Code.FORBIDDEN
+
+
+@pytest.mark.slow
+def test_a_server_tells_and_is_asked(home, receiver, serve, answer):
+    """The API and its client show how it stands, test, and have dead letters sent again, which the server does."""
+    with closing(opened(home)) as house:
+        secret = house.tokens.create(house.who, "a test").secret
+        house.notify.send(house.who)
+    receiver.answers = [answer(410)]
+    with serve(home, home.with_name("server.log")) as url, Client(url, secret, entropy=os.urandom) as client:
+        client.create_token("of a test")
+        receiver.wait(2)
+        while not (dead := list(client.list_deliveries(state="dead"))):
+            pass
+        (standing,) = client.list_subscriptions()
+        assert (standing.name, standing.dead, standing.disabled_at is None) == ("tokens", 1, False)
+        with pytest.raises(MandamusError) as refused:
+            client.replay_deliveries([dead[0].id, 999])
+        assert refused.value.code is Code.NOT_FOUND
+        assert client.replay_deliveries([dead[0].id]).deliveries == 1
+        assert client.test_subscription("tokens").error == ""
+        assert [each.state.value for each in client.list_deliveries(subscription="tokens", limit=1)] == [
+            "waiting",
+            "delivered",
+        ]
