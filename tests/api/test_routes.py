@@ -23,6 +23,7 @@ EXAMPLES = {
     "token": "tok_01m89tq850e2cvgwyfb9428ekw",
     "exemption": "exm_01m89tq850e2cvgwyfb9428ekw",
     "step": "change",
+    "resource": "scu_01m89tq850e2cvgwyfb9428ekw",
     "subscription": "deploys",
     "environment": "dev",
     "project": "storage",

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from mandamus.api.door import Routes, house_of
+from mandamus.identity.attempts import address_of
 from mandamus.identity.devices import NAME_CHARS_MAX, NotYet
 from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import Code, MandamusError
@@ -111,7 +112,11 @@ def _ask(request: Request, form: Mapping[str, str]) -> Response:
 def _take(request: Request, form: Mapping[str, str]) -> Response:
     if form.get("grant_type") != GRANT:
         return _error("unsupported_grant_type", f"grant_type is {GRANT}")
+    address = address_of(request.client.host if request.client else "")
+    request.app.state.attempts.check("device", address)
     found = house_of(request).devices.take(form.get("device_code", ""))
+    if found is NotYet.UNKNOWN:
+        request.app.state.attempts.failed("device", address)
     if isinstance(found, NotYet):
         return _json(wire.device_error(found), 400)
     return _json(wire.device_token(found), 200)

@@ -15,9 +15,19 @@ from mandamus.kernel.access import Permission, Subject, authorize
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.serving.house import House
 from mandamus.serving.routes import permission_of
+from mandamus.serving.tries import counted
 from mandamus.serving.where import where_of
 
-PUBLIC = frozenset({"/healthz", "/readyz", "/version", "/api/v1/device/code", "/api/v1/device/token"})
+PUBLIC = frozenset(
+    {
+        "/healthz",
+        "/readyz",
+        "/version",
+        "/api/v1/device/code",
+        "/api/v1/device/token",
+        "/api/v1/token-exchange",
+    }
+)
 """What anybody may ask, by exact path: it says nothing of what runs, and lets nobody in by itself."""
 
 E = TypeVar("E", bound=Callable[..., Any])
@@ -42,8 +52,9 @@ Ticket = Annotated[
 
 def caller(request: Request, _shown: Annotated[Any, Depends(_bearer)], ticket: Ticket = "") -> Subject:
     """Who calls, who may use this route. Raises ``unauthenticated`` and ``forbidden``."""
-    house = house_of(request)
-    found = house.tokens.authenticate(shown_token(request))
+    house, shown = house_of(request), shown_token(request)
+    with counted(request, "token"):
+        found = house.tokens.authenticate(shown)
     who = request.state.who = replace(found, where=where_of(request), ticket=ticket)
     request.app.state.limits.take(who.user)
     authorize(who, permission_of(request.scope["route"]))

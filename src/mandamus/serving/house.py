@@ -8,8 +8,8 @@ from typing import Protocol
 from mandamus.audit.service import Audit
 from mandamus.catalog.service import Catalog
 from mandamus.evidence.service import Evidence
-from mandamus.identity.devices import Devices
 from mandamus.identity.attempts import Attempts
+from mandamus.identity.devices import Devices
 from mandamus.identity.exchanges import Exchanges
 from mandamus.identity.granting import Granting
 from mandamus.identity.kill_switch import KillSwitch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from mandamus.identity.attempts import account_of
 from mandamus.identity.sign_in import Device
 from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import Code, MandamusError
@@ -24,6 +25,8 @@ def decide(visit: Visit) -> Response:
     """Show the device that waits with a code; with a verdict, let it in or refuse it."""
     visit.request.app.state.limits.take(f"device {visit.who.user}", COST)
     code, verdict = visit.form.get("code", ""), visit.form.get("verdict", "")
+    attempts, account = visit.request.app.state.attempts, account_of(visit.who.user)
+    attempts.check("device", account)
     try:
         if verdict in {"grant", "refuse"}:
             found = visit.house.devices.decide(visit.who, code, grant=verdict == "grant")
@@ -32,6 +35,7 @@ def decide(visit: Visit) -> Response:
     except MandamusError as error:
         if error.code is not Code.NOT_FOUND:
             raise
+        attempts.failed("device", account)
         return _page(visit, error=error)
 
 

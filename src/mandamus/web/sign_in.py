@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from mandamus.identity.oidc import FLOW_S
 from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.serving.tries import counted
 from mandamus.web.door import Pages, Visit, house_of, secret_of, see
 from mandamus.web.frame import own_address
 
@@ -38,7 +39,8 @@ def sign_in(request: Request, form: Mapping[str, str]) -> Response:
     """Use the link up, and give the browser a session."""
     _take(request)
     try:
-        opened = house_of(request).sessions.open(form.get("link", ""), secret_of(request) or None)
+        with counted(request, "link"):
+            opened = house_of(request).sessions.open(form.get("link", ""), secret_of(request) or None)
     except MandamusError as error:
         return _page(request, "", error)
     found = RedirectResponse(own_address(form.get("then", "/")), 303)
