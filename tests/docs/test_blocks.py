@@ -27,7 +27,7 @@ from mandamus.policy.signature import SigningKey
 from mandamus.settings import Settings
 
 LANGUAGES = {"console", "go", "hcl", "json", "mermaid", "python", "rego", "sh", "text", "yaml"}
-PLATFORM = {"users", "groups", "environments"}
+PLATFORM = {"users", "groups", "environments", "notify"}
 RUN = "run_01m890j829ef8t0cdbrb4gwr65"
 """Stands where a page leaves the id to the reader."""
 POLICY = 'package mandamus.plan\n\ndeny contains "no" if input.run.inputs.never\n'

@@ -11,7 +11,7 @@ import pytest
 
 from mandamus.audit.catalogue import VERBS
 from mandamus.audit.kinds import Kind
-from mandamus.catalog import platform, workflow
+from mandamus.catalog import notify, platform, workflow
 from mandamus.catalog.inputs import InputType
 from mandamus.cli.main import COMMANDS, root
 from mandamus.kernel.access import Permission
@@ -64,6 +64,8 @@ THERE_IS = {
         *platform._POLICY_KEYS,
         *platform._PROJECT_KEYS,
         *platform._LEVELS,
+        *notify.KEYS,
+        *notify.WEBHOOK_KEYS,
     ],
 }
 """By page: the words it must explain."""
