@@ -100,3 +100,20 @@ def test_a_stream_ends_with_its_session(place, visit, runs, monkeypatch):
     parts = asyncio.run(asyncio.wait_for(follow(), 60))
     assert b"s-waiting" in parts[0]
     assert b"event: end" not in b"".join(parts)
+
+
+def test_time_and_text_narrow_the_list(place, visit, runs, monkeypatch):
+    """Both stand in the address; a search that has not looked at all of it says where to look on."""
+    run, client = place.run(reason="Rotate the Certificates"), visit("grace")
+    assert rows(client.get("/runs", params={"text": "the certificates"}).text) == [run]
+    assert rows(client.get("/runs", params={"text": runs["denied"]}).text) == [runs["denied"]]
+    assert rows(client.get("/runs", params={"until": "2020-01-01"}).text) == []
+    found = rows(client.get("/runs", params={"since": "2020-01-01", "text": "certificates"}).text)
+    assert found == [run]
+    assert client.get("/runs", params={"since": "soon"}).status_code == 422
+    monkeypatch.setattr("mandamus.runs.store.SCANNED_MAX", 1)
+    place.run()
+    text = client.get("/runs", params={"text": "the certificates"}).text
+    assert rows(text) == []
+    assert "there are older ones" in text
+    assert "text=the+certificates" in re.search(r'rel="next" href="([^"]+)"', text)[1]

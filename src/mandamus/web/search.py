@@ -58,7 +58,7 @@ def _groups(visit: Visit, text: str) -> Iterable[Group]:
     if Permission.RUN_READ in who.permissions:
         found = house.runs.find(who, Wanted(text=text), limit=OF_EACH).runs
         yield Group("Runs", tuple(map(_run, found)))
-    if Permission.WORKFLOW_READ in who.permissions:
+    if {Permission.WORKFLOW_READ, Permission.ENVIRONMENT_READ} <= who.permissions:
         offered = (each for shelf in shelves(visit) for each in shelf.workflows)
         yield _named("Workflows", text, map(_workflow, offered))
     if Permission.ENVIRONMENT_READ in who.permissions:
