@@ -66,7 +66,7 @@ TAGS = {
     *("html", "head", "meta", "title", "link", "script", "body", "header", "main", "nav", "section", "div", "pre"),
     *("h1", "h2", "h3", "h4", "p", "a", "span", "strong", "code", "time", "ul", "li", "img", "details", "summary"),
     *("table", "thead", "tbody", "tr", "th", "td", "form", "label", "select", "option", "input", "textarea", "button"),
-    *("svg", "g", "path", "rect", "text", "dialog", "kbd"),
+    *("ol", "svg", "g", "path", "rect", "text", "dialog", "kbd"),
 }
 
 
@@ -132,7 +132,9 @@ def pages(run: str) -> list[str]:
     of_run = [
         f"/runs/{run}{rest}" for rest in ("", "/steps/change", "/steps/change/decide", "/steps/change/log", "/retry")
     ]
-    return ["/", "/runs", "/approvals", "/policies", f"/policies?run={run}", f"/audit?run={run}", *of_run]
+    forms = [f"/catalog/storage/workflows/deploy.yaml?from={run}", "/workflows/storage/workflows/deploy.yaml"]
+    lists = ["/", "/runs", "/approvals", "/policies", f"/policies?run={run}", f"/audit?run={run}", "/settings/people"]
+    return [*lists, *forms, *of_run]
 
 
 def test_there_are_fifty():
@@ -173,10 +175,17 @@ def test_no_address_becomes_markup(visit, payload):
         ("/audit", {"text": payload, "actor": payload}),
         ("/audit", {"kind": payload}),
         ("/sign-in", {"link": payload}),
+        ("/catalog", {"text": payload, "project": payload}),
+        ("/catalog/storage/workflows/deploy.yaml", {"environment": payload}),
+        ("/catalog/storage/workflows/deploy.yaml", {"from": payload}),
+        ("/settings/people", {"text": payload}),
     ):
         read(client.get(path, params=fields).text)
     read(client.get(f"/runs/{payload}".replace("?", "").replace("#", "")).text)
     read(client.post("/sign-in", data={"link": payload}).text)
+    names = ("in.asked", "in.public", "in.says", "environment", "reason", "ticket", "key", "digest")
+    read(client.post("/catalog/storage/workflows/deploy.yaml", data=dict.fromkeys(names, payload)).text)
+    read(client.post("/settings/tokens", data={"name": payload, "days": payload, "key": "1"}).text)
 
 
 def test_downloads_are_no_pages(visit, hostile):

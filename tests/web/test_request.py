@@ -106,6 +106,7 @@ def test_the_form_has_a_field_for_each_input_by_its_type(visit):
         "may be empty",
     ):
         assert part in page, part
+    assert "not as needed" not in page
     assert len(re.findall(r'<label for="in\.', page)) == 8
     for field in re.findall(r'<(?:input|select|textarea) name="(in\.\w+|environment|reason|ticket)"[^>]*>', page):
         assert f'id="{field}-help"' in page
@@ -181,6 +182,7 @@ def test_an_error_stands_beside_its_field_and_what_was_typed_is_kept(visit, fiel
     """422, nothing is asked for, the field is marked and described by its error; markup stays text."""
     answer = send(visit("grace"), **{field: text})
     assert answer.status_code == 422
+    assert "<strong>1 field is not as needed: nothing was asked for yet</strong>" in answer.text
     wrong = re.search(rf'<span class="wrong" id="{re.escape(field)}-wrong">([^<]*)</span>', answer.text)
     assert wrong, answer.text
     assert says in wrong[1].replace("&#34;", '"')
