@@ -21,6 +21,8 @@ from mandamus.store.tables.sign_in import (
     token_authn,
 )
 
+SLOWER_US = 5 * 1_000_000
+"""RFC 8628, 3.5: so much longer a device has to wait that asked too soon."""
 _ID = 1
 
 
@@ -158,7 +160,13 @@ def came_by(conn: sa.Connection, session: str) -> bool:
 def insert_device(conn: sa.Connection, made: Device, code: bytes, typed: bytes, interval_s: int) -> None:
     """Write a device that asks; ``code`` and ``typed`` are the SHA-256 of its two codes."""
     allowed = None if made.permissions is None else canonical.dumps(sorted(each.value for each in made.permissions))
-    values = {**vars(made), "permissions": allowed, "user_name": None, "authn": None, "interval_s": interval_s}
+    values = {
+        **vars(made),
+        "permissions": allowed,
+        "user_name": None,
+        "authn": None,
+        "interval_us": interval_s * 1_000_000,
+    }
     del values["user"]
     conn.execute(device.insert().values(**values, device_hash=code, user_hash=typed))
 
@@ -195,11 +203,11 @@ def drop_devices(conn: sa.Connection, before_us: int) -> None:
 
 def poll_device(conn: sa.Connection, id_: str, now_us: int) -> bool:
     """Write that a device asked again; False when that was too soon, for which it has to wait 5 s longer each time."""
-    patient = sa.or_(device.c.asked_us.is_(None), device.c.asked_us <= now_us - device.c.interval_s * 1_000_000)
+    patient = sa.or_(device.c.asked_us.is_(None), device.c.asked_us + device.c.interval_us <= now_us)
     asked = device.update().where(device.c.id == id_)
     if conn.execute(asked.where(patient).values(asked_us=now_us)).rowcount == 1:
         return True
-    conn.execute(asked.values(asked_us=now_us, interval_s=device.c.interval_s + 5))
+    conn.execute(asked.values(asked_us=now_us, interval_us=device.c.interval_us + SLOWER_US))
     return False
 
 

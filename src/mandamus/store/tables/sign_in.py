@@ -62,7 +62,7 @@ device = sa.Table(
     sa.Column("permissions", Json, comment="null for all that the user may"),
     sa.Column("created_us", MicrosUtc, nullable=False),
     sa.Column("expires_us", MicrosUtc, nullable=False, index=True),
-    sa.Column("interval_s", sa.Integer, nullable=False, comment="how long it has to wait between two questions"),
+    sa.Column("interval_us", sa.BigInteger, nullable=False, comment="so long it has to wait between two questions"),
     sa.Column("asked_us", MicrosUtc, comment="when it last asked"),
     sa.Column("state", sa.Text, nullable=False, comment="waiting, granted, refused or taken"),
     sa.Column("user_name", sa.Text, comment="who said yes or no"),
