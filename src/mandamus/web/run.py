@@ -115,7 +115,7 @@ def values(visit: Visit, run_id: RunId) -> dict[str, Any]:
         "whole": whole,
         "part": part,
         "states": [state.value for state in StepState],
-        "ways": groups.WAYS,
+        "groupings": groups.WAYS,
         "asks": [(row.name, view.asked[row.name], why_barred(visit.who, view, row)) for row in asks[:ASKED_MAX]],
         "asks_more": max(len(asks) - ASKED_MAX, 0),
         "decisions": [each for each in said if each.step is None],
