@@ -24,6 +24,7 @@ _executors = late("mandamus.bootstrap.tools:load_executors")
 _engine = late("mandamus.bootstrap.house:policy_engine")
 _house = late("mandamus.bootstrap.house:open_house")
 _remote = late("mandamus.bootstrap.remote:open_remote")
+_exchanged = late("mandamus.bootstrap.remote:exchange")
 _login = late("mandamus.bootstrap.remote:login")
 _device_login = late("mandamus.bootstrap.remote:device_login")
 _logout = late("mandamus.bootstrap.remote:logout")
@@ -50,6 +51,7 @@ def main() -> None:
         login=partial(_log_in, environ),
         device_login=partial(_log_in_by_device, environ),
         logout=partial(_log_out, environ),
+        exchange=partial(_exchange, environ),
         environ=environ,
         monotonic_s=time.monotonic,
         validators=partial(_validators, environ),
@@ -70,6 +72,10 @@ def _open_house(environ: Mapping[str, str], home: Path, as_user: str | None, tic
 
 def _open_remote(environ: Mapping[str, str], url: str, ticket: str) -> Any:
     return _remote(_settings(environ), environ, url, ticket)
+
+
+def _exchange(environ: Mapping[str, str], url: str, token: str) -> Any:
+    return _exchanged(_settings(environ), url, token)
 
 
 def _log_in(environ: Mapping[str, str], url: str, token: str) -> Any:

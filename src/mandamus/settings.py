@@ -39,6 +39,13 @@ class Settings(BaseModel):
     token: Annotated[
         str, Field(description="Token for the server, instead of the one that `mandamus login` keeps.", repr=False)
     ] = ""
+    trusted_proxies: Annotated[
+        str,
+        Field(
+            description="Addresses or networks, with commas, of proxies that are believed whom they forward for.",
+            pattern=r"^(|[0-9A-Fa-f:.]+(/[0-9]{1,3})?(,[0-9A-Fa-f:.]+(/[0-9]{1,3})?)*)$",
+        ),
+    ] = ""
     database_url: Annotated[
         str, Field(description="A Postgres URL; empty means SQLite in the home.", pattern="^(|postgresql://.+)$")
     ] = ""

@@ -20,7 +20,7 @@ import pytest
 
 from mandamus.bootstrap.epoch import new_epoch
 from mandamus.bootstrap.house import open_house, policy_engine
-from mandamus.bootstrap.remote import device_login, login, logout, open_remote
+from mandamus.bootstrap.remote import device_login, exchange, login, logout, open_remote
 from mandamus.bootstrap.server import open_server
 from mandamus.bootstrap.tools import load_executors
 from mandamus.bootstrap.witness import open_witness
@@ -165,6 +165,7 @@ class Shell:
                 load(self.environ), self.environ, url, permissions, show
             ),
             logout=lambda url: logout(load(self.environ), self.environ, url),
+            exchange=lambda url, token: exchange(load(self.environ), url, token),
             environ=self.environ,
             monotonic_s=time.monotonic,
             validators=lambda: load_executors(Settings(), self.environ).validators(),

@@ -64,7 +64,8 @@ async def exchange_token(request: Request) -> Response:
         return _error("invalid_request", "the form cannot be read")
     if len(dict(pairs)) != len(pairs):
         return _error("invalid_request", "a field stands twice")
-    return _unfit(dict(pairs)) or await run_in_threadpool(_exchange, request, dict(pairs))
+    wrong = _unfit(dict(pairs))
+    return wrong if wrong is not None else await run_in_threadpool(_exchange, request, dict(pairs))
 
 
 def _unfit(form: Mapping[str, str]) -> Response | None:

@@ -72,6 +72,8 @@ VERBS: Mapping[str, Kind | str] = {
     "Notify.send": "it sends what the log has anyway; what is given up is an event of its own",
     "Notify.subscriptions": _SAME,
     "Notify.test": Kind.NOTIFY_TESTED,
+    "Passwords.remove": Kind.PASSWORD_REMOVED,
+    "Passwords.set": Kind.PASSWORD_SET,
     "PersonalData.erase": Kind.AUDIT_REDACTED,
     "PersonalData.hold": Kind.AUDIT_HELD,
     "PersonalData.holds": "each hold stands in the log already, in the event of whoever began it",

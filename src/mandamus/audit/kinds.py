@@ -172,7 +172,7 @@ class Kind(Enum):
             "sessions": COUNT,
             "tokens": COUNT,
         },
-        "A provider of identities made, changed or ended a user or a group; says how many sessions and tokens that ended",
+        "A provider of identities made, changed or ended a user or a group; with how many sessions and tokens ended",
     )
     TOKEN_CREATED = (
         "token.created",
@@ -200,6 +200,8 @@ class Kind(Enum):
         "It was declared or changed which users and groups a provider of identities may take over",
     )
     TOKEN_REVOKED = ("token.revoked", {"token": ID, "user": NAME, "expires_us": TIME_US}, "An access token was ended")
+    PASSWORD_SET = ("password.set", _NOTHING, "The owner may sign in to the console by a password from here on")
+    PASSWORD_REMOVED = ("password.removed", _NOTHING, "Nobody may sign in by a password any more")
     SESSION_LINKED = (
         "session.linked",
         {"link": ID, "user": NAME, "expires_us": TIME_US},
@@ -335,8 +337,9 @@ class Kind(Enum):
             "document": DIGEST,
             "sets": list_of(DIGEST),
             "engine": NAME,
+            "notify": list_of(NAME),
         },
-        "A decision of the policy sets, with the digests of the exact input and of all it says",
+        "A decision of the policy sets, with the digests of the exact input and of all it says, and whom it has told",
     )
     APPROVAL_RECORDED = (
         "approval.recorded",

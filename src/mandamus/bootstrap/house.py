@@ -22,11 +22,12 @@ from mandamus.audit.secret_forms import without_secrets
 from mandamus.audit.service import Audit
 from mandamus.audit.signer import Signer
 from mandamus.bootstrap.anchors import find_anchors
+from mandamus.bootstrap.doors import Doors
 from mandamus.bootstrap.governing import governing, usual
 from mandamus.bootstrap.keys import LOG, held_log_keys, platform_key, without_keys
 from mandamus.bootstrap.notifying import notifying
 from mandamus.bootstrap.origin import origins
-from mandamus.bootstrap.signing_in import issuers, sign_ins
+from mandamus.bootstrap.signing_in import issuers
 from mandamus.bootstrap.tools import SystemClock, load_executors, this_process, toolbox
 from mandamus.bootstrap.witnesses import witnessing
 from mandamus.catalog.service import Catalog
@@ -39,20 +40,12 @@ from mandamus.executors.output import OutputLog
 from mandamus.executors.sandbox import Bubblewrap
 from mandamus.executors.service import Executors
 from mandamus.executors.state import StateStore
-from mandamus.identity.attempts import Attempts
 from mandamus.identity.declared_machines import DeclaredMachines
 from mandamus.identity.declared_sign_in import DeclaredSignIn
-from mandamus.identity.devices import Devices
-from mandamus.identity.exchanges import Exchanges
 from mandamus.identity.granting import Granting
 from mandamus.identity.issuer import Issuers
-from mandamus.identity.kill_switch import KillSwitch
 from mandamus.identity.model import OS_USER
-from mandamus.identity.oidc import SignIns
-from mandamus.identity.provisioning import Provisioning
 from mandamus.identity.service import Identity
-from mandamus.identity.sessions import Sessions
-from mandamus.identity.tokens import Tokens
 from mandamus.kernel.access import Subject
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
@@ -96,7 +89,7 @@ NODE = "embedded"
 
 
 @dataclass(frozen=True)
-class House:
+class House(Doors):
     """An opened home, and who acts in it."""
 
     home: Path
@@ -164,21 +157,6 @@ class House:
         return drive.drive(self.rooms, run_id, watcher)
 
     @property
-    def tokens(self) -> Tokens:
-        """What programs show to say who they act for."""
-        return Tokens(self.rooms.db, self.audit, self._active, self.clock, os.urandom)
-
-    @property
-    def kill_switch(self) -> KillSwitch:
-        """Ends what people and programs come in with."""
-        return KillSwitch(self.rooms.db, self.audit, self.clock)
-
-    @property
-    def provisioning(self) -> Provisioning:
-        """What a provider of identities provides."""
-        return Provisioning(self.rooms.db, self.audit, self.clock, os.urandom)
-
-    @property
     def granting(self) -> Granting:
         """Roles, and who has which where."""
         return Granting(self.rooms.db, self.audit, self.clock)
@@ -187,32 +165,6 @@ class House:
     def access_review(self) -> AccessReview:
         """Who may do what, and who may approve what."""
         return AccessReview(self.rooms.db, self.audit, self.identity, self.granting, self.catalog, self.clock)
-
-    @property
-    def sessions(self) -> Sessions:
-        """How people come in by a browser."""
-        return Sessions(self.rooms.db, self.audit, self._active, self.clock, os.urandom)
-
-    @property
-    def sign_ins(self) -> SignIns:
-        """How people come in by a provider."""
-        rooms = self.rooms
-        return sign_ins(rooms.db, self.audit, self.sessions, self._active, self.issuers, rooms.secrets, self.clock)
-
-    @property
-    def devices(self) -> Devices:
-        """How programs ask for a token of whoever confirms it."""
-        return Devices(self.rooms.db, self.audit, self.tokens, self._active, self.clock, os.urandom)
-
-    @property
-    def attempts(self) -> Attempts:
-        """How often anybody failed to come in, as one server counts it."""
-        return Attempts(self.rooms.db, self.clock)
-
-    @property
-    def exchanges(self) -> Exchanges:
-        """How programs of other systems get a short token."""
-        return Exchanges(self.rooms.db, self.audit, self.tokens, self.issuers, self._active, self.clock)
 
     @property
     def requests(self) -> Requests:
@@ -228,10 +180,6 @@ class House:
     def is_engine(self) -> bool:
         """Whether this process works on the home's runs."""
         return self.rooms.engine.running
-
-    def _active(self, name: str) -> Subject | None:
-        found = self.identity.active(name)
-        return None if found is None else replace(found, guard=self.rooms.gate.guard)
 
     def become_engine(self) -> bool:
         """Work on the home's runs from now on; False while another process does."""
@@ -401,9 +349,10 @@ def _house(
     )
     anchoring = Anchoring(db, audit, partial(find_anchors, home, environ), clock)
     return House(
+        rooms,
+        issuers(clock),
         home,
         who,
-        rooms,
         Runs(rooms),
         configure,
         backtests,
@@ -414,7 +363,6 @@ def _house(
         pool,
         evaluator,
         notify,
-        issuers(clock),
     )
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import uvicorn
@@ -37,10 +37,14 @@ Tls = tuple[Path, Path]
 class Server:
     """The server of one home; nobody can come in before `serve`."""
 
-    def __init__(self, house: House, bound: socket.socket, tls: Tls | None) -> None:
+    def __init__(
+        self, house: House, bound: socket.socket, tls: Tls | None, *, proxies: str = "", secure: bool = False
+    ) -> None:
         self.house = house
         self._bound = bound
         self._tls = tls
+        self._proxies = proxies
+        self._secure = secure or tls is not None
         self._over = threading.Event()
 
     @property
@@ -54,12 +58,15 @@ class Server:
         """Answer until the process is told to stop; ``ready`` is called when it can be asked."""
         certificate, key = self._tls or (None, None)
         hub = Hub(self.house)
-        console = build_web(self.house, hub, os.urandom, secure=self._tls is not None, version=version("mandamus"))
+        console = build_web(self.house, hub, os.urandom, secure=self._secure, version=version("mandamus"))
         config = uvicorn.Config(
             _Doors(build_api(self.house, version("mandamus"), hub), console),
             log_config=None,
             access_log=False,
             server_header=False,
+            # What else says where a request came from is believed of nobody: it would be what tries are counted by.
+            proxy_headers=bool(self._proxies),
+            forwarded_allow_ips=self._proxies or None,
             http=Impatient,
             timeout_graceful_shutdown=GRACE_S,
             ssl_certfile=certificate,
@@ -76,6 +83,15 @@ class Server:
     def sign_in_link(self, user: str | None = None) -> str:
         """Where whoever opened the home signs in to the console, once; or another of its people."""
         return f"{self.url}/sign-in?link={self.house.sessions.link(self.house.who, user)}"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What whoever serves it should know."""
+        provider = self.house.sign_ins.declared()
+        if provider is None or not self.house.passwords.is_set():
+            return []
+        said = f"the owner may come in by a password, although people sign in with {provider.shown}"
+        return [f"{said}: `mandamus password remove` ends that"]
 
     def close(self) -> None:
         """Let the work under way come to its end, and let go of the home."""
@@ -128,7 +144,8 @@ def open_server(
 ) -> Server:
     """A server that is bound but does not answer yet.
 
-    Raises ``usage`` for an address that others can reach without TLS, ``unavailable`` for one that cannot be had.
+    Raises ``usage`` for an address that others can reach without TLS, ``forbidden`` for one while there is no
+    administrator, ``unavailable`` for one that cannot be had.
     """
     host, port = address
     if tls is None and not _is_loopback(host):
@@ -153,10 +170,48 @@ def open_server(
     # 40 ms for the caller to acknowledge its head before its body goes out.
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        return Server(open_house(settings, environ, home, None), bound, tls)
+        house = open_house(settings, environ, home, None)
+        if not _is_loopback(host):
+            _check_administrator(house)
+        return Server(
+            house,
+            bound,
+            tls,
+            proxies=_proxies(settings.trusted_proxies),
+            # Behind a proxy that has the certificate, browsers speak TLS as well.
+            secure=bool(settings.trusted_proxies) and settings.public_url.startswith("https://"),
+        )
     except BaseException:
         bound.close()
         raise
+
+
+def _proxies(text: str) -> str:
+    """The proxies that are believed; raises ``usage`` for what is no network, and for one that is all there are."""
+    for each in text.split(",") if text else ():
+        try:
+            good = ip_network(each, strict=False).prefixlen > 0
+        except ValueError:
+            good = False
+        if not good:
+            raise MandamusError(
+                Code.USAGE,
+                f"MANDAMUS_TRUSTED_PROXIES: {each} is no network of proxies",
+                remedy="name addresses or networks, as in 10.0.0.7,fd00::/64",
+            )
+    return text
+
+
+def _check_administrator(house: House) -> None:
+    """Raise ``forbidden`` when nobody answers for the home yet: else whoever found it first could become somebody."""
+    if house.has_administrator:
+        return
+    house.close()
+    raise MandamusError(
+        Code.FORBIDDEN,
+        "this home has no administrator yet, and would be open to other machines",
+        remedy="sign in once on this machine, with `mandamus up` and the link it prints; then open it to others",
+    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -12,6 +12,7 @@ from mandamus.catalog.service import Catalog
 from mandamus.evidence.service import Evidence
 from mandamus.identity.granting import Granting
 from mandamus.identity.kill_switch import KillSwitch
+from mandamus.identity.passwords import Passwords
 from mandamus.identity.service import Identity
 from mandamus.identity.sessions import Sessions
 from mandamus.identity.tokens import Tokens
@@ -75,6 +76,11 @@ class House(Protocol):
     @property
     def access_review(self) -> AccessReview:
         """Who may do what, and who may approve what."""
+        ...
+
+    @property
+    def passwords(self) -> Passwords:
+        """The owner's own password, if there is one."""
         ...
 
     @property

@@ -44,6 +44,11 @@ class Server(Protocol):
         """Answer until the process is told to stop; ``ready`` is called when it can be asked."""
         ...
 
+    @property
+    def warnings(self) -> list[str]:
+        """What whoever serves it should know."""
+        ...
+
     def sign_in_link(self, user: str | None = None) -> str:
         """Where whoever opened it signs in to the console, once; or another of its people."""
         ...
@@ -104,11 +109,12 @@ class Handed:
 
     ``open_server`` opens what a server has of a house, by its URL, for a ticket or none. ``login`` keeps a token for
     one that takes it, and says whose it is; ``device_login`` one that a person lets it have in the console, with some
-    permissions or all of theirs, after it showed them the code; ``logout`` ends what was kept. ``validators`` are the
-    executors' checks by name and ``policy_engine`` is OPA; neither needs a home. ``demo`` plays the story. ``witness``
-    opens one in a folder: its name (empty for one of its own), the logs it knows, and where to listen. ``new_epoch``
-    begins a new log in a home that need not open, for a reason, with or without trust in the old keys. ``server`` binds
-    a home's HTTP door to an address, with the files of a certificate and its key or without.
+    permissions or all of theirs, after it showed them the code; ``logout`` ends what was kept, and ``exchange``
+    gives a short token for one that a CI system signed, which is kept nowhere. ``validators`` are the executors' checks
+    by name and ``policy_engine`` is OPA; neither needs a home. ``demo`` plays the story. ``witness`` opens one in a
+    folder: its name (empty for one of its own), the logs it knows, and where to listen. ``new_epoch`` begins a new log
+    in a home that need not open, for a reason, with or without trust in the old keys. ``server`` binds a home's HTTP
+    door to an address, with the files of a certificate and its key or without.
     """
 
     open_house: OpenHouse
@@ -116,6 +122,7 @@ class Handed:
     login: Callable[[str, str], Mapping[str, str]]
     device_login: Callable[[str, Sequence[str], Callable[[Any], None]], Mapping[str, str]]
     logout: Callable[[str], Mapping[str, str]]
+    exchange: Callable[[str, str], Mapping[str, Any]]
     environ: Mapping[str, str]
     monotonic_s: Callable[[], float]
     validators: Callable[[], Validators]

@@ -14,6 +14,7 @@ from mandamus.identity.exchanges import Exchanges
 from mandamus.identity.granting import Granting
 from mandamus.identity.kill_switch import KillSwitch
 from mandamus.identity.oidc import SignIns
+from mandamus.identity.passwords import Passwords
 from mandamus.identity.provisioning import Provisioning
 from mandamus.identity.service import Identity
 from mandamus.identity.sessions import Sessions
@@ -111,6 +112,11 @@ class House(Protocol):
     @property
     def devices(self) -> Devices:
         """How programs ask for a token of whoever confirms it."""
+        ...
+
+    @property
+    def passwords(self) -> Passwords:
+        """The owner's own password, if there is one."""
         ...
 
     @property

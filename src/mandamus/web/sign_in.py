@@ -36,11 +36,16 @@ def show_sign_in(request: Request, _form: Mapping[str, str]) -> Response:
 
 @pages.public("POST", "/sign-in")
 def sign_in(request: Request, form: Mapping[str, str]) -> Response:
-    """Use the link up, and give the browser a session."""
+    """Use the link up, or look at the owner's password, and give the browser a session."""
     _take(request)
+    house, before = house_of(request), secret_of(request) or None
     try:
-        with counted(request, "link"):
-            opened = house_of(request).sessions.open(form.get("link", ""), secret_of(request) or None)
+        if "password" in form:
+            with counted(request, "password", house.identity.owner() or ""):
+                opened = house.passwords.open(form["password"], before)
+        else:
+            with counted(request, "link"):
+                opened = house.sessions.open(form.get("link", ""), before)
     except MandamusError as error:
         return _page(request, "", error)
     found = RedirectResponse(own_address(form.get("then", "/")), 303)
@@ -152,6 +157,7 @@ def _page(request: Request, link: str, error: MandamusError | None = None) -> Re
         "link": link,
         "error": error,
         "then": then,
+        "password": house_of(request).passwords.is_set(),
         "start": f"/sign-in/start?{urlencode({'then': then})}",
     }
     found: Response = request.app.state.renderer.page(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mandamus.cli.commands import token_exchange
 from mandamus.cli.render import stamp
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.identity.model import DAYS, DAYS_MAX
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.group("token")
 @common
 def command() -> None:
-    """Make, list and end access tokens.
+    """Make, exchange, list and end access tokens.
 
     \b
     Example:
@@ -54,6 +55,9 @@ def create(session: Session, name: str, days: int, only: tuple[str, ...]) -> Exi
     session.screen.data(made.secret)
     session.screen.say(f"{made.token.id}, until {stamp(made.token.expires_us)}; it is shown this once")
     return Exit.OK
+
+
+command.add_command(token_exchange.command)
 
 
 @command.command("list")

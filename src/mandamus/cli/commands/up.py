@@ -23,8 +23,8 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 def command(session: Session, host: str, port: int, tls_cert: Path | None, tls_key: Path | None) -> Exit:
     """Serve this home: console, API, and the engine of its runs.
 
-    It listens on this machine alone unless it has a certificate. You come in by the link it prints, others by
-    `mandamus login-link`, and programs with a token, see `mandamus token`.
+    It listens on this machine alone unless it has a certificate, and somebody who answers for it has signed in once.
+    You come in by the link it prints, others by `mandamus login-link`, and programs with a token, see `mandamus token`.
     Interrupt it to stop: work under way comes to its end, and whatever waits is found again.
 
     \b
@@ -48,6 +48,8 @@ def command(session: Session, host: str, port: int, tls_cert: Path | None, tls_k
             else:
                 session.screen.data(server.url)
                 session.screen.say(f"the contract of the API is at {server.url}/api/docs")
+            for warning in server.warnings:
+                session.screen.say(f"warning: {session.here(warning)}")
             session.screen.say(f"sign in, once and within 10 minutes: {server.sign_in_link()}")
             session.screen.out.flush()
 
