@@ -109,7 +109,7 @@ def test_the_inbox_shows_what_is_asked(place, visit, monkeypatch):
 
 @pytest.mark.parametrize("user", ["grace", "ada"])
 def test_the_page_of_a_decision_says_all_of_it(place, visit, user):
-    """Risk, changes, policy, who else, what the digest is made of; whoever may decide gets a form, with a second yes."""
+    """Risk, changes, policy, who else, what the digest is made of; whoever may decide has a form and a second yes."""
     run = place.run(asked=True)
     text = visit(user).get(f"/runs/{run}/steps/change/decide").text
     assert "nothing is destroyed" in text
