@@ -107,7 +107,7 @@ def changed(name: str, *values: Any) -> list[tuple[str, Make]]:
 
 
 def headed(name: str, value: Any, key: Any = RSA) -> tuple[str, Make]:
-    return (f"header {name}={str(value)[:30]}", lambda c, _n: signed(c, key, **{name: value}))
+    return (f"header {name} {type(value).__name__}", lambda c, _n: signed(c, key, **{name: value}))
 
 
 def twice(claims: dict[str, Any], name: str, second: str) -> str:
