@@ -142,7 +142,7 @@ def test_what_projects_offer_is_the_same_as_in_the_home(far, shared, alike):
     same(far, shared, alike, "catalog", "list")
     same(far, shared, alike, "catalog", "show", "storage", "deploy")
     shown = far("catalog", "show", "storage", "deploy")
-    assert "input  says: string, default \"done\"\n" in shown.out
+    assert 'input  says: string, default "done"\n' in shown.out
     assert "step   after: script, after change\n" in shown.out
     assert "run workflows/deploy.yaml --env NAME --project storage\n" in shown.err
     slip = far("catalog", "show", "storage", "workflows/deplot.yaml")

@@ -10,8 +10,8 @@ import pytest
 
 from mandamus.executors import http_child, http_url
 from mandamus.executors.http import build
-from mandamus.kernel.addresses import permitted
 from mandamus.executors.model import SandboxPolicy, Toolbox
+from mandamus.kernel.addresses import permitted
 from mandamus.kernel.document import parse
 from mandamus.kernel.errors import Code, MandamusError
 
