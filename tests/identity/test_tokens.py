@@ -6,8 +6,10 @@ import random
 import re
 
 import pytest
+import sqlalchemy as sa
 
 from mandamus.audit.kinds import Kind
+from mandamus.identity import tokens as tokens_module
 from mandamus.identity.model import DAYS_MAX
 from mandamus.identity.tokens import Tokens
 from mandamus.kernel.access import MEMBER, OWNER, Permission, Subject
@@ -133,3 +135,24 @@ def test_making_and_ending_stand_in_the_log(tokens, audit):
 def test_what_is_no_token_is_refused_without_a_look(tokens, secret):
     """In the same words as any other."""
     assert refused(tokens, secret)
+
+
+def test_whatever_is_wrong_as_much_is_done_to_find_out(tokens, database, clock):
+    """Unknown, mistyped, ended and revoked: the same statements, so that nothing is told by the time it takes."""
+    short, revoked = tokens.create(ADA, "short", days=1), tokens.create(ADA, "revoked", days=5)
+    tokens.revoke(ADA, revoked.token.id)
+    clock.advance(2 * 86_400)
+    shown = [tokens_module._secret(random.Random(99).randbytes(32)), short.secret, revoked.secret]
+    said: list[str] = []
+    sa.event.listen(database.engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    found = []
+    for each in shown:
+        said.clear()
+        assert refused(tokens, each)
+        found.append(list(said))
+    assert found[0]
+    assert found[0] == found[1] == found[2]
+    # What has not even the form of one costs nothing at all.
+    said.clear()
+    assert refused(tokens, short.secret[:-1] + ("0" if short.secret[-1] != "0" else "1"))
+    assert said == []

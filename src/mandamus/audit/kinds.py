@@ -172,7 +172,7 @@ class Kind(Enum):
             "sessions": COUNT,
             "tokens": COUNT,
         },
-        "A provider of identities made, changed or ended a user or a group; with how many sessions and tokens ended",
+        "A provider of identities made, changed or ended a user or a group, with how many sessions and tokens ended",
     )
     TOKEN_CREATED = (
         "token.created",

@@ -184,7 +184,7 @@ class Provisioning:
         with self._db.begin("identity.provisioned") as tx:
             before = _one(provided_store.teams(tx.conn, [id_]), id_)
             change(before)
-            store.put_groups(tx.conn, [Group(before.link.name)], who.user, self._clock.now_us())
+            store.put_groups(tx.conn, [Group(before.link.name)], store.by(who), self._clock.now_us())
             provided_store.delete_link(tx.conn, before.link, self._clock.now_us())
             self._record(tx, who, before.link, "deleted", _told(before.given.members), _told(()))
 
@@ -219,7 +219,7 @@ class Provisioning:
         if unknown:
             raise invalid(f"there is no user {unknown[0][:60]!r} to be a member", "create the user first")
         names = tuple(sorted(each.name for each in found.values()))
-        store.put_groups(tx.conn, [Group(link.name, names)], who.user, self._clock.now_us())
+        store.put_groups(tx.conn, [Group(link.name, names)], store.by(who), self._clock.now_us())
 
     def _record(
         self,

@@ -160,12 +160,14 @@ class Tokens:
         shown, now_us = hashed(secret), self._clock.now_us()
         with self._db.read() as conn:
             row = store.find_token(conn, shown)
-            unverified = None if row is None else sign_in_store.token_authn_of(conn, row[0].id)
-        if row is None or not hmac.compare_digest(row[1], shown):
+        # Whatever is wrong with the token itself, as much was done to find out.
+        if row is None or not hmac.compare_digest(row[1], shown) or not _lasts(row[0], now_us):
             raise _refused()
         token = row[0]
+        with self._db.read() as conn:
+            unverified = sign_in_store.token_authn_of(conn, token.id)
         subject = self._subject(token)
-        if token.revoked_us is not None or token.expires_us <= now_us or subject is None:
+        if subject is None:
             raise _refused()
         if token.used_us is None or now_us - token.used_us >= USED_EVERY_US:
             with self._db.begin("token.used") as tx:
@@ -211,6 +213,10 @@ class Tokens:
     def _record(self, tx: Tx, kind: Kind, who: Subject, token: Token, **more: object) -> None:
         data = {"token": token.id, "user": token.user, "expires_us": token.expires_us, **more}
         self._audit.record(tx, Event(kind, who, Resource("token", token.id), Outcome.OK, data=data))
+
+
+def _lasts(token: Token, now_us: int) -> bool:
+    return token.revoked_us is None and token.expires_us > now_us
 
 
 def _secret(random: bytes) -> str:
