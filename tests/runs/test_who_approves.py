@@ -60,9 +60,13 @@ class Office(RuleBasedStateMachine):
         self._regroup(replaced(self._owner, user="ada"), {"ada", "grace", "joan", "rob"})
         for name in EVERYBODY:
             self._grant(name, "one", "member", None)
+            self._grant(name, "two", "viewer", None, active=False)
         self._grant("rob", "one", "viewer", None)
         self._grant("rob", "two", "approver", ("prod",))
         self._ask("pam")
+        # Who let themself in, and who decides elsewhere and only looks on here.
+        for name in ("ada", "rob"):
+            self._approve(name, self._runs[-1])
 
     def _declare(self, users: list[User]) -> None:
         with self._house.rooms.db.begin("test") as tx:
