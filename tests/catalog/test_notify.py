@@ -59,7 +59,6 @@ WRONG = {
     "notify: {a: {kinds: [run.*], apprise: {env: X}, webhook: {url: 'https://x/', secret: {env: X}}}}": "two targets",
     "notify: {A: {kinds: [run.*], apprise: {env: X}}}": "is no name for a subscription",
     "notify: {a: {kinds: [run.clsed], apprise: {env: X}}}": "`run.clsed` is no kind of event",
-    "notify: {a: {kinds: [], apprise: {env: X}}}": "`kinds` is empty",
     "notify: {a: {kinds: [run.*], outcomes: [bad], apprise: {env: X}}}": "cannot be `bad`",
     "notify: {a: {kinds: [run.*], webhook: {url: 'https://x/'}}}": "needs the key `secret`",
     "notify: {a: {kinds: [run.*], apprise: 'slack://hidden'}}": "is a reference, never a value",

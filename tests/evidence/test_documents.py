@@ -36,6 +36,7 @@ def _verdict(**changed):
         "at_us": 7,
         "spared": (policy.Violation("mandamus.plan.deny", "s", "b.rego", 2, level=Level.SOFT, exemption="exm_1"),),
         "environment": "prod",
+        "notify": ("alarms",),
     }
     return policy.Verdict(**{**said, **changed})
 

@@ -252,7 +252,7 @@ def made_ground(audit: Audit, database: Any, home: Path, clock: Any, entropy: An
     def load() -> Any:
         raise ImportError("no apprise here")
 
-    messages = Messages(lambda: audit.origin, "https://console.example.com/", lambda _run: "because", clock)
+    messages = Messages(lambda: audit.origin, "https://console.example.com/", lambda _run, _decision: "because", clock)
     send = partial(sender.send, Secrets(environ, home), clock, load)
     deliverer = Deliverer(database, audit, clock, entropy, messages, send, home / "notify")
     notify = Notify(database, audit, clock, Ids(clock, entropy), messages, send, deliverer, lambda: None)

@@ -114,6 +114,23 @@ def test_a_subscription_takes_what_it_asks_for(ground, receiver, document):
     assert ground.deliverer.feed("rest") is None
 
 
+def test_policy_says_who_is_told(ground, receiver, document):
+    """A decision that names a subscription is told there, whatever that asks for, with what policy says."""
+    ground.apply(
+        named=document(receiver, kinds=[], environments=["nowhere"]), other=document(receiver, kinds=["log.*"])
+    )
+    decided = {"kind": Kind.DECISION_RECORDED, "resource": Resource("decision", "dec_1"), "step": "one"}
+    data = {"decision": "dec_1", "point": "plan", "outcome": "needs_approval"}
+    told = ground.happen(**decided, data={**data, "notify": ["named", "nobody"]})
+    ground.happen(**decided, data=data)
+    ground.feed("named")
+    ground.feed("other")
+    (got,) = receiver.got
+    assert got.headers["webhook-id"] == told
+    said = "Policy on what ada asks for of step one: needs approval. It says: because"
+    assert got.event["data"]["text"].startswith(said)
+
+
 def test_a_dead_receiver_is_tried_less_and_less_often(hook, receiver, answer):
     """Seven attempts with the same id, each pause as declared but for the jitter; then a dead letter and an event."""
     receiver.answers = [answer(503, body=b"busy\x1b[2J")] * 7

@@ -15,6 +15,7 @@ from mandamus.audit.kinds import Kind
 from mandamus.bootstrap.house import House, open_house
 from mandamus.client.client import Client
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.runs.model import Request
 from mandamus.settings import Settings
 
 WAIT_S = 60.0
@@ -28,6 +29,12 @@ notify:
       secret: {{file: hook.secret}}
       allow_private: [127.0.0.0/8]
     kinds: [token.*]
+environments:
+  dev: {{policies: [policy, guard]}}
+"""
+GUARD = """package mandamus.plan
+
+warn contains {"msg": "look at it", "notify": "tokens"} if input.step.name == "one"
 """
 WORKFLOW = "workflow: deploy\nsteps: {one: {script: {run: 'true'}}}\n"
 SENDS = """
@@ -45,7 +52,7 @@ def home(tmp_path: Path, make_home, receiver) -> Path:
     """A home with one subscription."""
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "hook.secret").write_text(SECRET)
-    made, _ = make_home(tmp_path, PLATFORM.format(url=receiver.url), WORKFLOW)
+    made, _ = make_home(tmp_path, PLATFORM.format(url=receiver.url), WORKFLOW, GUARD)
     return made
 
 
@@ -92,6 +99,17 @@ def test_what_was_declared_stands_in_the_log(home):
             with pytest.raises(MandamusError) as refused:
                 verb(house.who)
             assert refused.value.code is Code.FORBIDDEN
+
+
+def test_policy_has_somebody_told_of_a_run(home, receiver):
+    """What a policy set names in a run is told of by the time the run is through, with what the set says."""
+    with closing(opened(home)) as house:
+        run = house.runs.request(house.who, home.with_name("project"), Request("workflows/deploy.yaml", "dev", {}))
+        assert house.drive(run.id, lambda _notice: None).state == "succeeded"
+        house.notify.send(house.who)
+    (got,) = receiver.wait(1)
+    told = got.event["data"]
+    assert (told["kind"], told["run"], told["why"]) == ("decision.recorded", run.id, "look at it")
 
 
 @pytest.mark.slow

@@ -46,12 +46,29 @@ def test_a_requirement_has_its_defaults():
 
 def test_a_requirement_may_have_every_key():
     """All the words of the reference, and no other: a misspelt one would ask for less than was meant."""
-    member = {"group": "sec", "count": 3, "msg": "why", "remedy": "ask early", "meta": {"ticket": 7}}
+    member = {"group": "sec", "count": 3, "msg": "why", "remedy": "ask early", "meta": {"ticket": 7}, "notify": "ops"}
     (need,) = judged(require_approval=[member]).requires
     assert (need.group, need.count, need.msg) == ("sec", 3, "why")
     for key in member:
         misspelt = {**member, f"{key}s": 1}
         assert refused(require_approval=[misspelt]).endswith(f"has the unknown key `{key}s`")
+
+
+def test_a_member_may_say_who_is_told():
+    """A name or several, of each rule; a set that is only tried tells nobody."""
+    members = {
+        "deny": [{"msg": "no", "notify": "alarms"}],
+        "warn": [{"msg": "look", "notify": ["ops", "chat"]}, "a text"],
+        "require_approval": [{"group": "sec", "notify": "sec-chat"}],
+    }
+    assert judged(**members).notify == ["alarms", "ops", "chat", "sec-chat"]
+    assert judged(replace(HARD, level=Level.SHADOW), **members).notify == []
+
+
+@pytest.mark.parametrize("notify", [7, None, "", "No", ["ok", 7], {"a": 1}, ["a"] * 21])
+def test_who_is_told_is_a_name(notify):
+    """What can be no subscription is a mistake, and a mistake is a no."""
+    assert "has a `notify` that is" in refused(warn=[{"msg": "look", "notify": notify}])
 
 
 @pytest.mark.parametrize("count", [1, 2, APPROVALS_MAX])

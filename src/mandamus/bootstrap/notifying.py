@@ -39,12 +39,17 @@ def notifying(
     return Notify(db, audit, clock, Ids(clock, os.urandom), messages, send, deliverer, feeder.nudge)
 
 
-def _because(policy: Policy, run: str) -> str:
-    """What the newest decision that denied something of a run says."""
-    denied = [each.verdict for each in policy.of_run(RunId(run)) if each.verdict.outcome is Outcome.DENY]
-    if not denied:
+def _because(policy: Policy, run: str, decision: str) -> str:
+    """What a decision on a run says, or without one the newest that denied something."""
+    made = policy.of_run(RunId(run))
+    found = [
+        each.verdict for each in made if (each.id == decision if decision else each.verdict.outcome is Outcome.DENY)
+    ]
+    if not found:
         return ""
-    return "; ".join(violation.msg for violation in denied[-1].violations) or (denied[-1].error or "")
+    said = found[-1]
+    words = [each.msg for each in (*said.violations, *said.warnings)] + [each.msg for each in said.requires]
+    return "; ".join(words) or (said.error or "")
 
 
 def _apprise() -> Any:

@@ -41,14 +41,11 @@ def _subscription(reader: Reader, name: str, parent: Node, node: Node, folder: P
     if ("webhook" in fields) == ("apprise" in fields):
         message = f"subscription `{name}` has {'two targets' if 'webhook' in fields else 'no target'}"
         reader.add(node, Finding.WRONG_VALUE, message, "give one of `webhook` and `apprise`")
-    kinds = read_kinds(reader, fields)
-    if "kinds" in fields and not kinds:
-        reader.add(fields["kinds"], Finding.WRONG_VALUE, "`kinds` is empty", "name some, such as run.* or step.waiting")
     channel = read_secret(reader, fields["apprise"], "`apprise`", folder) if "apprise" in fields else None
     return {
         "webhook": _webhook(reader, fields["webhook"], folder) if "webhook" in fields else None,
         "apprise": channel.to_json() if channel else None,
-        "kinds": kinds,
+        "kinds": read_kinds(reader, fields),
         "projects": read_texts(reader, fields, "projects"),
         "environments": read_texts(reader, fields, "environments"),
         "outcomes": _outcomes(reader, fields),

@@ -16,15 +16,15 @@ TEST_KIND = "notify.test"
 
 _DOCS = {kind.text: kind.doc for kind in Kind}
 
-Because = Callable[[str], str]
-"""What policy said where it denied a run, by the run's id: its own words, or empty."""
+Because = Callable[[str, str], str]
+"""What policy said, in its own words or empty: in a run's decision by its id, or where it denied the run for none."""
 
 
 class Messages:
     """Puts events of one home into words. They hold ids, names and links, and nothing that a tool or a person wrote.
 
-    The one exception is what policy said where it denied something: policy only sees what is redacted. ``console`` is
-    the URL under which people reach the console, or empty; ``source`` gives the log's name.
+    The one exception is what policy said where it denied something, or has somebody told: it only sees what is
+    redacted. ``console`` is the URL under which people reach the console, or empty; ``source`` gives the log's name.
     """
 
     def __init__(self, source: Callable[[], str], console: str, because: Because, clock: Clock) -> None:
@@ -72,9 +72,10 @@ class Messages:
         return Message(leaf["id"], body, f"Mandamus: {leaf['kind']}", text)
 
     def _why(self, leaf: Leaf) -> str:
-        if leaf["outcome"] != "denied" or not leaf["run"]:
+        named = leaf["data"]["decision"] if leaf["data"].get("notify") else ""
+        if not leaf["run"] or (leaf["outcome"] != "denied" and not named):
             return ""
-        return self._because(leaf["run"])[:WHY_CHARS_MAX]
+        return self._because(leaf["run"], named)[:WHY_CHARS_MAX]
 
     def _link(self, leaf: Leaf) -> str:
         if not self._console:
@@ -119,6 +120,13 @@ def _denied(leaf: Leaf, where: str, why: str) -> str:
     return f"Policy denied the run of {leaf['who']['subject']}{where}." + (f" It says: {why}" if why else "")
 
 
+def _decided(leaf: Leaf, where: str, why: str) -> str:
+    step = f" of step {leaf['step']}" if leaf["step"] else ""
+    outcome = str(leaf["data"].get("outcome", leaf["outcome"])).replace("_", " ")
+    who = leaf["who"]["subject"]
+    return f"Policy on what {who} asks for{step}{where}: {outcome}." + (f" It says: {why}" if why else "")
+
+
 def _unsettled(leaf: Leaf, where: str, _why: str) -> str:
     who = leaf["who"]["subject"]
     return f"The run of {who}{where} rests: nobody knows how a change ended, and somebody has to settle it."
@@ -145,6 +153,7 @@ _SENTENCES: Mapping[str, Callable[[Leaf, str, str], str]] = {
     Kind.STEP_WAITING.text: _waiting,
     Kind.RUN_CLOSED.text: _closed,
     Kind.RUN_DENIED.text: _denied,
+    Kind.DECISION_RECORDED.text: _decided,
     Kind.RUN_UNSETTLED.text: _unsettled,
     Kind.STEP_MOVED.text: _moved,
     Kind.BREAKGLASS_OPENED.text: _opened,

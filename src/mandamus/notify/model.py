@@ -63,8 +63,11 @@ class Subscription:
     def takes(self, leaf: Leaf, environment: str | None) -> bool:
         """Whether it is told of an event; ``environment`` is the event's, None when nobody knows.
 
-        It is never told of itself: a receiver that is dead would be sent word of that for ever.
+        Of a decision that names it, whatever else it asks for. It is never told of itself: a receiver that is dead
+        would be sent word of that for ever.
         """
+        if self.name in leaf["data"].get("notify", ()):
+            return True
         what = leaf["what"]
         if what["type"] == RESOURCE and what["id"] == self.name:
             return False

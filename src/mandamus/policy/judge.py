@@ -27,7 +27,9 @@ Locate = Callable[[str, object], tuple[str, int]]
 
 APPROVALS_MAX = 100
 _OWN_KEYS = frozenset({"msg", "remedy", "meta", "address"})
-_REQUIREMENT_KEYS = frozenset({"msg", "group", "count", "remedy", "meta"})
+_REQUIREMENT_KEYS = frozenset({"msg", "group", "count", "remedy", "meta", "notify"})
+NOTIFY_MAX = 20
+_SUBSCRIPTION = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Finding:
     warnings: list[Violation] = field(default_factory=list)
     requires: list[Requirement] = field(default_factory=list)
     spared: list[Violation] = field(default_factory=list)
+    notify: list[str] = field(default_factory=list)
 
     def add(self, other: Finding) -> None:
         """What another set says, too."""
@@ -45,6 +48,7 @@ class Finding:
         self.warnings += other.warnings
         self.requires += other.requires
         self.spared += other.spared
+        self.notify += other.notify
 
 
 Spare = Callable[[Violation], str]
@@ -63,6 +67,8 @@ def judge(point: Point, said: Sequence[Said], attached: Attached, locate: Locate
             _object(found, point, at.violation(one.member), warns=one.kind == WARN, attached=attached, spare=spare)
         else:
             raise _shape(f"{at.where} says {one.kind!r}, and nobody knows what that is")
+        if at.level is not Level.SHADOW:
+            found.notify += at.notify(one.member)
     for violations in (found.violations, found.warnings, found.spared):
         violations.sort(key=lambda v: (v.file, v.line, v.msg))
     return found
@@ -160,6 +166,16 @@ class _At:
         group = self.text("`group`", member["group"]) if "group" in member else ""
         msg = self.text("`msg`", member["msg"]) if "msg" in member else f"approval by {group or 'the approvers'}"
         return Requirement(group, count, msg, *place)
+
+    def notify(self, member: object) -> list[str]:
+        """The subscriptions that are to be told, by name; one text or a list of texts."""
+        given = member.get("notify", []) if isinstance(member, dict) else []
+        names = [given] if isinstance(given, str) else given
+        if not isinstance(names, list) or len(names) > NOTIFY_MAX:
+            raise self.wrong(f"has a `notify` that is neither a name nor a list of at most {NOTIFY_MAX}")
+        if not all(isinstance(name, str) and _SUBSCRIPTION.fullmatch(name) for name in names):
+            raise self.wrong("has a `notify` that is no name of a subscription")
+        return names
 
     def text(self, what: str, value: object) -> str:
         if not isinstance(value, str) or not value:

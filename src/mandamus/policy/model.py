@@ -260,7 +260,7 @@ class Verdict:
     canonical raw values of the rules per set (``[{"set", "value"}]``), ``error`` a `Fault` and its text when trouble
     made this a deny, ``notes`` what is worth knowing about an allow, ``at_us`` the clock the policy saw. ``spared`` are
     violations that deny nothing by themselves: soft-mandatory ones, which an override lets through, exempted ones, and
-    those of shadow sets.
+    those of shadow sets. ``notify`` are the subscriptions that are told of it because a set says so.
     """
 
     point: Point
@@ -279,11 +279,17 @@ class Verdict:
     at_us: int
     spared: tuple[Violation, ...] = ()
     environment: str = ""
+    notify: tuple[str, ...] = ()
 
     @property
     def sets(self) -> tuple[Digest, ...]:
         """The sets that were asked."""
         return tuple(attached.set for attached in self.attached)
+
+
+def told(verdict: Verdict) -> dict[str, Any]:
+    """Whom the verdict has told, as it is kept: nothing where it names nobody."""
+    return {"notify": list(verdict.notify)} if verdict.notify else {}
 
 
 @dataclass(frozen=True)
@@ -320,6 +326,7 @@ class Decision:
             "results": canonical.loads(said.results),
             "notes": list(said.notes),
             "at_us": said.at_us,
+            **told(said),
         }
 
 

@@ -43,6 +43,7 @@ from mandamus.policy.model import (
     Violation,
     Wanted,
     fault,
+    told,
 )
 from mandamus.policy.testing_publish import Tester
 from mandamus.store.blobs import Blobs
@@ -214,6 +215,7 @@ class Policy:
             at_us=now_us,
             spared=tuple(found.spared),
             environment=environment,
+            notify=tuple(sorted(set(found.notify))),
         )
 
     def asks(self, point: Point, sets: Sequence[Attached]) -> bool:
@@ -252,6 +254,7 @@ class Policy:
                     "document": canonical.digest_of(made.to_json()),
                     "sets": list(verdict.sets),
                     "engine": verdict.engine,
+                    **told(verdict),
                 },
             ),
         )
@@ -290,9 +293,7 @@ class Policy:
         bytes that were judged are left empty: they may be large, and few look at them.
         """
         with self._db.read() as conn:
-            return store.of_run(
-                conn, self._blobs, run, who.areas(Permission.POLICY_READ), steps=steps, inputs=inputs
-            )
+            return store.of_run(conn, self._blobs, run, who.areas(Permission.POLICY_READ), steps=steps, inputs=inputs)
 
     @requires(Permission.POLICY_READ)
     def page(self, who: Subject, wanted: Wanted, *, before: DecisionId | None, limit: int) -> list[Listed]:

@@ -23,6 +23,7 @@ from mandamus.policy.model import (
     Verdict,
     Violation,
     Wanted,
+    told,
 )
 from mandamus.store.blobs import Blobs
 from mandamus.store.database import Tx
@@ -254,6 +255,7 @@ def _result(verdict: Verdict) -> bytes:
             "spared": [vars(v) for v in verdict.spared],
             "notes": list(verdict.notes),
             "results": canonical.loads(verdict.results),
+            **told(verdict),
         }
     )
 
@@ -278,6 +280,7 @@ def read(row: sa.Row[Any], blobs: Blobs) -> Decision:
         at_us=row.at_us,
         spared=_violations(result["spared"]),
         environment=row.environment,
+        notify=tuple(result.get("notify", ())),
     )
     return Decision(DecisionId(row.id), RunId(row.run) if row.run else None, row.step, verdict, row.project)
 

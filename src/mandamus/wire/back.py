@@ -151,6 +151,8 @@ def token(sent: identity.Token) -> Token:
         expires_us=micros(sent.expires_at),
         used_us=None if sent.used_at is None else micros(sent.used_at),
         revoked_us=None if sent.revoked_at is None else micros(sent.revoked_at),
+        made_by=sent.made_by,
+        behalf_of=sent.behalf_of,
     )
 
 
@@ -227,6 +229,7 @@ def decision(sent: governance.Decision) -> Decision:
         at_us=said["at_us"],
         spared=_violations(said["spared"]),
         environment=said["environment"],
+        notify=tuple(said.get("notify", ())),
     )
     return Decision(DecisionId(sent.id), None if sent.run is None else RunId(sent.run), sent.step, verdict)
 
