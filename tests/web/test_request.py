@@ -8,6 +8,8 @@ from decimal import Decimal
 
 import pytest
 
+from mandamus.audit.search_store import Wanted as Events
+from mandamus.kernel.errors import Code, MandamusError
 from mandamus.runs.model import Wanted
 
 FORM = "/catalog/storage/workflows/all.yaml"
@@ -30,8 +32,11 @@ steps:
     script: {run: 'echo "$NAME"', env: {NAME: "${{ inputs.name }}", KEY: "${{ secrets.absent }}"}}
 """
 TENANT = """
-users: {pam: {projects: [bank]}}
+users: {pam: {projects: [bank]}, kim: {role: none}}
 projects: {bank: {root: %s}}
+grants:
+  kim-reads: {role: viewer, to: {user: kim}, projects: [storage]}
+  kim-asks: {role: operator, to: {user: kim}, projects: [storage], environments: [dev]}
 """
 GOOD = {
     "environment": "dev",
@@ -281,6 +286,40 @@ def test_whoever_is_held_to_a_project_is_offered_nothing_of_another(visit):
     assert pam.get(made.headers["location"]).status_code == 200
     other = pam.get("/catalog/storage/workflows/none.yaml").text
     assert "there is no project" in other
+
+
+def test_an_environment_is_offered_to_whoever_may_ask_there(visit):
+    """A role that is held to one environment of one project: no other is on the card, in the form, or taken from it."""
+    kim = visit("kim")
+    page = kim.get("/catalog").text
+    assert re.search(r"may go to dev</p>", page)
+    assert "guarded" not in page
+    assert "Takes money" not in page
+    form = kim.get(FORM).text
+    assert "guarded" not in form
+    refused = send(kim, environment="guarded")
+    assert refused.status_code == 422
+    assert "choose where it is to run" in refused.text
+    assert send(kim).status_code == 303
+    assert kim.get("/catalog/bank/workflows/all.yaml").status_code == 404
+
+
+def test_a_refusal_keeps_the_form_and_is_recorded(visit, place, monkeypatch):
+    """What the service refuses after the form was read: the words stand above it, the log has them, too."""
+
+    def refuse(_self, who, *_given):
+        context = {"permission": "run:request"}
+        raise MandamusError(Code.FORBIDDEN, f"{who.user} is refused <b>", remedy="ask", context=context)
+
+    client = visit("grace")
+    monkeypatch.setattr(type(place.house.runs), "request", refuse)
+    answer = send(client)
+    assert answer.status_code == 403
+    assert "grace is refused &lt;b&gt;" in answer.text
+    assert 'value="ledger"' in answer.text
+    place.house.audit.flush()
+    found = place.house.audit.search.find(place.house.who, Events(kind="access.denied", actor="grace"), limit=1)
+    assert found.hits[0].fields["why"] == "grace is refused <b>"
 
 
 def test_a_form_without_its_own_fields_is_refused(visit):
