@@ -19,6 +19,7 @@ import integrate
 import lists
 import log
 import network
+import screens
 import search
 import start
 import steps
@@ -39,7 +40,7 @@ def main() -> int:
     options = parser.parse_args()
     figures: list[Figure] = []
     sources = [start, steps, governed, log, integrate, verify, search, bundle, export]
-    sources += [decisions, backtest, faults, network, tamper, lists, streams]
+    sources += [decisions, backtest, faults, network, tamper, lists, screens, streams]
     for source in sources:
         print(f"measuring: {source.__doc__.splitlines()[0] if source.__doc__ else source.__name__}", flush=True)
         made = list(source.measure())

@@ -42,8 +42,11 @@ def served(home: Path) -> Iterator[Served]:
         assert process.stdout is not None  # noqa: S101 - asked for one line above
         url = process.stdout.readline().strip()
         httpx2.get(f"{url}/healthz", timeout=60).raise_for_status()
-        yield Served(url, process.pid, time.perf_counter() - begin)
-        process.terminate()
+        try:
+            yield Served(url, process.pid, time.perf_counter() - begin)
+        finally:
+            # Whatever was wrong in the block is told, and not waited for.
+            process.terminate()
 
 
 def _resident_mb(pid: int) -> float:
