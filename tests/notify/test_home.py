@@ -14,9 +14,11 @@ import pytest
 from mandamus.audit.kinds import Kind
 from mandamus.bootstrap.house import House, open_house
 from mandamus.client.client import Client
+from mandamus.client.house import RemoteHouse
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.runs.model import Request
 from mandamus.settings import Settings
+from mandamus.wire.notify import delivery_back
 
 WAIT_S = 60.0
 SECRET = "whsec_" + "QUJD" * 8
@@ -42,6 +44,7 @@ import sys
 from pathlib import Path
 from mandamus.bootstrap.house import open_house
 from mandamus.settings import Settings
+from mandamus.wire.notify import delivery_back
 house = open_house(Settings(), {}, Path(sys.argv[1]), None)
 house.notify.send(house.who)
 """
@@ -124,14 +127,16 @@ def test_a_server_tells_and_is_asked(home, receiver, serve, answer):
         receiver.wait(2)
         while not (dead := list(client.list_deliveries(state="dead"))):
             pass
-        (standing,) = client.list_subscriptions()
-        assert (standing.name, standing.dead, standing.disabled_at is None) == ("tokens", 1, False)
+        remote = RemoteHouse(client).notify
+        (standing,) = remote.subscriptions(None)
+        assert (standing.name, standing.dead, standing.state) == ("tokens", 1, "gone")
+        assert remote.dead(None, "tokens") == [delivery_back(each) for each in dead]
         with pytest.raises(MandamusError) as refused:
-            client.replay_deliveries([dead[0].id, 999])
+            remote.replay(None, [dead[0].id, 999])
         assert refused.value.code is Code.NOT_FOUND
-        assert client.replay_deliveries([dead[0].id]).deliveries == 1
-        assert client.test_subscription("tokens").error == ""
-        assert [each.state.value for each in client.list_deliveries(subscription="tokens", limit=1)] == [
-            "waiting",
-            "delivered",
-        ]
+        assert remote.replay(None, [dead[0].id]) == 1
+        assert remote.test(None, "tokens").ok
+        states = [each.state.value for each in client.list_deliveries(subscription="tokens", limit=1)]
+        assert states == ["waiting", "delivered"]
+        with closing(opened(home)) as house:
+            assert house.notify.subscriptions(house.who) == remote.subscriptions(None)

@@ -21,7 +21,10 @@ _FROM = (
     .order_by(audit_leaf.c.leaf_index)
     .limit(sa.bindparam("most"))
 )
-_FIRST_BEHIND = sa.select(sa.func.min(audit_leaf.c.leaf_index)).where(audit_leaf.c.event_id > sa.bindparam("event"))
+# The first leaf of a new epoch is the newest event, and all the others are behind it in their old order.
+_FIRST_BEHIND = sa.select(sa.func.min(audit_leaf.c.leaf_index)).where(
+    audit_leaf.c.event_id > sa.bindparam("event"), audit_leaf.c.leaf_index > 0
+)
 _NEWEST = sa.select(sa.func.max(audit_leaf.c.event_id))
 
 
