@@ -6,7 +6,9 @@ import base64
 import io
 import json
 import os
+import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -14,10 +16,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+import yaml
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc import jwk
@@ -51,9 +55,13 @@ class _Issuer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Discovery, and the keys."""
         url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        said = {"issuer": url, "jwks_uri": f"{url}/keys"}
+        said: dict[str, Any] = {"issuer": url, "jwks_uri": f"{url}/keys"}
         if self.path == "/keys":
-            said = {"keys": [KEY.as_dict(private=False)]}  # type: ignore[dict-item]
+            said = {"keys": [KEY.as_dict(private=False)]}
+        elif self.path.startswith("/job-token?"):
+            # As GitHub's runner does it: with the runner's own token, for the audience that is asked for.
+            assert self.headers["Authorization"] == "bearer of the runner"
+            said = {"value": signed(url, self.path.partition("&audience=")[2])}
         body = json.dumps(said).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -73,20 +81,25 @@ class Place:
 
     def token(self, **changed: Any) -> str:
         """What the CI system signs for a job."""
-        now_s = int(time.time())
-        said = {
-            "iss": self.issuer,
-            "aud": AUDIENCE,
-            "sub": "repo:acme/ledger:ref:refs/heads/main",
-            "jti": os.urandom(8).hex(),
-            "iat": now_s,
-            "exp": now_s + 300,
-            "repository": "acme/ledger",
-            "ref": "refs/heads/main",
-        } | changed
-        parts = [{"alg": "RS256", "kid": "one", "typ": "JWT"}, said]
-        made = ".".join(_b64(json.dumps(each).encode()) for each in parts)
-        return f"{made}.{_b64(KEY.private_key.sign(made.encode(), PKCS1v15(), SHA256()))}"
+        return signed(self.issuer, AUDIENCE, **changed)
+
+
+def signed(issuer: str, audience: str, **changed: Any) -> str:
+    """A token of a job that may, changed."""
+    now_s = int(time.time())
+    said = {
+        "iss": issuer,
+        "aud": audience,
+        "sub": "repo:acme/ledger:ref:refs/heads/main",
+        "jti": os.urandom(8).hex(),
+        "iat": now_s,
+        "exp": now_s + 300,
+        "repository": "acme/ledger",
+        "ref": "refs/heads/main",
+    } | changed
+    parts = [{"alg": "RS256", "kid": "one", "typ": "JWT"}, said]
+    made = ".".join(_b64(json.dumps(each).encode()) for each in parts)
+    return f"{made}.{_b64(KEY.private_key.sign(made.encode(), PKCS1v15(), SHA256()))}"
 
 
 def _b64(data: bytes) -> str:
@@ -163,3 +176,40 @@ def test_a_token_is_no_word_of_the_command_line(bare, place):
     assert shown[:20] not in told.err
     assert ask(bare, place, "--token-env", "ID_TOKEN").code == Exit.USAGE
     assert bare("token", "exchange", home=False).code == Exit.USAGE
+
+
+def pipelines() -> list[dict[str, Any]]:
+    """The pipelines that the page on CI shows."""
+    page = Path(__file__).parents[2] / "docs/how-to/run-in-ci.md"
+    blocks = re.findall(r"```yaml[^\n]*\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [yaml.safe_load(block) for block in blocks]
+
+
+def test_the_examples_of_the_page_do_it(place, tmp_path):
+    """The steps of both pipelines that exchange a token, run by a shell as they stand: each gets one."""
+    (github,) = [each for each in pipelines() if "permissions" in each]
+    (gitlab,) = [each["apply"] for each in pipelines() if "apply" in each]
+    steps = github["jobs"]["ask"]["steps"]
+    (step,) = [each["run"] for each in steps if "exchange" in each.get("run", "")]
+    assert github["permissions"]["id-token"] == "write"
+    assert gitlab["id_tokens"]["ID_TOKEN"]["aud"] == AUDIENCE
+    scripts = {
+        "github": step + "\ncat env",
+        "gitlab": "\n".join([*gitlab["script"][1:3], 'printf "MANDAMUS_TOKEN=%s\\n" "$MANDAMUS_TOKEN"']),
+    }
+    environ = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "MANDAMUS_SERVER": place.server,
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of the runner",
+        "ACTIONS_ID_TOKEN_REQUEST_URL": f"{place.issuer}/job-token?api-version=2.0",
+        "GITHUB_ENV": "env",
+        "ID_TOKEN": place.token(),
+    }
+    for name, script in scripts.items():
+        command = ["bash", "-e", "-o", "pipefail", "-c", script]
+        done = subprocess.run(
+            command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+        )
+        assert done.returncode == 0, (name, done.stderr)
+        assert re.search(r"^MANDAMUS_TOKEN=mdm_[0-9A-Za-z]{49}$", done.stdout, re.MULTILINE), (name, done.stdout)

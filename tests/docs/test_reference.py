@@ -11,7 +11,7 @@ import pytest
 
 from mandamus.audit.catalogue import VERBS
 from mandamus.audit.kinds import Kind
-from mandamus.catalog import notify, platform, workflow
+from mandamus.catalog import machines, notify, platform, workflow
 from mandamus.catalog.inputs import InputType
 from mandamus.cli.main import COMMANDS, root
 from mandamus.kernel.access import Permission
@@ -66,6 +66,9 @@ THERE_IS = {
         *platform._LEVELS,
         *notify.KEYS,
         *notify.WEBHOOK_KEYS,
+        *machines.KEYS,
+        *machines.EXCHANGE_KEYS,
+        *machines.PROVISIONING_KEYS,
     ],
 }
 """By page: the words it must explain."""
