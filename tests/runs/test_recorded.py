@@ -85,6 +85,9 @@ Call = Callable[[Scene, Subject], object]
 
 CALLS: dict[str, Call] = {
     "Audit.verify": lambda s, who: s.house.audit.verify(who),
+    "Backtests.last": lambda s, who: s.house.backtests.last(
+        who, "policy", s.house.policy.versions(s.house.who, "policy")[0].digest
+    ),
     "Backtests.run": lambda s, who: s.house.backtests.run(who, "policy", s.project / "policy", protected=bool),
     "BreakGlass.close": lambda s, who: s.house.break_glass.close(who, s.glass(), "looked at it"),
     "BreakGlass.confirm": lambda s, who: s.house.break_glass.confirm(who, s.glass()),
@@ -119,14 +122,14 @@ CALLS: dict[str, Call] = {
     "LogKeys.rotate": lambda s, who: s.house.log_keys.rotate(who, "yearly"),
     "LogKeys.finish": lambda s, who: s.house.log_keys.finish(who, "everybody has the new one"),
     "PersonalData.erase": lambda s, who: s.house.personal_data.erase(who, "bob", "asked"),
-    "PersonalData.hold": lambda s, who: s.house.personal_data.hold(who, "case", "subject", "bob", "a case"),
-    "PersonalData.holds": lambda s, who: s.house.personal_data.holds(who),
-    "PersonalData.release": lambda s, who: s.house.personal_data.release(who, "case", "settled"),
     "Notify.apply": lambda s, who: s.within(lambda tx: s.house.notify.apply(tx, who, {"chat": CHAT})),
     "Notify.dead": lambda s, who: s.house.notify.dead(who),
     "Notify.deliveries": lambda s, who: s.house.notify.deliveries(who),
     "Notify.send": lambda s, who: s.house.notify.send(who),
     "Notify.subscriptions": lambda s, who: s.house.notify.subscriptions(who),
+    "PersonalData.hold": lambda s, who: s.house.personal_data.hold(who, "case", "subject", "bob", "a case"),
+    "PersonalData.holds": lambda s, who: s.house.personal_data.holds(who),
+    "PersonalData.release": lambda s, who: s.house.personal_data.release(who, "case", "settled"),
     "Policy.bundle": lambda s, who: s.house.policy.bundle(who, s.house.policy.versions(s.house.who)[0].digest),
     "Policy.decisions": lambda s, who: s.house.policy.decisions(who, s.runs["ended"].id),
     "Policy.get": lambda s, who: s.house.policy.get(who, s.decision().id),
@@ -150,6 +153,7 @@ CALLS: dict[str, Call] = {
     "Runs.list": lambda s, who: s.house.runs.list(who),
     "Runs.follow_log": lambda s, who: s.house.runs.follow_log(who, s.runs["ended"].id, "one")(0),
     "Runs.glance": lambda s, who: s.house.runs.glance(who, s.runs["ended"].id),
+    "Runs.locks": lambda s, who: s.house.runs.locks(who, "dev"),
     "Runs.logs": lambda s, who: s.house.runs.logs(who, s.runs["ended"].id, "one"),
     "Runs.outlook": lambda s, who: s.house.runs.outlook(who, "dev", "other"),
     "Runs.reject": lambda s, who: s.house.runs.reject(who, s.runs["waits as well"].id, reason="no"),
@@ -159,6 +163,7 @@ CALLS: dict[str, Call] = {
     "Runs.show": lambda s, who: s.house.runs.show(who, s.runs["ended"].id),
     "Search.find": lambda s, who: s.house.audit.search.find(who, Searched(kind="run.requested")),
     "Search.newest": lambda s, who: s.house.audit.search.newest(who),
+    "Search.standing": lambda s, who: s.house.audit.search.standing(who),
     "Search.show": lambda s, who: s.house.audit.search.show(who, 0),
     "Tokens.create": lambda s, who: s.house.tokens.create(who, "of a test"),
     "Tokens.list": lambda s, who: s.house.tokens.list(who),
@@ -173,13 +178,13 @@ OUTSIDE: dict[str, Call] = {
     "LogExport.reconcile": lambda s, who: s.house.log_export.reconcile(who, "sink"),
     "LogExport.run": lambda s, who: s.house.log_export.run(who),
     "LogExport.sinks": lambda s, who: s.house.log_export.sinks(who),
+    "Notify.replay": lambda s, who: s.house.notify.replay(who),
+    "Notify.test": lambda s, who: s.house.notify.test(who, "chat"),
 }
 """Verbs that work with something outside of the home: only refused here, and allowed in the tests of their own."""
 
 DECIDERS = {"Runs.approve", "Runs.reject"}
 """Verbs that a maker of the run may not use: grace does."""
-    "Notify.replay": lambda s, who: s.house.notify.replay(who),
-    "Notify.test": lambda s, who: s.house.notify.test(who, "chat"),
 
 
 @pytest.fixture
