@@ -36,7 +36,8 @@ def test_the_bell_says_how_many_wait(place, visit, monkeypatch):
     wanted = str(count) if count <= 9 else "9+"
     assert bell(grace.get("/audit").text) == wanted
     assert grace.get("/approvals?part=count").text == wanted
-    monkeypatch.setattr("mandamus.web.door.BELL_MAX", 0)
+    monkeypatch.setattr("mandamus.web.bell.COUNTED_MAX", 0)
+    place.run(asked=True)
     assert bell(grace.get("/").text) == "0+"
     assert bell(visit("owner").get("/").text) == ""
 

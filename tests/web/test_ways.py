@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 NEEDS_HOME = "this needs the home itself"
-GAPS = re.compile(r"NAME|ENVIRONMENT|TEXT|FILE|DIR|platform\.yaml|login|logout|token create|mandamus up|policy/")
+GAPS = re.compile(r"NAME|VKEY|ENVIRONMENT|TEXT|FILE|DIR|platform\.yaml|login|logout|token create|mandamus up|policy/")
 """What a person fills in, or what is for people at a terminal."""
 FINE = {0, 3, 4, 5}
 """Exit codes of a command that said what it was asked for: fine, waiting, denied, drift."""
@@ -58,14 +58,13 @@ def copied(visit, runs) -> dict[str, str]:
     return found
 
 
-def shell(command: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """What becomes of a command that somebody pastes."""
-    return subprocess.run(
-        ["/bin/sh", "-c", command], env=environ, capture_output=True, text=True, timeout=300, check=False
-    )
+def shell(command: str, environ: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """What becomes of a command that somebody pastes in a folder of theirs."""
+    words = ["/bin/sh", "-c", command]
+    return subprocess.run(words, env=environ, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_each_curl_answers(server, visit, runs):
+def test_each_curl_answers(server, visit, runs, tmp_path):
     """With the token from the environment and by a pipe; whatever stands in a filter stays one word."""
     url, environ = server
     commands = {each: page for each, page in copied(visit, runs).items() if "| curl " in each}
@@ -73,35 +72,41 @@ def test_each_curl_answers(server, visit, runs):
     for command, page in commands.items():
         assert environ["MANDAMUS_TOKEN"] not in command
         assert '"$MANDAMUS_TOKEN" | curl' in command
-        done = shell(command.replace("http://testserver", url), environ)
+        done = shell(command.replace("http://testserver", url), environ, tmp_path)
         assert done.returncode == 0, (page, command, done.stdout, done.stderr)
         assert done.stdout, command
-    refused = shell(next(iter(commands)).replace("http://testserver", url), {**environ, "MANDAMUS_TOKEN": "none"})
+    refused = shell(
+        next(iter(commands)).replace("http://testserver", url), {**environ, "MANDAMUS_TOKEN": "none"}, tmp_path
+    )
     assert refused.returncode != 0
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_each_command_runs(server, visit, runs, place):
+def test_each_command_runs(server, visit, runs, place, tmp_path):
     """Where it needs the home itself, there; with what a person fills in left out."""
     url, environ = server
     commands = {each: page for each, page in copied(visit, runs).items() if "| curl " not in each}
     whole = {each: page for each, page in commands.items() if not GAPS.search(each) and " approve " not in each}
     assert len(whole) > 10
     for command, page in whole.items():
-        done = shell(command, {**environ, "MANDAMUS_SERVER": url})
+        done = shell(command, {**environ, "MANDAMUS_SERVER": url}, tmp_path)
         if NEEDS_HOME in done.stderr:
-            done = shell(command, {**os.environ, "PATH": environ["PATH"], "MANDAMUS_HOME": str(place.house.home)})
+            done = shell(
+                command, {**os.environ, "PATH": environ["PATH"], "MANDAMUS_HOME": str(place.house.home)}, tmp_path
+            )
         assert done.returncode in FINE, (page, command, done.stdout, done.stderr)
 
 
 @pytest.mark.slow
-def test_the_list_as_a_command_lists_the_same(server, visit, runs, place):
+def test_the_list_as_a_command_lists_the_same(server, visit, runs, place, tmp_path):
     """The filter of the address is that of the command, quoted for a shell."""
     url, environ = server
     run = place.run(reason="it's $(here)")
     commands = [each for each, page in copied(visit, runs).items() if page.startswith("/runs?")]
     listed = next(each for each in commands if each.startswith("mandamus runs list"))
     assert listed == """mandamus runs list --state failed --text 'it'"'"'s $(here)'"""
-    done = shell(f"{listed} --output json".replace("failed", "succeeded"), {**environ, "MANDAMUS_SERVER": url})
+    done = shell(
+        f"{listed} --output json".replace("failed", "succeeded"), {**environ, "MANDAMUS_SERVER": url}, tmp_path
+    )
     assert run in done.stdout, done.stderr

@@ -28,6 +28,8 @@ from mandamus.runs.rooms import Rooms, Watcher, event, record
 PAGE_MAX = 201
 """Doors ask for one more than they show, to know whether there is more."""
 EVENTS_MAX = 2_000
+AT_ONCE = 50
+"""So many runs are looked at in one go for whom they wait."""
 EVERYTHING = Wanted()
 RETRYABLE = (
     StepState.FAILED,
@@ -121,7 +123,7 @@ class Runs:
         with self._rooms.db.read() as conn:
             waiting = store.waiting_runs(conn, PAGE_MAX, before, both)
         while waiting and len(found) < limit:
-            some, waiting = waiting[:limit], waiting[limit:]
+            some, waiting = waiting[:AT_ONCE], waiting[AT_ONCE:]
             with self._rooms.db.read() as conn:
                 # Who is barred is asked after the connection is given back: that takes another.
                 parts = store.parts_of(conn, some)

@@ -38,6 +38,7 @@ from mandamus.web import (
     sign_in,
     workflows,
 )
+from mandamus.web.bell import Bell
 from mandamus.web.door import PUBLIC
 from mandamus.web.render import Renderer
 from mandamus.web.trials import Trials
@@ -80,6 +81,7 @@ def build(house: House, hub: Hub, entropy: Entropy, *, secure: bool, version: st
     app.state.house = house
     app.state.hub = hub
     app.state.limits = Limits(house.clock)
+    app.state.bell = Bell(house)
     app.state.attempts = house.attempts
     app.state.trials = Trials()
     app.state.renderer = Renderer(house.clock, entropy)

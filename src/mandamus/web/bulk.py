@@ -11,9 +11,9 @@ from mandamus.kernel import ids
 from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import RunId
-from mandamus.runs.lifecycle import RUN_CLOSED
+from mandamus.runs.lifecycle import RUN_CLOSED, RunState
 from mandamus.runs.model import Run
-from mandamus.runs.service import RETRYABLE, RunView
+from mandamus.runs.service import RETRYABLE
 from mandamus.serving.refusals import record
 from mandamus.web.door import Pages, Visit
 from mandamus.web.runs import ACTS, REASON_CHARS_MAX
@@ -38,7 +38,7 @@ class Line:
 def ask(visit: Visit) -> Response:
     """Say of each run that was marked what would happen to it, before anything does."""
     verb, chosen = _verb(visit.query.get("verb")), _chosen(list(visit.query))
-    lines = [_line(visit, each, lambda view: _would(visit, verb, view)) for each in chosen]
+    lines = [_line(visit, each, lambda run: _would(visit, verb, run)) for each in chosen]
     return visit.page("bulk.html", verb=verb, lines=lines, done=False)
 
 
@@ -48,16 +48,15 @@ def act(visit: Visit) -> Response:
     verb, chosen, reason = _verb(visit.form.get("verb")), _chosen(list(visit.form)), visit.form.get("reason", "")
     if len(reason) > REASON_CHARS_MAX:
         raise MandamusError(Code.VALUE_INVALID, "this reason is too long", remedy="say it in fewer words")
-    lines = [_line(visit, each, lambda view: _do(visit, verb, view, reason)) for each in chosen]
+    lines = [_line(visit, each, lambda run: _do(visit, verb, run, reason)) for each in chosen]
     return visit.page("bulk.html", verb=verb, lines=lines, done=True)
 
 
-def _line(visit: Visit, run_id: RunId, words: Callable[[RunView], str]) -> Line:
+def _line(visit: Visit, run_id: RunId, words: Callable[[Run], str]) -> Line:
     run: Run | None = None
     try:
-        view = visit.house.runs.show(visit.who, run_id)
-        run = view.run
-        return Line(run_id, run, words(view))
+        run = visit.house.runs.glance(visit.who, run_id)
+        return Line(run_id, run, words(run))
     except MandamusError as error:
         # One run's refusal is no answer of the page, so no mapper of errors sees it.
         if visit.form:
@@ -65,8 +64,7 @@ def _line(visit: Visit, run_id: RunId, words: Callable[[RunView], str]) -> Line:
         return Line(run_id, run, problem=error)
 
 
-def _would(visit: Visit, verb: str, view: RunView) -> str:
-    run = view.run
+def _would(visit: Visit, verb: str, run: Run) -> str:
     if not visit.who.may(ACTS[verb], run.project, run.environment):
         raise MandamusError(Code.FORBIDDEN, f"you may not {verb} it", remedy="ask somebody who may")
     closed = run.state in RUN_CLOSED
@@ -74,18 +72,19 @@ def _would(visit: Visit, verb: str, view: RunView) -> str:
         if closed:
             raise MandamusError(Code.CONFLICT, f"it is {run.state.value}: nothing to cancel", remedy="leave it out")
         return "what waits in it ends at once, what runs is told to stop, what was applied stays"
-    again = [row.name for row in view.steps if row.state in RETRYABLE]
-    if not closed or not again:
+    steps = visit.house.runs.show(visit.who, run.id).steps if closed and run.state is not RunState.SUCCEEDED else ()
+    again = [row.name for row in steps if row.state in RETRYABLE]
+    if not again:
         raise MandamusError(Code.CONFLICT, f"it is {run.state.value}: nothing to try again", remedy="leave it out")
-    return f"{len(again)} step{'' if len(again) == 1 else 's'} of {len(view.steps)} planned and judged anew"
+    return f"{len(again)} step{'' if len(again) == 1 else 's'} of {len(steps)} planned and judged anew"
 
 
-def _do(visit: Visit, verb: str, view: RunView, reason: str) -> str:
+def _do(visit: Visit, verb: str, run: Run, reason: str) -> str:
     runs = visit.house.runs
     if verb == "cancel":
-        runs.cancel(visit.who, view.run.id, reason=reason)
+        runs.cancel(visit.who, run.id, reason=reason)
         return "told to stop"
-    runs.retry(visit.who, view.run.id, reason=reason)
+    runs.retry(visit.who, run.id, reason=reason)
     return "goes on"
 
 

@@ -32,8 +32,6 @@ PUBLIC = frozenset(
 """What anybody may have, by exact path: the way in, and files that are the same for everybody."""
 FIELDS_MAX = 300
 """A workflow has at most 256 inputs, and its form some fields of its own."""
-BELL_MAX = 9
-"""More that waits is not counted on every page."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +69,8 @@ class Visit:
 
     def waiting(self) -> str | None:
         """How many runs wait for the visitor's word; empty for none, None for whoever has none to give."""
-        if not {Permission.RUN_READ, Permission.RUN_DECIDE} <= self.who.permissions:
-            return None
-        found = len(self.house.runs.inbox(self.who, limit=BELL_MAX + 1))
-        return f"{BELL_MAX}+" if found > BELL_MAX else str(found or "")
+        count: str | None = self.request.app.state.bell.count(self.who)
+        return count
 
     @property
     def renderer(self) -> Any:
