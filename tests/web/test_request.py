@@ -97,6 +97,19 @@ def test_the_catalog_says_what_each_workflow_does_takes_and_where_it_may_go(visi
     assert "No workflow fits" in client.get("/catalog", params={"text": "none such"}).text
 
 
+def test_many_workflows_come_in_pages(visit, monkeypatch):
+    """The filter goes with the link to the next one; behind the last there is none."""
+    monkeypatch.setattr("mandamus.web.catalog.CARDS", 1)
+    client = visit("grace")
+    page = client.get("/catalog", params={"project": "storage"}).text
+    assert page.count("panel card") == 1
+    following = re.search(r'rel="next" href="(\?[^"]*)"', page)[1].replace("&amp;", "&")
+    assert "project=storage" in following
+    last = client.get(f"/catalog{following}").text
+    assert last.count("panel card") == 1
+    assert 'rel="next"' not in last
+
+
 def test_the_form_has_a_field_for_each_input_by_its_type(visit):
     """Choices for enums and booleans, lines for lists and maps, defaults that stand in them, limits in words."""
     page = visit("grace").get(FORM).text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from pathlib import Path, PurePosixPath
@@ -78,13 +79,33 @@ def files(root: Path) -> list[str]:
             "the folder of this project is not there, or cannot be read",
             remedy="put it back, or change `root` of the project in the platform file and run `mandamus env apply`",
         )
-    found = []
-    for path in sorted((root / WORKFLOWS_FOLDER).rglob("*")):
-        name = path.relative_to(root).as_posix()
-        inside = not any(is_skipped(part) for part in PurePosixPath(name).parts)
-        if path.suffix in SUFFIXES and inside and path.is_file() and path.resolve() == root.resolve() / name:
-            found.append(name)
-    return found[:FILES_MAX]
+    # Neither a file nor a folder that is a link is looked into: it could lead anywhere.
+    found, folders = [], [WORKFLOWS_FOLDER] if not (root / WORKFLOWS_FOLDER).is_symlink() else []
+    while folders:
+        folder = folders.pop()
+        for entry in _entries(root / folder):
+            name = f"{folder}/{entry.name}"
+            if is_skipped(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(name)
+            elif entry.is_file(follow_symlinks=False) and PurePosixPath(name).suffix in SUFFIXES:
+                found.append(name)
+    return sorted(found)[:FILES_MAX]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise MandamusError(
+            Code.SOURCE_INVALID,
+            f"the folder {folder.name} of this project cannot be read: {error.strerror}",
+            remedy="let the user that serves this home read it",
+        ) from error
 
 
 def _offered(project: str, file: str, data: bytes, validators: Validators) -> Offered:

@@ -11,6 +11,9 @@ from mandamus.catalog.model import Environment, Offered
 from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.web.door import Pages, Visit
+from mandamus.web.runs import number
+
+CARDS = 60
 
 pages = Pages()
 
@@ -36,7 +39,7 @@ class Card:
 def list_catalog(visit: Visit) -> Response:
     """A card for each workflow; the address says of which project, and which words stand on it."""
     wanted, words = visit.query.get("project", ""), visit.query.get("text", "")
-    found = shelves(visit)
+    found, page = shelves(visit), max(number(visit, "page", 1), 1)
     cards = [
         Card(workflow, environments)
         for shelf in found
@@ -46,7 +49,9 @@ def list_catalog(visit: Visit) -> Response:
     ]
     return visit.page(
         "catalog.html",
-        cards=cards,
+        cards=cards[(page - 1) * CARDS : page * CARDS],
+        page=page,
+        following=page + 1 if len(cards) > page * CARDS else None,
         projects=[shelf.project for shelf in found],
         troubles=[shelf for shelf in found if shelf.trouble],
         filters={name: value for name, value in (("project", wanted), ("text", words)) if value},

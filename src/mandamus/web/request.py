@@ -25,7 +25,7 @@ from mandamus.web.fields import Field, blank, read
 
 REASON_CHARS_MAX = 2_000
 KEY_CHARS_MAX = 64
-OUTLOOKS_MAX = 20
+OUTLOOKS_MAX = 8
 """Of more environments the one that is chosen is told of, and the first of the others."""
 TRIES = 50
 WAIT_S = 0.2
