@@ -317,36 +317,10 @@ def _house(
         redaction_key=keys.key("redaction"),
         work=home / "work",
     )
-    doctor = Doctor(
-        home=home,
-        db=db,
-        blobs=blobs,
-        audit=audit,
-        effects=rooms.effects,
-        gate=gate,
-        catalog=catalog,
-        evaluator=evaluator,
-        clock=clock,
-        sandbox=Bubblewrap(environ).check,
-        tools={"terraform": partial(terraform, toolbox(settings, environ))},
-        named=(policy.named_blobs, rooms.states.named_blobs),
-        decisions=policy.differences,
-    )
+    doctor = _doctor(settings, environ, home, rooms, evaluator)
     backtests = Backtests(db, blobs, audit, pool, clock, ids, len(os.sched_getaffinity(0)))
     notify = notifying(db, audit, clock, rooms.secrets, policy, home, settings.public_url)
-    granting = Granting(db, audit, clock)
-    configure = Configure(
-        db,
-        identity,
-        granting,
-        catalog,
-        policy,
-        backtests,
-        Retention(db, audit),
-        notify,
-        DeclaredSignIn(db, audit),
-        DeclaredMachines(db, audit),
-    )
+    configure = _configure(rooms, backtests, notify)
     anchoring = Anchoring(db, audit, partial(find_anchors, home, environ), clock)
     return House(
         rooms,
@@ -363,6 +337,40 @@ def _house(
         pool,
         evaluator,
         notify,
+    )
+
+
+def _doctor(settings: Settings, environ: Mapping[str, str], home: Path, rooms: Rooms, evaluator: Evaluator) -> Doctor:
+    return Doctor(
+        home=home,
+        db=rooms.db,
+        blobs=rooms.blobs,
+        audit=rooms.audit,
+        effects=rooms.effects,
+        gate=rooms.gate,
+        catalog=rooms.catalog,
+        evaluator=evaluator,
+        clock=rooms.clock,
+        sandbox=Bubblewrap(environ).check,
+        tools={"terraform": partial(terraform, toolbox(settings, environ))},
+        named=(rooms.policy.named_blobs, rooms.states.named_blobs),
+        decisions=rooms.policy.differences,
+    )
+
+
+def _configure(rooms: Rooms, backtests: Backtests, notify: Notify) -> Configure:
+    db, audit = rooms.db, rooms.audit
+    return Configure(
+        db,
+        rooms.identity,
+        Granting(db, audit, rooms.clock),
+        rooms.catalog,
+        rooms.policy,
+        backtests,
+        Retention(db, audit),
+        notify,
+        DeclaredSignIn(db, audit),
+        DeclaredMachines(db, audit),
     )
 
 
