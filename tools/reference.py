@@ -36,7 +36,8 @@ from mandamus.audit.kinds import Kind
 from mandamus.cli.main import COMMANDS, root
 from mandamus.cli.outcome import EXITS
 from mandamus.evidence.controls import CONTROLS, Fact
-from mandamus.kernel.access import AUDITOR, MEMBER, OWNER, Permission, permission_of
+from mandamus.identity.grants import BUILT_IN
+from mandamus.kernel.access import HOME_WIDE, OWNER, PEOPLE_ONLY, Permission, permission_of
 from mandamus.kernel.errors import Code, Exit
 from mandamus.policy import schema
 from mandamus.policy.check import FORBIDDEN
@@ -48,7 +49,7 @@ from mandamus.settings import PREFIX, Settings
 PAGES = Path(__file__).parents[1] / "docs" / "reference"
 BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(\n<!-- end: (?P=name) -->)", re.DOTALL)
 
-CHECKED = re.compile(r"\bauthorize\(who, Permission\.(\w+)\)")
+CHECKED = re.compile(r"\bauthorize\(who, Permission\.(\w+)[,)]")
 
 COMMON = ("home", "server", "as", "ticket", "output", "debug")
 """Options every command has; the page lists them once."""
@@ -96,10 +97,16 @@ def permissions() -> str:
         for needed in _needed(verb):
             verbs[needed].append(f"`{name}`: {_first_line(verb)}")
     rows = [
-        (f"`{each.value}`", *("yes" if each in role else "no" for role in (OWNER, MEMBER, AUDITOR)), "<br>".join(found))
+        (
+            f"`{each.value}`",
+            "yes" if each in OWNER else "no",
+            *("yes" if each in role else "no" for role in BUILT_IN.values()),
+            ", ".join([*(["everywhere"] if each in HOME_WIDE else []), *(["people"] if each in PEOPLE_ONLY else [])]),
+            "<br>".join(found),
+        )
         for each, found in verbs.items()
     ]
-    return _table(("permission", "owner", "member", "auditor", "verbs that need it"), rows)
+    return _table(("permission", "owner", *BUILT_IN, "only", "verbs that need it"), rows)
 
 
 def events() -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import Request
-
 from mandamus.api import given
-from mandamus.api.door import Routes, TheHouse, Who, shown_token
+from mandamus.api.door import Routes, TheHouse, Who
 from mandamus.kernel.access import Permission
 from mandamus.wire import identity as wire
 from mandamus.wire.base import Page
@@ -17,12 +15,6 @@ routes = Routes("identity")
 def get_me(who: Who) -> wire.Me:
     """Who the token is of, and what it may."""
     return wire.me(who)
-
-
-@routes.verb("DELETE", "/me/token", Permission.SYSTEM_READ)
-def end_token(request: Request, house: TheHouse, who: Who) -> wire.Token:
-    """End the token that is shown: a program that signs out."""
-    return wire.token(house.tokens.end(who, shown_token(request)))
 
 
 @routes.verb("GET", "/users", Permission.IDENTITY_READ)
@@ -47,7 +39,7 @@ def list_tokens(house: TheHouse, who: Who) -> Page[wire.Token]:
 def create_token(house: TheHouse, who: Who, body: wire.NewToken) -> wire.MintedToken:
     """Make a token. Its secret is in this answer and nowhere else."""
     allowed = None if body.permissions is None else frozenset(body.permissions)
-    return wire.minted(house.tokens.create(who, body.name, days=body.days, permissions=allowed))
+    return wire.minted(house.tokens.create(who, body.name, days=body.days, permissions=allowed, account=body.account))
 
 
 @routes.verb("DELETE", "/tokens/{token}", Permission.TOKEN_WRITE)

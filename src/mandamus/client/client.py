@@ -394,21 +394,21 @@ class Client:
         return self._pages("/tokens", Page[identity.Token])
 
     def create_token(
-        self, name: str, *, days: int | None = None, permissions: list[Permission] | None = None
+        self,
+        name: str,
+        *,
+        days: int | None = None,
+        permissions: list[Permission] | None = None,
+        account: str | None = None,
     ) -> identity.MintedToken:
         """Make a token. Its secret is in this answer and nowhere else."""
         given: dict[str, Any] = {} if days is None else {"days": days}
-        body = _body(identity.NewToken, name=name, permissions=permissions, **given)
+        body = _body(identity.NewToken, name=name, permissions=permissions, account=account, **given)
         return self._post("/tokens", identity.MintedToken, body)
 
     def revoke_token(self, token: str) -> identity.Token:
         """End a token at once."""
         path = f"{PREFIX}/tokens/{segment(token)}"
-        return _model(path, self._transport.send("DELETE", path), identity.Token)
-
-    def end_token(self) -> identity.Token:
-        """End the token that this client shows."""
-        path = f"{PREFIX}/me/token"
         return _model(path, self._transport.send("DELETE", path), identity.Token)
 
     # The server itself.

@@ -223,10 +223,18 @@ class Identity(Room):
 class Tokens(Room):
     """What programs show."""
 
-    def create(self, _who: object, name: str, *, days: int, permissions: frozenset[Permission] | None = None) -> Any:
-        """Make a token."""
+    def create(
+        self,
+        _who: object,
+        name: str,
+        *,
+        days: int,
+        permissions: frozenset[Permission] | None = None,
+        account: str | None = None,
+    ) -> Any:
+        """Make a token, of the caller's own or of a program."""
         allowed = None if permissions is None else sorted(permissions, key=lambda each: each.value)
-        return back.minted(self._client.create_token(name, days=days, permissions=allowed))
+        return back.minted(self._client.create_token(name, days=days, permissions=allowed, account=account))
 
     def list(self, _who: object) -> Sequence[Any]:
         """The caller's own, newest first."""

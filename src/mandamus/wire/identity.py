@@ -48,6 +48,10 @@ class NewToken(Body):
     permissions: Annotated[
         list[Permission] | None, Field(description="Only these; null for all the caller has.", examples=[["run:read"]])
     ] = None
+    account: Annotated[
+        str | None,
+        Field(max_length=128, description="Of this service account, or of this agent to act for the caller."),
+    ] = None
 
 
 class Token(Wire):
@@ -61,6 +65,8 @@ class Token(Wire):
     expires_at: Time
     used_at: Time | None
     revoked_at: Time | None
+    made_by: str = ""
+    behalf_of: str | None = None
 
 
 class MintedToken(Token):
@@ -111,4 +117,6 @@ def _token(kept: Kept) -> dict[str, Any]:
         "expires_at": time(kept.expires_us),
         "used_at": time_or_none(kept.used_us),
         "revoked_at": time_or_none(kept.revoked_us),
+        "made_by": kept.made_by,
+        "behalf_of": kept.behalf_of,
     }

@@ -35,9 +35,14 @@ def command() -> None:
     "--only", metavar="PERMISSION", multiple=True, type=click.Choice(sorted(each.value for each in Permission)),
     help="Only this permission, such as run:read; as often as needed. Else all that you have.",
 )  # fmt: skip
+@click.option(
+    "--account",
+    metavar="NAME",
+    help="Of this service account, which you own; or of this agent, which then acts for you.",
+)
 @common
 @pass_session
-def create(session: Session, name: str, days: int, only: tuple[str, ...]) -> Exit:
+def create(session: Session, name: str, days: int, only: tuple[str, ...], account: str | None) -> Exit:
     """Make a token for a program of yours; it is shown this once.
 
     NAME says what it is for. Whatever the program does with it, you did.
@@ -48,7 +53,7 @@ def create(session: Session, name: str, days: int, only: tuple[str, ...]) -> Exi
     """  # noqa: D301 - \b keeps click from joining the lines
     allowed = frozenset(map(Permission, only)) if only else None
     with session.house() as house:
-        made = house.tokens.create(house.who, name, days=days, permissions=allowed)
+        made = house.tokens.create(house.who, name, days=days, permissions=allowed, account=account)
     if session.wants_json:
         session.screen.json({**_json(made.token), "secret": made.secret})
         return Exit.OK
