@@ -20,7 +20,9 @@ from mandamus.bootstrap.house import House
 from mandamus.catalog.model import Environment, Project
 from mandamus.cli.session import denials_recorded
 from mandamus.executors.model import Probed, Verdict
+from mandamus.identity.declared_machines import Machines
 from mandamus.identity.model import User
+from mandamus.identity.provided import PersonGiven, TeamGiven
 from mandamus.kernel.access import Permission, Subject
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.policy.model import Wanted
@@ -76,12 +78,24 @@ class Scene:
         """A break-glass that ada declared."""
         return self.house.break_glass.open(dataclasses.replace(self.house.who, user="ada"), "why", 60).id
 
+    def person(self) -> str:
+        """The id of a provider's user, once there is one."""
+        found, _ = self.house.provisioning.persons(self.house.who, {}, 0, 1)
+        return found[0].link.id if found else "scu_none"
+
+    def team(self) -> str:
+        """The id of a provider's group, once there is one."""
+        found, _ = self.house.provisioning.teams(self.house.who, {}, 0, 1)
+        return found[0].link.id if found else "scg_none"
+
     def token(self) -> str:
         """A token that ada made."""
         return self.house.tokens.create(dataclasses.replace(self.house.who, user="ada"), "a test").token.id
 
 
 Call = Callable[[Scene, Subject], object]
+
+NONE = Machines(exchanges=(), users=("somebody",))
 
 CALLS: dict[str, Call] = {
     "Audit.verify": lambda s, who: s.house.audit.verify(who),
@@ -138,6 +152,28 @@ CALLS: dict[str, Call] = {
         lambda tx: s.house.policy.publish(tx, who, s.house.policy.read(s.project / "policy"), "another")
     ),
     "Policy.versions": lambda s, who: s.house.policy.versions(who),
+    "DeclaredMachines.apply": lambda s, who: s.within(lambda tx: s.house.configure._machines.apply(tx, who, NONE)),
+    "DeclaredMachines.exchanges": lambda s, who: s.house.configure._machines.exchanges(who),
+    "Passwords.set": lambda s, who: s.house.passwords.set(who, "gravel-otter-59-lantern-quiet"),
+    "Passwords.remove": lambda s, who: s.house.passwords.remove(who),
+    "Provisioning.create_person": lambda s, who: s.house.provisioning.create_person(
+        who, PersonGiven("new@example.com")
+    ),
+    "Provisioning.create_team": lambda s, who: s.house.provisioning.create_team(who, TeamGiven("New People")),
+    "Provisioning.persons": lambda s, who: s.house.provisioning.persons(who, {}, 0, 10),
+    "Provisioning.teams": lambda s, who: s.house.provisioning.teams(who, {}, 0, 10),
+    "Provisioning.person": lambda s, who: s.house.provisioning.person(who, s.person()),
+    "Provisioning.team": lambda s, who: s.house.provisioning.team(who, s.team()),
+    "Provisioning.change_person": lambda s, who: s.house.provisioning.change_person(
+        who, s.person(), lambda now: dataclasses.replace(now.given, active=False)
+    ),
+    "Provisioning.change_team": lambda s, who: s.house.provisioning.change_team(
+        who, s.team(), lambda now: dataclasses.replace(now.given, members=frozenset({s.person()}))
+    ),
+    "Provisioning.remove_person": lambda s, who: s.house.provisioning.remove_person(
+        who, s.person(), lambda now: now.given
+    ),
+    "Provisioning.remove_team": lambda s, who: s.house.provisioning.remove_team(who, s.team(), lambda now: now.given),
     "Pruning.plan": lambda s, who: s.house.pruning.plan(who),
     "Pruning.prune": lambda s, who: s.house.pruning.prune(who),
     "Retention.apply": lambda s, who: s.within(

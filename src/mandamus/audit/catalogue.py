@@ -38,7 +38,7 @@ VERBS: Mapping[str, Kind | str] = {
     "Catalog.show_workflow": _FILES,
     "Catalog.workflows": _FILES,
     "Configure.apply": Kind.ENVIRONMENT_APPLIED,
-    "DeclaredMachines.apply": Kind.EXCHANGE_APPLIED,
+    "DeclaredMachines.apply": Kind.PROVISIONING_APPLIED,
     "DeclaredMachines.exchanges": _SAME,
     "DeclaredSignIn.apply": Kind.SIGN_IN_APPLIED,
     "Devices.decide": Kind.DEVICE_GRANTED,
@@ -123,7 +123,6 @@ VERBS: Mapping[str, Kind | str] = {
     "Search.standing": "it counts what the log has; what each event says is not in it",
     "Sessions.link": Kind.SESSION_LINKED,
     "Tokens.create": Kind.TOKEN_CREATED,
-    "Tokens.end": Kind.TOKEN_REVOKED,
     "Tokens.list": "what it shows stands in the log already, in the events of who made and ended them",
     "Tokens.revoke": Kind.TOKEN_REVOKED,
 }
