@@ -44,6 +44,7 @@ def test_every_setting_is_read_from_its_variable():
         "http_roots": "/etc/ssl/roots.pem",
         "server": "https://mandamus.example.com",
         "server_roots": "/etc/ssl/house.pem",
+        "public_url": "https://console.example.com/m",
         "token": "mdm_shown",
         "policy_workers": "5",
         "policy_deadline_ms": "600",
