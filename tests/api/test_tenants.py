@@ -24,7 +24,7 @@ BODIES = {
 }
 ASKING = ["", "run=RUN"]
 ASKING_FURTHER = ["text=opalfruit", "project=storage", "requester=ada", "actor=ada", "q=opalfruit", "limit=200"]
-ENDING = {"/api/v1/me/token", "/api/v1/me/end-access"}
+ENDING = {"/api/v1/me/end-access"}
 """What ends the very token it is asked with."""
 
 

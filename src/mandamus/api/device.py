@@ -1,6 +1,6 @@
-"""The device authorization grant (RFC 8628): how a program asks for a token that a person lets it have.
+"""The device authorization grant (RFC 8628): how a program asks for a token that a person lets it have, and ends it.
 
-Both routes are for anybody and take forms, as the RFC has it; what they refuse is in its words.
+The routes are for anybody and take forms, as the RFC has it; what they refuse is in its words.
 """
 
 from __future__ import annotations
@@ -74,6 +74,21 @@ async def take_device_token(request: Request) -> Response:
     return await _answer(request, _take)
 
 
+@routes.public(
+    "/device/revoke",
+    408,
+    413,
+    429,
+    method="POST",
+    openapi_extra=_form(["token"], token={"type": "string", "maxLength": 200}),
+    response_model=None,
+    more=_REFUSED,
+)
+async def revoke_device_token(request: Request) -> Response:
+    """End the token in the form, whatever it may (RFC 7009): whoever shows it may. Unknown ones are answered alike."""
+    return await _answer(request, _revoke)
+
+
 Verb = Callable[[Request, Mapping[str, str]], Response]
 
 
@@ -120,6 +135,13 @@ def _take(request: Request, form: Mapping[str, str]) -> Response:
     if isinstance(found, NotYet):
         return _json(wire.device_error(found), 400)
     return _json(wire.device_token(found), 200)
+
+
+def _revoke(request: Request, form: Mapping[str, str]) -> Response:
+    if not form.get("token"):
+        return _invalid("the form names no token")
+    house_of(request).tokens.end(form["token"])
+    return Response(status_code=200)
 
 
 def _invalid(says: str) -> Response:

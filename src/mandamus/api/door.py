@@ -25,6 +25,7 @@ PUBLIC = frozenset(
         "/version",
         "/api/v1/device/code",
         "/api/v1/device/token",
+        "/api/v1/device/revoke",
         "/api/v1/token-exchange",
     }
 )

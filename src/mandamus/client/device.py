@@ -18,7 +18,7 @@ GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 SLOWER_S = 5
 """RFC 8628, 3.5: so much longer a device waits after ``slow_down``, and after every answer that did not come."""
 TIMEOUT_S = 30.0
-_CODE, _TOKEN = "/api/v1/device/code", "/api/v1/device/token"
+_CODE, _TOKEN, _REVOKE = "/api/v1/device/code", "/api/v1/device/token", "/api/v1/device/revoke"
 _REMEDY = "start anew with `mandamus login`"
 
 Show = Callable[[DeviceCode], None]
@@ -59,6 +59,20 @@ def sign_in(
             if _slower(answer):
                 wait_s += SLOWER_S
     raise _expired()
+
+
+def sign_out(url: str, token: str, *, roots: Path | None) -> None:
+    """End a token on its server (RFC 7009), which says the same of one that was no good; raises ``unavailable``."""
+    server = checked_url(url)
+    with httpx2.Client(
+        base_url=server, timeout=TIMEOUT_S, verify=tls_context(roots), trust_env=False, follow_redirects=False
+    ) as http:
+        try:
+            answer = http.post(_REVOKE, data={"token": token})
+        except httpx2.RequestError as error:
+            raise unreachable(server, error) from error
+    if not answer.is_success:
+        raise error_of(answer)
 
 
 def _code(server: str, http: httpx2.Client, form: dict[str, str]) -> DeviceCode:

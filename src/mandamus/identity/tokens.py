@@ -136,19 +136,17 @@ class Tokens:
             self._record(tx, Kind.TOKEN_REVOKED, who, ended)
         return ended
 
-    @requires(Permission.SYSTEM_READ)
-    def end(self, who: Subject, secret: str) -> Token:
-        """End the token that is shown, whatever else it may; again is the same. Raises ``unauthenticated``."""
+    def end(self, secret: str) -> None:
+        """End the token that is shown: whoever has it may. One that is unknown or has ended stays so (RFC 7009)."""
+        if not _well_formed(secret):
+            return
         with self._db.begin("token.ended") as tx:
             found = store.find_token(tx.conn, hashed(secret))
-            if found is None:
-                raise _refused()
-            token = found[0]
-            if token.revoked_us is None:
-                token = replace(token, revoked_us=self._clock.now_us())
-                store.update_token(tx.conn, token)
-                self._record(tx, Kind.TOKEN_REVOKED, who, token)
-        return token
+            if found is None or found[0].revoked_us is not None:
+                return
+            ended = replace(found[0], revoked_us=self._clock.now_us())
+            store.update_token(tx.conn, ended)
+            self._record(tx, Kind.TOKEN_REVOKED, Subject(ended.user, AUTHN), ended)
 
     def authenticate(self, secret: str) -> Subject:
         """Who shows this token, with no more rights than it has.

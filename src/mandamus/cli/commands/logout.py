@@ -9,7 +9,6 @@ from mandamus.kernel.errors import Code, Exit, MandamusError
 
 _SAID = {
     "ended": "the token that was kept for it is no good any more",
-    "over": "the token that was kept for it was no good any more",
     "none": "no token was kept for it",
 }
 
