@@ -69,6 +69,7 @@ PARTS = {
     "token": "{token}",
     "environment": "dev",
     "name": "storage",
+    "set": "storage",
 }
 """What stands in for a named part of a path; a route with another fails until it is told here."""
 STREAMS = ("/live", "/events")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ LINE_BYTES_MAX = 2_000
 """Of a longer line the rest is only counted."""
 HITS_MAX = 200
 TEXT_CHARS_MAX = 200
+_COLOUR = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
+"""A control sequence as colours are (ECMA-48 5.4)."""
 
 
 class Reader(Protocol):
@@ -91,7 +94,7 @@ def line_at(read: Reader, offset: int) -> int:
 def search(read: Reader, text: str, first: int = 1) -> Hits:
     """The first lines from ``first`` on that hold a text, literally; of ASCII letters the case does not matter.
 
-    The work is one pass over the output, whatever is looked for.
+    It is looked for in what people see: colours are taken out. The work is one pass, whatever is looked for.
     """
     wanted = text.encode().lower()
     found: list[Line] = []
@@ -133,14 +136,15 @@ def _lines(block: _Block) -> Iterator[Line]:
 
 
 def _holding(block: _Block, wanted: bytes) -> Iterator[Line]:
-    data = block.data.lower()
+    plain = _COLOUR.sub(b"", block.data) if b"\x1b" in block.data else block.data
+    data = plain.lower()
     number, counted, at = block.first, 0, data.find(wanted)
     while at >= 0:
         number += data.count(b"\n", counted, at)
         begin = data.rfind(b"\n", 0, at) + 1
         end = data.find(b"\n", at)
         end = len(data) if end < 0 else end
-        yield _cut(number, block.data[begin:end])
+        yield _cut(number, plain[begin:end])
         counted = end
         at = data.find(wanted, end)
 
