@@ -7,10 +7,12 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mandamus.client.address import checked_token, checked_url
 from mandamus.client.client import Client
 from mandamus.client.device import Show, sign_in, sign_out
+from mandamus.client.exchange import exchange as exchanged
 from mandamus.client.house import RemoteHouse
 from mandamus.client.keep import Keep
 from mandamus.client.transport import pause
@@ -66,6 +68,12 @@ def logout(settings: Settings, environ: Mapping[str, str], url: str) -> Mapping[
         return {"server": server, "token": "none"}
     sign_out(server, token, roots=Path(settings.server_roots) if settings.server_roots else None)
     return {"server": server, "token": "ended"}
+
+
+def exchange(settings: Settings, url: str, token: str) -> Mapping[str, Any]:
+    """A short token of a server for one that a CI system signed; kept nowhere."""
+    roots = Path(settings.server_roots) if settings.server_roots else None
+    return exchanged(url, token, roots=roots).model_dump(mode="json")
 
 
 def _client(settings: Settings, server: str, token: str, ticket: str = "") -> Client:
