@@ -133,7 +133,17 @@ def pages(run: str) -> list[str]:
         f"/runs/{run}{rest}" for rest in ("", "/steps/change", "/steps/change/decide", "/steps/change/log", "/retry")
     ]
     forms = [f"/catalog/storage/workflows/deploy.yaml?from={run}", "/workflows/storage/workflows/deploy.yaml"]
-    lists = ["/", "/runs", "/approvals", "/policies", f"/policies?run={run}", f"/audit?run={run}", "/settings/people"]
+    lists = [
+        "/",
+        "/runs",
+        "/approvals",
+        "/policies",
+        f"/policies?run={run}",
+        "/policies/sets/policy",
+        "/environments/dev",
+        f"/audit?run={run}",
+        "/settings/people",
+    ]
     return [*lists, *forms, *of_run]
 
 
@@ -164,6 +174,18 @@ def test_the_stream_holds_no_markup_either(visit, hostile):
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
+def test_what_is_looked_for_in_a_run_becomes_no_markup(visit, hostile, payload):
+    """The text that is searched for in an output, and what steps of a run are filtered by."""
+    client = visit("grace")
+    log = f"/runs/{hostile}/steps/change/log"
+    assert visible(payload) in read(client.get(log, params={"q": payload}).text).text
+    for fields in ({"from": payload}, {"phase": payload}, {"at": payload}):
+        read(client.get(log, params=fields).text)
+    for fields in ({"name": payload}, {"state": payload}, {"group": payload, "by": "prefix"}):
+        read(client.get(f"/runs/{hostile}", params=fields).text)
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
 def test_no_address_becomes_markup(visit, payload):
     """What stands in an address is shown in errors and in filters, and in the links to further pages."""
     client = visit("grace")
@@ -179,9 +201,14 @@ def test_no_address_becomes_markup(visit, payload):
         ("/catalog/storage/workflows/deploy.yaml", {"environment": payload}),
         ("/catalog/storage/workflows/deploy.yaml", {"from": payload}),
         ("/settings/people", {"text": payload}),
+        ("/policies/exemptions", {"environment": payload}),
+        ("/policies/sets/policy", {"version": payload}),
+        ("/audit", {"project": payload, "since": payload}),
+        ("/audit/export", {"format": payload}),
     ):
         read(client.get(path, params=fields).text)
-    read(client.get(f"/runs/{payload}".replace("?", "").replace("#", "")).text)
+    for path in ("runs", "policies/sets", "environments"):
+        read(client.get(f"/{path}/{payload}".replace("?", "").replace("#", "")).text)
     read(client.post("/sign-in", data={"link": payload}).text)
     names = ("in.asked", "in.public", "in.says", "environment", "reason", "ticket", "key", "digest")
     read(client.post("/catalog/storage/workflows/deploy.yaml", data=dict.fromkeys(names, payload)).text)
