@@ -106,6 +106,33 @@ def _held_to(*projects):
     return dataclasses.replace(BOB, grants=(Grant("held", BOB.permissions, Area(frozenset(projects))),))
 
 
+def test_whoever_is_held_to_environments_finds_the_runs_there(filled, who, database):
+    """The first event of a run says where it is, for all that follow; what is of no run is nowhere, and not theirs."""
+    for run, environment in (("run_a", "dev"), ("run_b", "prod")):
+        with database.begin("test") as tx:
+            first = Event(
+                Kind.RUN_ADMITTED, BOB, Resource("run", run), run=run, project="shop", environment=environment
+            )
+            filled.record(tx, first)
+        with database.begin("test") as tx:
+            filled.record(tx, Event(Kind.RUN_CLOSED, BOB, Resource("run", run), run=run))
+    with database.begin("test") as tx:
+        filled.record(tx, Event(Kind.PROJECT_APPLIED, BOB, Resource("project", "shop"), project="shop"))
+
+    def held(*areas: Area) -> Subject:
+        return dataclasses.replace(BOB, grants=tuple(Grant("held", BOB.permissions, area) for area in areas))
+
+    dev, prod = frozenset({"dev"}), frozenset({"prod"})
+    assert filled.place_of("run_b") == ("shop", "prod")
+    assert _ids(filled, held(Area(None, dev))) == ["run_a", "run_a"]
+    assert _ids(filled, held(Area(frozenset({"shop"}), prod))) == ["run_b", "run_b"]
+    assert _ids(filled, held(Area(frozenset({"pay"}), prod))) == []
+    both = held(Area(frozenset({"payments"})), Area(None, dev))
+    assert set(_ids(filled, both)) == {"run_a", "run_1", "run_3", "run_5"}
+    assert _ids(filled, both, run="run_b") == []
+    assert _ids(filled, both, project="shop", kind="run.closed") == ["run_a"]
+
+
 def test_what_happens_in_a_run_is_of_its_project(filled, who, database):
     """The first event names it; those that follow, whoever records them, need not, and leaf and column say the same."""
     found = filled.search.find(who, Wanted(run="run_5")).hits

@@ -260,9 +260,10 @@ def _lies_in(area: Area, events: sa.FromClause) -> sa.ColumnElement[bool]:
     held = project.is_not(None) if area.projects is None else project.in_(sorted(area.projects))
     if area.environments is None:
         return held
-    streams = sa.select(audit_stream.c.stream).where(audit_stream.c.environment.in_(sorted(area.environments)))
-    # Only a run names where it is, and its stream keeps that.
-    in_environments = events.c.stream.in_(streams)
+    # Only a run names where it is, and its stream keeps that; to look each up is cheaper than to gather all of them.
+    in_environments = sa.exists().where(
+        audit_stream.c.stream == events.c.stream, audit_stream.c.environment.in_(sorted(area.environments))
+    )
     return in_environments if area.projects is None else sa.and_(held, in_environments)
 
 
