@@ -141,6 +141,9 @@ def test_what_projects_offer_is_the_same_as_in_the_home(far, shared, alike):
     """Each workflow with what it takes and does; the command that asks for it stands below; a slip has a remedy."""
     same(far, shared, alike, "catalog", "list")
     same(far, shared, alike, "catalog", "show", "storage", "deploy")
+    same(far, shared, alike, "catalog", "show", "storage", "deploy", "--env", "dev")
+    shown = far("catalog", "show", "storage", "deploy", "--env", "dev")
+    assert "asked    1 of anybody else\n" in shown.out
     shown = far("catalog", "show", "storage", "deploy")
     assert 'input  says: string, default "done"\n' in shown.out
     assert "step   after: script, after change\n" in shown.out
@@ -255,6 +258,31 @@ def test_a_token_is_made_used_and_ended_from_afar(far):
     assert sorted(listed["permissions"]) == ["run:read", "system:read"]
     assert far("token", "revoke", listed["id"]).code == 0
     assert "error[unauthenticated]" in far("runs", "list", environ=secret).err
+
+
+def test_access_is_reviewed_and_ended_from_afar(far, shared):
+    """The same review in three forms, there as here, for whoever may read everything; sessions by whose they are."""
+    document = far("access", "review", "--output", "json", as_="owner").json
+    here = shared("access", "review", "--output", "json").json
+    assert document["permissions"] == here["permissions"]
+    assert {each["user"] for each in document["permissions"]} >= {"ada", "grace", "joan"}
+    assert document["approvers"] == here["approvers"]
+    table = far("access", "review", "--output", "csv", as_="owner").out
+    assert table.splitlines()[0].startswith("kind,user,nature,role")
+    assert table == shared("access", "review", "--output", "csv").out
+    assert "ENVIRONMENT" in far("access", "review", as_="owner").out
+    assert "error[forbidden]" in far("access", "review").err
+    assert far("session", "list", "--output", "json").json == []
+    assert "error[forbidden]" in far("session", "list", "--all").err
+    assert "error[not_found]" in far("session", "end", "ses_01m89tq850e2cvgwyfb9428ekw").err
+    assert far("session", "end").code == 2
+    secret = {"MANDAMUS_TOKEN": shared("token", "create", "short", as_="joan").out.strip()}
+    assert far("runs", "list", environ=secret).code == 0
+    assert "error[forbidden]" in far("session", "end", "--user", "joan", "--all").err
+    ended = far("session", "end", "--user", "joan", "--all", "--output", "json", as_="owner").json
+    assert (ended["user"], ended["tokens"] >= 2) == ("joan", True)
+    assert "error[unauthenticated]" in far("runs", "list", environ=secret).err
+    far.tokens["joan"] = shared("token", "create", "a test", as_="joan").out.strip()
 
 
 def test_who_acts_is_whoever_the_token_is_of(far, server):

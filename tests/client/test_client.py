@@ -181,6 +181,18 @@ def test_what_a_project_offers_is_told_with_all_it_takes(as_user):
         assert refused.value.code in {Code.NOT_FOUND, Code.USAGE}
 
 
+def test_who_would_be_asked_is_told_before(as_user):
+    """The seats of the environment with whoever could sit there, and which sets judge; unknown places are not there."""
+    found = as_user("ada").get_outlook("storage", "dev")
+    assert (found.environment, found.refused) == ("dev", "")
+    assert [(seat.group, seat.count) for seat in found.seats] == [("", 1)]
+    assert [each["level"] for each in found.policies] == ["hard-mandatory"]
+    for project, environment in (("storage", "none"), ("none", "dev")):
+        with pytest.raises(MandamusError) as refused:
+            as_user("ada").get_outlook(project, environment)
+        assert refused.value.code is Code.NOT_FOUND
+
+
 def test_a_token_is_made_and_ended(as_user, server):
     """It is worth what was asked for, and nothing once it is ended."""
     ada = as_user("ada")

@@ -9,6 +9,8 @@ import re
 
 import pytest
 
+from mandamus.notify.model import Answer, Delivery, Standing, State
+
 PAGES = ("/settings", "/settings/tokens", "/settings/sessions", "/settings/people", "/settings/roles")
 PAGES += ("/settings/notifications", "/settings/server")
 
@@ -155,3 +157,48 @@ def test_the_server_says_what_it_is(visit, place):
     page = visit("grace").get("/settings/server").text
     assert place.house.audit.vkey in page.replace("&#43;", "+")
     assert "works on the runs of this home" in page
+
+
+def test_who_is_told_of_what_and_what_could_not_be_told(visit, place, monkeypatch):
+    """Each receiver with its state; dead letters to be chosen and sent again; nothing of it is markup."""
+    hook = Standing(
+        name="hook",
+        target="https://hooks.example.com/<b>",
+        active=True,
+        kinds=("run.*",),
+        projects=("storage",),
+        environments=(),
+        outcomes=(),
+        groups=(),
+        applied_by="ada",
+        waiting=2,
+        dead=1,
+        ended_us=place.house.clock.now_us(),
+        error="timeout",
+        disabled_us=None,
+    )
+    now_us = place.house.clock.now_us()
+    letter = Delivery(
+        7, "hook", "evt_x", "run.closed", place.run(), "storage", State.DEAD, 7, now_us, now_us, now_us, "<i>"
+    )
+    sent = []
+    notify = type(place.house.notify)
+    monkeypatch.setattr(notify, "subscriptions", lambda _self, _who: [hook])
+    monkeypatch.setattr(notify, "dead", lambda _self, _who, **_page: [letter])
+    monkeypatch.setattr(notify, "replay", lambda _self, _who, ids=None: sent.append(ids))
+    monkeypatch.setattr(notify, "test", lambda _self, _who, _name: Answer("refused", "connection refused"))
+    owner = visit("owner")
+    page = owner.get("/settings/notifications").text
+    for part in (
+        "https://hooks.example.com/&lt;b&gt;",
+        "2 wait",
+        "1 dead",
+        "projects storage",
+        "&lt;i&gt;, 7 attempts",
+    ):
+        assert part in page, part
+    assert owner.post("/settings/notifications/replay", data={"letter.7": "1"}).status_code == 303
+    assert owner.post("/settings/notifications/replay", data={"all": "1"}).status_code == 303
+    assert sent == [[7], None]
+    tested = owner.post("/settings/notifications/hook/test", data={"x": ""})
+    assert "hook did not take a message: refused: connection refused" in tested.text

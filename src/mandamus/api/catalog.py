@@ -30,6 +30,12 @@ def get_workflow(house: TheHouse, who: Who, project: given.Project, workflow: gi
     return catalog.workflow_text(house.catalog.show_workflow(who, project, workflow))
 
 
+@routes.verb("GET", "/projects/{project}/environments/{environment}/outlook", Permission.RUN_REQUEST)
+def get_outlook(house: TheHouse, who: Who, project: given.Project, environment: given.Environment) -> catalog.Outlook:
+    """Who would be asked about a run of the project in the environment, if the caller asked for one."""
+    return catalog.outlook(house.runs.outlook(who, environment, project))
+
+
 @routes.verb("GET", "/environments", Permission.ENVIRONMENT_READ)
 def list_environments(house: TheHouse, who: Who) -> Page[wire.Environment]:
     """The current version of every environment, by name."""

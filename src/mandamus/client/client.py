@@ -220,6 +220,10 @@ class Client:
         path = "/".join(segment(part) for part in workflow.split("/"))
         return self._get(f"/projects/{segment(project)}/workflows/{path}", catalog.WorkflowText)
 
+    def get_outlook(self, project: str, environment: str) -> catalog.Outlook:
+        """Who would be asked about a run of the project in the environment, if the caller asked for one."""
+        return self._get(f"/projects/{segment(project)}/environments/{segment(environment)}/outlook", catalog.Outlook)
+
     def list_environments(self) -> Pages[governance.Environment]:
         """The current version of every environment, by name."""
         return self._pages("/environments", Page[governance.Environment])

@@ -54,6 +54,10 @@ class Runs(Room):
         )
         return back.run(made)
 
+    def outlook(self, _who: object, environment: str, project: str) -> Any:
+        """Who would be asked about a run of a project in an environment."""
+        return back.outlook(self._client.get_outlook(project, environment))
+
     def list(self, _who: object, wanted: Any, *, before: RunId | None = None, limit: int = 50) -> list[Any]:
         """Newest first."""
         filters = {name: value for name, value in vars(wanted).items() if not name.endswith("_us")}

@@ -38,6 +38,7 @@ class Outlook:
 
 def outlook(rooms: Rooms, who: Subject, environment: str, project: str) -> Outlook:
     """Of a request of the subject for a workflow of the project; raises ``not_found`` and ``forbidden``."""
+    rooms.catalog.root_of(who, project)
     target = rooms.catalog.environment_for(who, Permission.RUN_REQUEST, environment, project)
     appliers = {target.applied_by, target.project.applied_by if target.project else ""}
     exempters = {one.by for one in rooms.policy.exemptions.active(environment)}

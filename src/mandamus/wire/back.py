@@ -29,6 +29,7 @@ from mandamus.policy.model import Requirement as Asked
 from mandamus.runs.drift import Drifted
 from mandamus.runs.lifecycle import RUN_CLOSED, RunState, StepState
 from mandamus.runs.model import Approval, Binding, Notice, PlanRecord, Requester, Requirement, Run, StepRow
+from mandamus.runs.outlook import Outlook, Seat
 from mandamus.runs.service import RunView
 from mandamus.wire import base, catalog, governance, identity, runs
 from mandamus.wire.base import micros
@@ -182,6 +183,14 @@ def offered(sent: catalog.Workflow) -> Offered:
 def _input(file: str, sent: catalog.Input) -> InputSpec:
     fields = {**sent.model_dump(), "type": InputType(sent.type), "enum": tuple(sent.enum)}
     return InputSpec(at=Position(file, 1, 1), **fields)
+
+
+def outlook(sent: catalog.Outlook) -> Outlook:
+    """Who would be asked; of the environment what the answer says."""
+    policies = tuple(attached_from(each) for each in sent.policies)
+    target = Environment(sent.environment, protected=sent.protected, policies=policies)
+    seats = tuple(Seat(each.group, each.count, tuple(each.people), tuple(each.barred)) for each in sent.seats)
+    return Outlook(target, seats, sent.refused)
 
 
 def environment(sent: governance.Environment) -> Environment:

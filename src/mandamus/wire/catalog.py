@@ -1,4 +1,4 @@
-"""What may be asked for, as it is sent: workflows with their inputs and steps."""
+"""What may be asked for, as it is sent: workflows with their inputs and steps, and who would be asked about a run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field
 
 from mandamus.catalog.inputs import InputSpec
 from mandamus.catalog.model import Offered
+from mandamus.runs.outlook import Outlook as Kept
 from mandamus.wire.base import Wire
 
 
@@ -53,6 +54,25 @@ class WorkflowText(Workflow):
     text: str
 
 
+class Seat(Wire):
+    """People who are asked when a rule names no other group: so many of a group, empty for anybody else."""
+
+    group: str
+    count: int
+    people: Annotated[list[str], Field(description="Who of the group could say yes.")]
+    barred: Annotated[list[str], Field(description="Who is in it and could not: they made part of what is judged.")]
+
+
+class Outlook(Wire):
+    """What the caller may expect of a request for a run of a project in an environment."""
+
+    environment: str
+    protected: bool
+    policies: Annotated[list[dict[str, Any]], Field(description="Of the environment and of the project.")]
+    seats: list[Seat]
+    refused: Annotated[str, Field(description="Why the request would not even be taken; empty when it would.")]
+
+
 def workflow(kept: Offered) -> Workflow:
     """A workflow as it is sent."""
     return Workflow(**_workflow(kept))
@@ -61,6 +81,17 @@ def workflow(kept: Offered) -> Workflow:
 def workflow_text(kept: Offered) -> WorkflowText:
     """A workflow with its text."""
     return WorkflowText(**_workflow(kept), text=kept.text)
+
+
+def outlook(kept: Kept) -> Outlook:
+    """An outlook as it is sent."""
+    return Outlook(
+        environment=kept.environment.name,
+        protected=kept.environment.protected,
+        policies=[each.to_json() for each in kept.environment.judged_by],
+        seats=[Seat(**vars(each) | {"people": list(each.people), "barred": list(each.barred)}) for each in kept.seats],
+        refused=kept.refused,
+    )
 
 
 def _workflow(kept: Offered) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,7 @@ from mandamus.kernel.errors import Exit
 if TYPE_CHECKING:
     from mandamus.catalog.inputs import InputSpec
     from mandamus.catalog.model import Offered
+    from mandamus.runs.outlook import Outlook
 
 
 @click.group("catalog")
@@ -63,12 +65,14 @@ def list_(session: Session, project: str | None) -> Exit:
 @command.command("show")
 @click.argument("project")
 @click.argument("workflow")
+@click.option("--env", "environment", metavar="NAME", help="Say who would be asked about it there, too.")
 @common
 @pass_session
-def show(session: Session, project: str, workflow: str) -> Exit:
+def show(session: Session, project: str, workflow: str, environment: str | None) -> Exit:
     """Show one workflow: what it takes, and what it does step by step.
 
-    WORKFLOW is its path in the project, or the name of a file in its folder `workflows`.
+    WORKFLOW is its path in the project, or the name of a file in its folder `workflows`. With --env, who would have to
+    approve it there, if you asked for it.
 
     \b
     Example:
@@ -76,9 +80,10 @@ def show(session: Session, project: str, workflow: str) -> Exit:
     """  # noqa: D301 - \b keeps click from joining the lines
     with session.house() as house:
         found = house.catalog.show_workflow(house.who, project, workflow_path(workflow))
+        asked = house.runs.outlook(house.who, environment, project) if environment is not None else None
     screen = session.screen
     if session.wants_json:
-        screen.json({**_json(found), "text": found.text})
+        screen.json({**_json(found), "text": found.text, **({"outlook": _outlook(asked)} if asked else {})})
         return Exit.OK
     screen.data(Painted(found.name or found.file, "bold"), f"  {found.project} {found.file}")
     screen.data(f"digest {found.digest}")
@@ -93,9 +98,12 @@ def show(session: Session, project: str, workflow: str) -> Exit:
         needs = f", after {', '.join(step.needs)}" if step.needs else ""
         condition = f", if {step.condition}" if step.condition else ""
         screen.data(f"step   {step.name}: {step.executor}{needs}{condition}")
+    if asked is not None:
+        for line in _asked(asked):
+            screen.data(line)
     required = [word for each in found.inputs if each.required for word in ("-i", f"{each.name}=VALUE")]
-    asked = session.command("run", found.file, "--env", "NAME", "--project", found.project, *required)
-    screen.say(f"ask for it: {asked}")
+    command = session.command("run", found.file, "--env", environment or "NAME", "--project", project, *required)
+    screen.say(f"ask for it: {command}")
     return Exit.OK
 
 
@@ -110,6 +118,30 @@ def _type(spec: InputSpec) -> str:
     elif spec.required:
         words.append("required")
     return ", ".join(words)
+
+
+def _asked(found: Outlook) -> Iterator[str]:
+    if found.refused:
+        yield f"refused  {found.refused}"
+    for each in found.environment.judged_by:
+        yield f"judged   by {each.name} {each.set} ({each.level})"
+    for seat in found.seats:
+        people = f": {', '.join(seat.people) or 'nobody'} could" if seat.group else ""
+        barred = f"; {', '.join(seat.barred)} could not" if seat.barred else ""
+        few = "" if seat.enough else "; too few"
+        yield f"asked    {seat.count} of {seat.group or 'anybody else'}{people}{barred}{few}"
+
+
+def _outlook(found: Outlook) -> dict[str, Any]:
+    """The fields that the API sends, too."""
+    environment = found.environment
+    return {
+        "environment": environment.name,
+        "protected": environment.protected,
+        "policies": [each.to_json() for each in environment.judged_by],
+        "seats": [vars(each) for each in found.seats],
+        "refused": found.refused,
+    }
 
 
 def _json(found: Offered) -> dict[str, Any]:
