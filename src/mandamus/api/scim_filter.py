@@ -112,9 +112,13 @@ def without_urn(name: str) -> str:
 
 def _loaded(text: str) -> Any:
     try:
-        return json.loads(text if text.startswith('"') else text.lower())
+        value = json.loads(text if text.startswith('"') else text.lower())
     except ValueError:
         raise _no_filter("a value is no JSON") from None
+    # Nothing that is kept has such characters, and no database takes all of them.
+    if isinstance(value, str) and not value.isprintable():
+        raise _no_filter("a value cannot be printed")
+    return value
 
 
 def _no_filter(why: str) -> Exception:

@@ -49,6 +49,8 @@ def _groups_of(user_id: str) -> sa.Select[tuple[str]]:
 
 def links(conn: sa.Connection, what: What, ids: Collection[str]) -> dict[str, Link]:
     """What the provider knows by these ids, by id; those it does not know are left out."""
+    # Whatever else somebody sends is no id of ours, and no database takes all of it.
+    ids = {each for each in ids if each.isascii() and each.isprintable()}
     query = sa.select(identity_provided).where(_LINK.kind == what.value, _KNOWN)
     rows = conn.execute(query) if len(ids) > _IN_MAX else conn.execute(query.where(_LINK.id.in_(ids)))
     return {row.id: _link(row) for row in rows if row.id in ids}
