@@ -74,6 +74,12 @@ class Scene:
         found = self.house.policy.exemptions.all(self.house.who)
         return found[0].id if found else "exm_00000000000000000000000000"
 
+    def offered(self) -> str:
+        """A workflow file of the project that is made here, as its path in it."""
+        (self.out / "workflows").mkdir(exist_ok=True)
+        (self.out / "workflows" / "w.yaml").write_text("workflow: w\nsteps: {one: {act: {}}}\n")
+        return "workflows/w.yaml"
+
     def glass(self) -> str:
         """A break-glass that ada declared."""
         return self.house.break_glass.open(dataclasses.replace(self.house.who, user="ada"), "why", 60).id
@@ -118,7 +124,7 @@ CALLS: dict[str, Call] = {
     "Catalog.root_of": lambda s, who: s.house.catalog.root_of(who, "other"),
     "Catalog.projects": lambda s, who: s.house.catalog.projects(who),
     "Catalog.show_environment": lambda s, who: s.house.catalog.show_environment(who, "dev"),
-    "Catalog.show_workflow": lambda s, who: s.house.catalog.show_workflow(who, "other", "workflows/w.yaml"),
+    "Catalog.show_workflow": lambda s, who: s.house.catalog.show_workflow(who, "other", s.offered()),
     "Catalog.workflows": lambda s, who: s.house.catalog.workflows(who, "other"),
     "Configure.apply": lambda s, who: s.house.configure.apply(who, s.out / "scratch.yaml"),
     "Doctor.examine": lambda s, who: s.house.doctor.examine(who),
