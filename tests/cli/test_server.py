@@ -302,7 +302,7 @@ def test_a_login_is_kept_for_its_server_and_for_nobody_else(far, server, tmp_pat
     assert missing.code == 1
     assert "error[unauthenticated]" in missing.err
     assert "mandamus login" in missing.err
-    assert far("login", environ=environ).code == 2
+    assert far("login", "--token-stdin", "--only", "run:read", environ=environ).code == 2
 
     monkeypatch.setattr(sys, "stdin", io.StringIO("mdm_" + "A" * 43 + "000000\n"))
     assert "error[unauthenticated]" in far("login", "--token-stdin", environ=environ).err
