@@ -115,6 +115,21 @@ def test_a_private_address_is_not_reached(send, receiver, address):
     assert receiver.got == []
 
 
+HERE = """127.1 127.0.1 2130706433 0x7f000001 0177.0.0.1 017700000001 0 0.0.0.0 127.255.255.254 localhost LOCALHOST
+localhost. [::1] [::] [::ffff:127.0.0.1] [::ffff:7f00:1] [64:ff9b::7f00:1] [2002:7f00:1::] [fe80::1]
+[fd00:ec2::254] 169.254.169.254 100.100.100.200 168.63.129.16 192.0.0.192""".split()  # noqa: SIM905 - a table is read more easily
+"""What means this machine, its neighbours or its cloud's metadata to some resolver."""
+
+
+@pytest.mark.parametrize("host", HERE)
+def test_no_spelling_of_a_private_address_is_reached(send, receiver, host):
+    """Whatever the system's own resolver makes of it."""
+    port = receiver.url.rsplit(":", 1)[1].split("/")[0]
+    for scheme in ("http", "https"):
+        assert send(f"{scheme}://{host}:{port}/", allow=(), timeout_s=20.0).error in {"denied", "resolve"}
+    assert receiver.got == []
+
+
 def test_the_address_that_was_looked_at_is_the_one(send, receiver):
     """A name is resolved once, so that it cannot be another address when it is connected to."""
     port = int(receiver.url.rsplit(":", 1)[1].split("/")[0])
