@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from mandamus.audit.kinds import Kind
 from mandamus.identity import tokens as tokens_module
 from mandamus.identity.model import DAYS_MAX
 from mandamus.identity.tokens import Tokens
-from mandamus.kernel.access import MEMBER, OWNER, Permission, Subject
+from mandamus.kernel.access import HOME_WIDE, MEMBER, OWNER, Area, Grant, Permission, Subject, given
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.store.tables.identity import identity_token
 
@@ -156,3 +157,23 @@ def test_whatever_is_wrong_as_much_is_done_to_find_out(tokens, database, clock):
     said.clear()
     assert refused(tokens, short.secret[:-1] + ("0" if short.secret[-1] != "0" else "1"))
     assert said == []
+
+
+def test_a_token_is_held_to_its_projects(tokens, people):
+    """It lets its user in there only, gives nothing that is about all the home, and makes none that is wider."""
+    made = tokens.create(CHIEF, "ships the shop", projects=["shop"])
+    who = tokens.authenticate(made.secret)
+    assert who.areas(Permission.RUN_REQUEST) == (Area(frozenset({"shop"})),)
+    assert not who.permissions & HOME_WIDE
+    assert tokens.list(CHIEF)[0].projects == ("shop",)
+    with pytest.raises(MandamusError) as raised:
+        tokens.create(who, "wider")
+    assert raised.value.code is Code.FORBIDDEN
+    again = tokens.authenticate(tokens.create(who, "as narrow", projects=["shop"]).secret)
+    assert again.areas(Permission.RUN_REQUEST) == who.areas(Permission.RUN_REQUEST)
+    held = (Grant("member", MEMBER, Area(frozenset({"pay"}))),)
+    people["ada"] = replace(ADA, permissions=given(held), grants=held)
+    nowhere = tokens.authenticate(tokens.create(people["ada"], "nowhere", projects=["shop"]).secret)
+    assert not nowhere.may(Permission.RUN_READ, "shop", "dev")
+    assert not nowhere.may(Permission.RUN_READ, "pay", "dev")
+    assert nowhere.permissions == frozenset()

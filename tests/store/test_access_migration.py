@@ -15,6 +15,7 @@ NEW_COLUMNS = (
     ("identity_member", "since_us"),
     ("identity_token", "made_by"),
     ("identity_token", "behalf_of"),
+    ("identity_token", "projects"),
     ("identity_user", "nature"),
     ("identity_user", "owner"),
     ("identity_user", "since_us"),

@@ -39,7 +39,10 @@ def list_tokens(house: TheHouse, who: Who) -> Page[wire.Token]:
 def create_token(house: TheHouse, who: Who, body: wire.NewToken) -> wire.MintedToken:
     """Make a token. Its secret is in this answer and nowhere else."""
     allowed = None if body.permissions is None else frozenset(body.permissions)
-    return wire.minted(house.tokens.create(who, body.name, days=body.days, permissions=allowed, account=body.account))
+    made = house.tokens.create(
+        who, body.name, days=body.days, permissions=allowed, account=body.account, projects=body.projects
+    )
+    return wire.minted(made)
 
 
 @routes.verb("DELETE", "/tokens/{token}", Permission.TOKEN_WRITE)

@@ -404,10 +404,12 @@ class Client:
         days: int | None = None,
         permissions: list[Permission] | None = None,
         account: str | None = None,
+        projects: list[str] | None = None,
     ) -> identity.MintedToken:
         """Make a token. Its secret is in this answer and nowhere else."""
         given: dict[str, Any] = {} if days is None else {"days": days}
-        body = _body(identity.NewToken, name=name, permissions=permissions, account=account, **given)
+        given |= {"permissions": permissions, "account": account, "projects": projects}
+        body = _body(identity.NewToken, name=name, **given)
         return self._post("/tokens", identity.MintedToken, body)
 
     def revoke_token(self, token: str) -> identity.Token:

@@ -235,10 +235,19 @@ class Tokens(Room):
         days: int,
         permissions: frozenset[Permission] | None = None,
         account: str | None = None,
+        projects: Sequence[str] | None = None,
     ) -> Any:
         """Make a token, of the caller's own or of a program."""
         allowed = None if permissions is None else sorted(permissions, key=lambda each: each.value)
-        return back.minted(self._client.create_token(name, days=days, permissions=allowed, account=account))
+        return back.minted(
+            self._client.create_token(
+                name,
+                days=days,
+                permissions=allowed,
+                account=account,
+                projects=None if projects is None else list(projects),
+            )
+        )
 
     def list(self, _who: object) -> Sequence[Any]:
         """The caller's own, newest first."""

@@ -157,6 +157,7 @@ def insert_token(conn: sa.Connection, token: Token, hashed: bytes) -> None:
     """Write a new token; ``hashed`` is the SHA-256 of its secret."""
     allowed = token.permissions
     values = {**vars(token), "user_name": token.user, "hash": hashed, "permissions": _names(allowed)}
+    values["projects"] = _json(token.projects)
     del values["user"]
     conn.execute(identity_token.insert().values(**values))
 
@@ -264,6 +265,7 @@ def _token(row: sa.Row[Any]) -> Token:
         row.revoked_us,
         row.made_by,
         row.behalf_of,
+        None if row.projects is None else tuple(canonical.loads(row.projects)),
     )
 
 

@@ -15,7 +15,7 @@ from mandamus.identity import sign_in_store, store
 from mandamus.identity.bearer import USED_EVERY_US, SubjectOf, hashed
 from mandamus.identity.model import DAYS, DAYS_MAX, Nature, Token
 from mandamus.kernel import ids
-from mandamus.kernel.access import Permission, Subject, exceeding, narrowed, requires
+from mandamus.kernel.access import Area, Grant, Permission, Subject, exceeding, narrowed, requires
 from mandamus.kernel.clock import Clock
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Entropy, Ids
@@ -56,6 +56,7 @@ class Tokens:
         days: int = DAYS,
         permissions: Iterable[Permission] | None = None,
         account: str | None = None,
+        projects: Iterable[str] | None = None,
     ) -> Minted:
         """Make a token of one's own, or of a program: a service account one answers for, or an agent to act for one.
 
@@ -70,15 +71,18 @@ class Tokens:
             raise _invalid(f"a token lives 1 to {DAYS_MAX} days", "make a new one when it has ended")
         wanted = None if permissions is None else frozenset(permissions)
         of = who if account is None or account == who.user else self._program(who, account)
-        asked = of if wanted is None else replace(of, permissions=wanted)
-        more = [each.value for each in sorted((wanted or frozenset()) - who.permissions, key=lambda each: each.value)]
-        more += [each.value for each in exceeding(asked, who)] if of.program and of.behalf_of is None else []
-        if more:
-            raise _forbidden(
-                f"{who.user} may not {', '.join(more)}, and so their token may not", "leave it out", who, more[0]
-            )
+        held = None if projects is None else tuple(dict.fromkeys(projects))
         # A token that was made with a narrower one is no wider than that.
         kept = wanted if wanted is not None or not who.authn.startswith(AUTHN) else who.permissions
+        more = [each.value for each in sorted((wanted or frozenset()) - who.permissions, key=lambda each: each.value)]
+        more += [each.value for each in exceeding(self._asked(of, kept, held), who)] if of.behalf_of is None else []
+        if more:
+            raise _forbidden(
+                f"{who.user} may not {', '.join(more)} there, and so their token may not",
+                "leave it out, or name `projects` where you may",
+                who,
+                more[0],
+            )
         secret, now_us = _secret(self._entropy(32)), self._clock.now_us()
         made = Token(
             id=self._ids.new("tok"),
@@ -89,6 +93,7 @@ class Tokens:
             expires_us=now_us + days * _DAY_US,
             made_by="" if of is who else who.user,
             behalf_of=of.behalf_of,
+            projects=held,
         )
         with self._db.begin("token.created") as tx:
             self._insert(tx, who, made, secret)
@@ -170,8 +175,15 @@ class Tokens:
         if token.used_us is None or now_us - token.used_us >= USED_EVERY_US:
             with self._db.begin("token.used") as tx:
                 store.use_token(tx.conn, token.id, now_us)
-        allowed = subject.permissions if token.permissions is None else subject.permissions & token.permissions
-        return replace(subject, permissions=allowed, authn=f"{AUTHN}, {unverified}" if unverified else AUTHN)
+        return replace(
+            _held(subject, token.permissions, token.projects), authn=f"{AUTHN}, {unverified}" if unverified else AUTHN
+        )
+
+    def _asked(
+        self, of: Subject, permissions: frozenset[Permission] | None, projects: tuple[str, ...] | None
+    ) -> Subject:
+        """Whoever a token is to be of, as it would let them in: with all they may, however they come in now."""
+        return _held(self._subject_of(of.user) or of, permissions, projects)
 
     def _program(self, who: Subject, account: str) -> Subject:
         """The program a token is to be of; an agent acts for whoever makes it one, with no more than both may."""
@@ -211,6 +223,13 @@ class Tokens:
     def _record(self, tx: Tx, kind: Kind, who: Subject, token: Token, **more: object) -> None:
         data = {"token": token.id, "user": token.user, "expires_us": token.expires_us, **more}
         self._audit.record(tx, Event(kind, who, Resource("token", token.id), Outcome.OK, data=data))
+
+
+def _held(who: Subject, permissions: frozenset[Permission] | None, projects: tuple[str, ...] | None) -> Subject:
+    """A subject with no more than a token has."""
+    allowed = frozenset(Permission) if permissions is None else permissions
+    grants = None if projects is None else (Grant("token", allowed, Area(frozenset(projects))),)
+    return narrowed(who, Subject(who.user, AUTHN, permissions=allowed, grants=grants))
 
 
 def _lasts(token: Token, now_us: int) -> bool:

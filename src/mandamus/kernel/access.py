@@ -350,9 +350,11 @@ def narrowed(who: Subject, to: Subject) -> Subject:
     if who.grants is None or to.grants is None:
         grants = to.grants if who.grants is None else who.grants
     else:
-        pairs = ((one, other) for one in who.grants for other in to.grants)
+        pairs = ((one, other, one.area.within(other.area)) for one in who.grants for other in to.grants)
         grants = tuple(
-            Grant(one.role, one.permissions & other.permissions, one.area.within(other.area)) for one, other in pairs
+            Grant(one.role, one.permissions & other.permissions, area)
+            for one, other, area in pairs
+            if frozenset() not in {area.projects, area.environments}
         )
     held = who.permissions & to.permissions
     held = held if grants is None else held & given(grants)

@@ -154,6 +154,7 @@ def token(sent: identity.Token) -> Token:
         revoked_us=None if sent.revoked_at is None else micros(sent.revoked_at),
         made_by=sent.made_by,
         behalf_of=sent.behalf_of,
+        projects=None if sent.projects is None else tuple(sent.projects),
     )
 
 

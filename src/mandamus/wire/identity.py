@@ -48,6 +48,9 @@ class NewToken(Body):
     permissions: Annotated[
         list[Permission] | None, Field(description="Only these; null for all the caller has.", examples=[["run:read"]])
     ] = None
+    projects: Annotated[
+        list[str] | None, Field(min_length=1, description="In these projects only; null for wherever the caller may.")
+    ] = None
     account: Annotated[
         str | None,
         Field(max_length=128, description="Of this service account, or of this agent to act for the caller."),
@@ -67,6 +70,7 @@ class Token(Wire):
     revoked_at: Time | None
     made_by: str = ""
     behalf_of: str | None = None
+    projects: list[str] | None = None
 
 
 class MintedToken(Token):
@@ -119,4 +123,5 @@ def _token(kept: Kept) -> dict[str, Any]:
         "revoked_at": time_or_none(kept.revoked_us),
         "made_by": kept.made_by,
         "behalf_of": kept.behalf_of,
+        "projects": None if kept.projects is None else list(kept.projects),
     }

@@ -40,9 +40,14 @@ def command() -> None:
     metavar="NAME",
     help="Of this service account, which you own; or of this agent, which then acts for you.",
 )
+@click.option(
+    "--project", "projects", metavar="PROJECT", multiple=True, help="In this project only; as often as needed."
+)
 @common
 @pass_session
-def create(session: Session, name: str, days: int, only: tuple[str, ...], account: str | None) -> Exit:
+def create(
+    session: Session, name: str, days: int, only: tuple[str, ...], account: str | None, projects: tuple[str, ...]
+) -> Exit:
     """Make a token for a program of yours; it is shown this once.
 
     NAME says what it is for. Whatever the program does with it, you did.
@@ -53,7 +58,9 @@ def create(session: Session, name: str, days: int, only: tuple[str, ...], accoun
     """  # noqa: D301 - \b keeps click from joining the lines
     allowed = frozenset(map(Permission, only)) if only else None
     with session.house() as house:
-        made = house.tokens.create(house.who, name, days=days, permissions=allowed, account=account)
+        made = house.tokens.create(
+            house.who, name, days=days, permissions=allowed, account=account, projects=projects or None
+        )
     if session.wants_json:
         session.screen.json({**_json(made.token), "secret": made.secret})
         return Exit.OK

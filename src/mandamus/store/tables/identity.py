@@ -58,6 +58,7 @@ identity_token = sa.Table(
     sa.Column("revoked_us", MicrosUtc),
     sa.Column("made_by", sa.Text, nullable=False, server_default="", comment="who made it for another"),
     sa.Column("behalf_of", sa.Text, comment="whom an agent acts for"),
+    sa.Column("projects", Json, comment="names of the projects it is held to; null for all"),
 )
 
 identity_link = sa.Table(

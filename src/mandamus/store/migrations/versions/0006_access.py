@@ -18,6 +18,7 @@ _COLUMNS = {
     "identity_token": (
         sa.Column("made_by", sa.Text, nullable=False, server_default=""),
         sa.Column("behalf_of", sa.Text),
+        sa.Column("projects", sa.LargeBinary),
     ),
     "audit_stream": (sa.Column("environment", sa.Text),),
     "decision": (sa.Column("project", sa.Text, nullable=False, server_default=""),),
