@@ -195,6 +195,7 @@ def test_what_is_brought_twice_is_refused(browser, site):
     browser.jars["127.0.0.1"] = kept
     browser.go(back)
     assert browser.status == 401
+    assert "was used, or took too long" in browser.page, "it is refused here, before the provider is asked"
 
 
 def test_another_browser_cannot_end_what_this_one_began(browser, site):
