@@ -50,12 +50,14 @@ document.addEventListener("change", (event) => {
 // How many wait for the visitor: looked at again whenever the page is, and when something happens on it.
 let rung = Date.now();
 const ring = async () => {
-  const bell = one("#bell");
-  if (!bell || document.hidden || Date.now() - rung < 2000) return;
+  const bells = all(".bell");
+  if (!bells.length || document.hidden || Date.now() - rung < 2000) return;
   rung = Date.now();
   const count = (await part("/approvals?part=count")).trim();
-  bell.hidden = count === "";
-  one(".count", bell).textContent = count;
+  for (const bell of bells) {
+    bell.hidden = count === "";
+    one(".count", bell).textContent = count;
+  }
 };
 for (const name of ["visibilitychange", "focus"]) window.addEventListener(name, ring);
 
