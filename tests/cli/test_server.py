@@ -224,6 +224,7 @@ def test_a_server_verifies_its_own_log_and_says_that_this_is_no_proof(far):
     "words",
     [
         ("init", "DIR"), ("env", "apply", "FILE"), ("up",), ("login-link",), ("doctor",),
+        ("password", "set"), ("password", "remove"),
         ("audit", "erase", "joan", "--reason", "asked"), ("audit", "rotate-key", "--reason", "due"),
         ("policy", "explain", "dec_01m89tq850e2cvgwyfb9428ekw"),
     ],

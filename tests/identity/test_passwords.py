@@ -101,6 +101,7 @@ def test_only_who_sits_at_the_home_sets_it(passwords, who):
         "abcdefghijklmnopqrstuvwxyz",
         "1234567890123456789",
         "gravel59gravel59",
+        "hunter2-hunter2-hunter2",
         "correct horse battery staple",
         "PasswordPassword1!",
         "changeme-changeme-1",

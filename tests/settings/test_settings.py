@@ -45,6 +45,7 @@ def test_every_setting_is_read_from_its_variable():
         "server": "https://mandamus.example.com",
         "server_roots": "/etc/ssl/house.pem",
         "public_url": "https://console.example.com/m",
+        "trusted_proxies": "10.0.0.7,fd00::/64",
         "token": "mdm_shown",
         "policy_workers": "5",
         "policy_deadline_ms": "600",

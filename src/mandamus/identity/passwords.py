@@ -144,6 +144,11 @@ def _is(password: str, kept: str) -> bool:
     return True
 
 
+def _repeats(text: str) -> bool:
+    """Whether a part of at most half of it, again and again, is all there is."""
+    return any(text[period:] == text[:-period] for period in range(1, len(text) // 2 + 1))
+
+
 def _check_strength(password: str, owner: str) -> None:
     """Raise ``value_invalid`` for what is guessed first; no rules of which characters (NIST SP 800-63B-4)."""
     plain = password.casefold()
@@ -155,7 +160,7 @@ def _check_strength(password: str, owner: str) -> None:
         why = "it is made of too few different characters"
     elif steps > len(plain) // 2:
         why = "its characters follow one another"
-    elif plain in (plain + plain)[1:-1] or any(sample in bare for sample in SAMPLES):
+    elif _repeats(plain) or any(sample in bare for sample in SAMPLES):
         why = "it repeats itself, or stands in books"
     elif owner.casefold() in bare and len(bare) - len(owner) < LENGTH_MIN:
         why = "the most of it is the owner's name"

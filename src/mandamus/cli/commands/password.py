@@ -37,12 +37,13 @@ def set_(session: Session, from_stdin: bool) -> Exit:  # noqa: FBT001 - click's 
     Example:
       mandamus password set --stdin < password.txt
     """  # noqa: D301 - \b keeps click from joining the lines
-    if from_stdin:
-        password = sys.stdin.read(LENGTH_MAX).removesuffix("\n").removesuffix("\r")
-    else:
-        password = str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
     with session.house() as house:
-        house.passwords.set(house.who, password)
+        passwords = house.passwords
+        if from_stdin:
+            password = sys.stdin.read(LENGTH_MAX).removesuffix("\n").removesuffix("\r")
+        else:
+            password = str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+        passwords.set(house.who, password)
     if session.wants_json:
         session.screen.json({"password": "set"})
     else:
