@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mandamus.executors import lines
@@ -39,6 +39,7 @@ def test_a_window_is_a_part_of_the_whole(data, most, first, count):
     assert found.total == len(whole)
 
 
+@example(b"one\nTWO\n\x1b[31mt\x1b[31mwo", 2, "twO", 1)
 @given(BYTES, st.integers(1, 9), st.sampled_from(["a", "B", "ab", "é", "aa"]), st.integers(1, 9))
 def test_a_search_finds_every_line_once(data, most, text, first):
     """Each line that holds the text, by its number, from a line on; colours are no part of a text."""
