@@ -46,12 +46,6 @@ def end_session(house: TheHouse, who: Who, session: given.Session) -> wire.Sessi
     return wire.session(house.kill_switch.end(who, session))
 
 
-@routes.verb("POST", "/me/end-access", Permission.TOKEN_WRITE)
-def end_own_access(house: TheHouse, who: Who) -> wire.EndedAccess:
-    """End everything the caller comes in with, the token that is shown too."""
-    return wire.ended(house.kill_switch.end_own(who))
-
-
 @routes.verb("POST", "/users/{user}/end-access", Permission.IDENTITY_WRITE)
 def end_access(house: TheHouse, who: Who, user: given.User) -> wire.EndedAccess:
     """End everything a user comes in with: sessions, tokens, links, and tokens of agents that act for them."""

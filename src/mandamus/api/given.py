@@ -37,7 +37,7 @@ Exemption = Annotated[str, Path(examples=[f"exm_{_EXAMPLE}"], json_schema_extra=
 Token = Annotated[str, Path(examples=[f"tok_{_EXAMPLE}"], json_schema_extra={"pattern": f"^tok_{_ID}$"})]
 Subscription = Annotated[str, Path(examples=["deploys"])]
 Session = Annotated[str, Path(examples=[f"ses_{_EXAMPLE}"], json_schema_extra={"pattern": f"^ses_{_ID}$"})]
-User = Annotated[str, Path(max_length=128, examples=["grace"])]
+User = Annotated[str, Path(max_length=128, examples=["somebody"])]
 Step = Annotated[str, Path(examples=["change"])]
 Environment = Annotated[str, Path(examples=["dev"])]
 Project = Annotated[str, Path(examples=["storage"])]

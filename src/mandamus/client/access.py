@@ -22,10 +22,6 @@ class KillSwitch(Room):
         """End one."""
         return access.session_back(self._client.end_session(session))
 
-    def end_own(self, _who: object) -> Any:
-        """End everything of the caller."""
-        return access.ended_back(self._client.end_own_access())
-
     def end_all(self, _who: object, user: str) -> Any:
         """End everything of somebody."""
         return access.ended_back(self._client.end_access(user))

@@ -375,11 +375,6 @@ class Client:
         path = f"{PREFIX}/sessions/{segment(session)}"
         return _model(path, self._transport.send("DELETE", path), access.Session)
 
-    def end_own_access(self) -> access.EndedAccess:
-        """End everything the caller comes in with, the token of this client too."""
-        path = f"{PREFIX}/me/end-access"
-        return _model(path, self._transport.send("POST", path), access.EndedAccess)
-
     def end_access(self, user: str) -> access.EndedAccess:
         """End everything a user comes in with."""
         path = f"{PREFIX}/users/{segment(user)}/end-access"
