@@ -82,10 +82,12 @@ def test_hurrying_makes_it_slower(devices, clock):
     assert devices.take(asked.device_code) is NotYet.PENDING
 
 
-def test_a_no_is_a_no(devices, clock):
-    """A device that was refused never gets a token, whatever is said afterwards."""
+def test_a_no_is_a_no(devices, database):
+    """A device that was refused never gets a token, whatever is said afterwards; nor is it kept where it asked from."""
     asked = ask(devices)
     devices.decide(ADA, asked.user_code, grant=False)
+    with database.read() as conn:
+        assert "192.0.2.7" not in str(conn.execute(device.select()).one())
     with pytest.raises(MandamusError):
         devices.decide(ADA, asked.user_code, grant=True)
     assert devices.take(asked.device_code) is NotYet.DENIED

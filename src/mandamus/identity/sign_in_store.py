@@ -212,9 +212,9 @@ def poll_device(conn: sa.Connection, id_: str, now_us: int) -> bool:
 
 
 def settle_device(conn: sa.Connection, id_: str, before: str, after: str, user: str, authn: str) -> bool:
-    """Move a device from one state to the next; False when somebody else was first."""
+    """Move a device from one state to the next, and forget where it asked from; False when somebody else was first."""
     moved = device.update().where(device.c.id == id_, device.c.state == before)
-    return conn.execute(moved.values(state=after, user_name=user, authn=authn)).rowcount == 1
+    return conn.execute(moved.values(state=after, user_name=user, authn=authn, address="")).rowcount == 1
 
 
 def insert_token_authn(conn: sa.Connection, token: str, authn: str) -> None:

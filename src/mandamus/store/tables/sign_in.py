@@ -58,7 +58,7 @@ device = sa.Table(
     sa.Column("device_hash", sa.LargeBinary, nullable=False, unique=True, comment="SHA-256 of the device's code"),
     sa.Column("user_hash", sa.LargeBinary, nullable=False, unique=True, comment="SHA-256 of what the person types"),
     sa.Column("name", sa.Text, nullable=False, comment="what it calls itself"),
-    sa.Column("address", sa.Text, nullable=False, comment="where it asked from; goes with the row, within the hour"),
+    sa.Column("address", sa.Text, nullable=False, comment="where it asked from, until somebody answers"),
     sa.Column("permissions", Json, comment="null for all that the user may"),
     sa.Column("created_us", MicrosUtc, nullable=False),
     sa.Column("expires_us", MicrosUtc, nullable=False, index=True),
