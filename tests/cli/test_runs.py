@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from mandamus.cli.commands.runs import SETTLED_AS
@@ -310,3 +314,26 @@ def test_a_list_is_narrowed_by_what_is_wanted(shared, waiting, denied, failed):
     assert found("--text", "%") == found("--text", "_no_") == set()
     told = shared("runs", "list", "--workflow", "deploy", "--text", "run_", "--limit", "1").err
     assert "--workflow deploy --text run_ --before" in told
+
+
+def test_drift_has_an_exit_code_of_its_own(shared, waiting):
+    """What the newest plan found changed outside is listed with its steps; without any that is said."""
+    path, wanted = shared.home / "mandamus.db", (waiting.run, "change")
+    fine = shared("runs", "drift")
+    assert (fine.code, fine.out) == (Exit.OK, "")
+    assert "no plan found" in fine.err
+    assert shared("runs", "drift", "--output", "json").json == {"drifted": []}
+    with closing(sqlite3.connect(path)) as db:
+        (plan,) = db.execute("SELECT plan FROM step WHERE run = ? AND name = ?", wanted).fetchone()
+        drifted = json.dumps({**json.loads(plan), "drift": 2}, separators=(",", ":"), sort_keys=True).encode()
+        newest = "UPDATE step SET plan = ? WHERE name = 'change' AND plan IS NOT NULL"
+        kept = db.execute("SELECT run, plan FROM step WHERE name = 'change' AND plan IS NOT NULL").fetchall()
+        db.execute(newest, (drifted,))
+        db.commit()
+        found = shared("runs", "drift")
+        document = shared("runs", "drift", "--output", "json").json
+        db.executemany("UPDATE step SET plan = ? WHERE run = ? AND name = 'change'", [(p, r) for r, p in kept])
+        db.commit()
+    assert found.code == Exit.DRIFT
+    assert "2 in change" in found.out
+    assert document["drifted"][0]["steps"] == {"change": 2}
