@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mandamus.audit.kinds import Kind
+from mandamus.evidence.verify import verify
 from mandamus.kernel import canonical
 from mandamus.kernel.access import SignedIn
 from mandamus.kernel.errors import Code, MandamusError
@@ -19,7 +20,7 @@ def decide(browser, run: str, verdict: str) -> str:
     return browser.post(f"/runs/{run}/steps/change/decide", binding=binding, verdict=verdict, reason="looked at it")
 
 
-def test_a_yes_needs_the_sign_in_that_is_asked_for(browser, site):
+def test_a_yes_needs_the_sign_in_that_is_asked_for(browser, site, tmp_path):
     """The page says what is missing and leads to the provider and back; then the yes counts, with its proof."""
     run = site.waiting_run("guarded")
     browser.sign_in("grace")
@@ -42,6 +43,10 @@ def test_a_yes_needs_the_sign_in_that_is_asked_for(browser, site):
     view = site.house.runs.show(site.house.who, run)
     signed = canonical.loads(view.approvals[-1].document)
     assert signed["signed_in"] == told["signed_in"]
+    site.house.drive(run, lambda _notice: None)
+    bundle = tmp_path / "proof.zip"
+    site.house.evidence.export(site.house.who, run, bundle)
+    assert verify(bundle, site.house.audit.vkey).ok
 
 
 def test_only_the_same_person_steps_up(browser, site):
