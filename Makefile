@@ -3,7 +3,7 @@
 export PYTHON
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-serve test test-slow check docs bench verifier
+.PHONY: help setup demo demo-serve test test-slow screens check docs bench verifier
 .DEFAULT_GOAL := help
 
 help:
@@ -33,6 +33,10 @@ test: setup
 test-slow:
 	@tools/setup.sh aws
 	@$(BIN)/pytest -n 2 -m slow --timeout 1800
+
+## make screens    the pictures of docs/reference/screens, as the browser tests see the console
+screens: setup
+	@MANDAMUS_SCREENS=docs/reference/screens $(BIN)/pytest -m slow -k pictures tests/browser/test_screens.py
 
 ## make check      lint, format, types, import contracts
 check: setup

@@ -132,6 +132,8 @@ require_approval contains {"group": "platform", "count": 1, "msg": input.run.inp
 }
 """
 NAME = "<img src=x onerror=hit()>"
+pytestmark = pytest.mark.timeout(900)  # a browser and a server, on a machine that may be busy
+
 SENT = "sent=1&verdict=approve&reason=evil&theme=dark&back=/"
 FORM = """<!doctype html><title>evil</title><form method="post" action="{target}">
 <input name="verdict" value="approve"><input name="binding" value="{binding}"><input name="reason" value="evil">
@@ -226,7 +228,6 @@ def test_some_payloads_in_every_field(place, visit):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("at", range(0, 250, AT_ONCE))
 def test_all_payloads_in_every_field(place, visit, at):
     """All of them."""

@@ -15,6 +15,7 @@ import sys
 import time
 import zlib
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -29,7 +30,7 @@ from mandamus.serving.hub import Hub
 from mandamus.settings import Settings
 from mandamus.web.app import build
 
-pytestmark = pytest.mark.slow  # the story looks at its own pages each time
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SCREENS = {
     "home": "/",
@@ -67,9 +68,10 @@ PARTS = {
     "file:path": "workflows/storage-bucket.yaml",
     "decision": "{decision}",
     "token": "{token}",
+    "session": "{session}",
+    "set": "{set}",
     "environment": "dev",
     "name": "storage",
-    "set": "storage",
 }
 """What stands in for a named part of a path; a route with another fails until it is told here."""
 STREAMS = ("/live", "/events")
@@ -94,7 +96,16 @@ def ids(demo, house: House) -> dict[str, str]:
     until(house, waiting)
     decision = house.policy.decisions(grace, demo.run)[0].id
     token = house.tokens.create(grace, "a script of hers").token.id
-    return {"run": done, "waiting": waiting, "denied": demo.denied, "decision": decision, "token": token}
+    session = house.sessions.open(house.sessions.link(house.who, "grace")).session.id
+    return {
+        "run": done,
+        "waiting": waiting,
+        "denied": demo.denied,
+        "decision": decision,
+        "token": token,
+        "session": session,
+        "set": house.policy.versions(grace)[0].name,
+    }
 
 
 def until(house: House, run: str) -> str:
@@ -138,20 +149,20 @@ def test_pictures_of_the_ten_screens(demo, visit, ids, tmp_path, name):
 
 
 def picture(rgba: bytes, width: int, height: int) -> bytes:
-    """A PNG of at most 256 colours of opaque pixels (ISO/IEC 15948): near ones become one until they are so few."""
-    pixels, keep = array("I", rgba), 8
-    found = set(pixels)
-    while len(found) > 256:
-        keep -= 1
-        mask = int.from_bytes(bytes([0xFF & (0xFF << (8 - keep))] * 3 + [0xFF]), sys.byteorder)
-        pixels = array("I", [each & mask for each in pixels])
-        found = set(pixels)
-    colours = {colour: at for at, colour in enumerate(sorted(found))}
-    rows = bytes(map(colours.__getitem__, pixels))
+    """A PNG of at most 256 colours of opaque pixels (ISO/IEC 15948): rarer ones become the nearest of the others."""
+    pixels = array("I", rgba)
+    counted = [colour for colour, _ in Counter(pixels).most_common()]
+    palette = [colour.to_bytes(4, sys.byteorder)[:3] for colour in counted[:256]]
+    index = {colour: at for at, colour in enumerate(counted[:256])}
+    for colour in counted[256:]:
+        own = colour.to_bytes(4, sys.byteorder)[:3]
+        apart = [sum((x - y) ** 2 for x, y in zip(own, each, strict=True)) for each in palette]
+        index[colour] = apart.index(min(apart))
+    rows = bytes(map(index.__getitem__, pixels))
     lines = b"".join(b"\0" + rows[at : at + width] for at in range(0, width * height, width))
     parts = {
         b"IHDR": struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0),
-        b"PLTE": b"".join(colour.to_bytes(4, sys.byteorder)[:3] for colour in colours),
+        b"PLTE": b"".join(palette),
         b"IDAT": zlib.compress(lines, 9),
         b"IEND": b"",
     }

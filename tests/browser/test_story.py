@@ -12,6 +12,8 @@ from playwright.sync_api import expect
 
 LIMIT_MS = 60_000
 
+pytestmark = pytest.mark.timeout(900)  # a browser, a server and two people, on a machine that may be busy
+
 
 def ask(who: Any, *, public: bool) -> str:
     """Ask for a bucket by the form of the catalog; the path of the run."""
@@ -32,7 +34,7 @@ def see(who: Any, words: str) -> None:
         expect(who.page.locator("#main")).to_contain_text(words, timeout=LIMIT_MS)
         return
     for _ in range(600):
-        if words in who.page.locator("#main").inner_text():
+        if words in (who.page.locator("#main").text_content() or ""):
             return
         who.page.reload()
         who.page.wait_for_timeout(100)
