@@ -219,7 +219,9 @@ def _check(rooms: Rooms, who: Subject, run: Run, row: StepRow, given: Sequence[A
     environment = rooms.catalog.environment(run.environment, run.project)
     makers = barred(rooms, run, row)
     if who.program:
-        raise _refused(f"{who.user} is a program, and only people decide", f"ask {_asked(rooms, row, makers)} to decide")
+        raise _refused(
+            f"{who.user} is a program, and only people decide", f"ask {_asked(rooms, row, makers)} to decide"
+        )
     actors = {who.user, who.behalf_of} - {None}
     if actors & makers:
         why = "asked for this change" if who.user == run.requester.user else "made part of what it is judged by"

@@ -40,7 +40,7 @@ def command(
     people. Interrupt it to end: what it made goes away, unless it is in a folder of yours.
 
     \b
-    Examples:
+    Example:
       mandamus demo
       mandamus demo --serve
     """  # noqa: D301 - \b keeps click from joining the lines
