@@ -21,12 +21,15 @@ from mandamus.catalog.model import Environment, Project
 from mandamus.cli.session import denials_recorded
 from mandamus.executors.model import Probed, Verdict
 from mandamus.identity.declared_machines import Machines
+from mandamus.identity.grants import OwnRole
 from mandamus.identity.model import User
 from mandamus.identity.provided import PersonGiven, TeamGiven
+from mandamus.identity.sign_in import SignIn
 from mandamus.kernel.access import Permission, Subject
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.policy.model import Wanted
 from mandamus.runs.model import Request, Run
+from mandamus.runs.model import Wanted as Sought
 from mandamus.store.tables.audit import audit_event
 
 ASK = """package mandamus.plan
@@ -94,6 +97,15 @@ class Scene:
         found, _ = self.house.provisioning.teams(self.house.who, {}, 0, 1)
         return found[0].link.id if found else "scg_none"
 
+    def device(self) -> str:
+        """What somebody types who lets a device in."""
+        return self.house.devices.ask("laptop", "192.0.2.1", None).user_code
+
+    def session(self) -> str:
+        """A session that ada opened."""
+        link = self.house.sessions.link(dataclasses.replace(self.house.who, user="ada"))
+        return self.house.sessions.open(link).session.id
+
     def token(self) -> str:
         """A token that ada made."""
         return self.house.tokens.create(dataclasses.replace(self.house.who, user="ada"), "a test").token.id
@@ -103,7 +115,11 @@ Call = Callable[[Scene, Subject], object]
 
 NONE = Machines(exchanges=(), users=("somebody",))
 
+PROVIDER = SignIn("https://id.example.com", "console", "https://console.example.com")
+READER = OwnRole("reader", frozenset({Permission.RUN_READ}))
+
 CALLS: dict[str, Call] = {
+    "AccessReview.review": lambda s, who: s.house.access_review.review(who),
     "Audit.verify": lambda s, who: s.house.audit.verify(who),
     "Backtests.last": lambda s, who: s.house.backtests.last(
         who, "policy", s.house.policy.versions(s.house.who, "policy")[0].digest
@@ -127,6 +143,9 @@ CALLS: dict[str, Call] = {
     "Catalog.show_workflow": lambda s, who: s.house.catalog.show_workflow(who, "other", s.offered()),
     "Catalog.workflows": lambda s, who: s.house.catalog.workflows(who, "other"),
     "Configure.apply": lambda s, who: s.house.configure.apply(who, s.out / "scratch.yaml"),
+    "DeclaredSignIn.apply": lambda s, who: s.within(lambda tx: s.house.configure._sign_in.apply(tx, who, PROVIDER)),
+    "Devices.decide": lambda s, who: s.house.devices.decide(who, s.device(), grant=True),
+    "Devices.show": lambda s, who: s.house.devices.show(who, s.device()),
     "Doctor.examine": lambda s, who: s.house.doctor.examine(who),
     "Evidence.bundle": lambda s, who: s.house.evidence.bundle(who, s.runs["ended"].id),
     "Evidence.export": lambda s, who: s.house.evidence.export(who, s.runs["ended"].id, s.out / "bundle.zip"),
@@ -136,6 +155,9 @@ CALLS: dict[str, Call] = {
         who, "dev", "policy", "mandamus.plan.deny", why="for a day", until_us=s.until_us
     ),
     "Exemptions.end": lambda s, who: s.house.policy.exemptions.end(who, s.exemption(), "over"),
+    "Granting.apply": lambda s, who: s.within(lambda tx: s.house.granting.apply(tx, who, [READER], [])),
+    "Granting.grants": lambda s, who: s.house.granting.grants(who),
+    "Granting.roles": lambda s, who: s.house.granting.roles(who),
     "Identity.apply": lambda s, who: s.within(lambda tx: s.house.identity.apply(tx, who, [User("bob")], [])),
     "Identity.groups": lambda s, who: s.house.identity.groups(who),
     "Identity.users": lambda s, who: s.house.identity.users(who),
@@ -190,6 +212,8 @@ CALLS: dict[str, Call] = {
     "Runs.cancel": lambda s, who: s.house.runs.cancel(who, s.runs["waits too"].id, reason="not now"),
     "Runs.change_set": lambda s, who: s.house.runs.change_set(who, s.runs["ended"].id, "one"),
     "Runs.counts": lambda s, who: s.house.runs.counts(who),
+    "Runs.drifted": lambda s, who: s.house.runs.drifted(who),
+    "Runs.find": lambda s, who: s.house.runs.find(who, Sought()),
     "Runs.events": lambda s, who: s.house.runs.events(who, s.runs["ended"].id, -1),
     "Runs.inbox": lambda s, who: s.house.runs.inbox(who),
     "Runs.list": lambda s, who: s.house.runs.list(who),
@@ -211,6 +235,10 @@ CALLS: dict[str, Call] = {
     "Tokens.list": lambda s, who: s.house.tokens.list(who),
     "Tokens.revoke": lambda s, who: s.house.tokens.revoke(who, s.token()),
     "Sessions.link": lambda s, who: s.house.sessions.link(who),
+    "KillSwitch.sessions": lambda s, who: s.house.kill_switch.sessions(who),
+    "KillSwitch.end": lambda s, who: s.house.kill_switch.end(who, s.session()),
+    "KillSwitch.end_all": lambda s, who: s.house.kill_switch.end_all(who, "bob"),
+    "KillSwitch.end_own": lambda s, who: s.house.kill_switch.end_own(who),
 }
 """How each verb is called. Its name is the one in the catalogue, and the order is such that each can be done."""
 
