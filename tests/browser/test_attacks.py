@@ -163,7 +163,6 @@ class Place:
     def run(self, payloads: list[str], reason: str) -> str:
         """A run full of them, as far as it goes."""
         ada = self.house.identity.active("ada")
-        # A terminal's escapes are refused in words that people write; what programs print may hold them.
         says = "\n".join(payloads)
         asked = Request("workflows/deploy.yaml", "dev", {"says": says}, reason)
         made = self.house.runs.request(ada, self.project, asked)
@@ -198,9 +197,9 @@ def attack(place: Place, visit, payloads: list[str]) -> None:
     reason = " ".join(payloads)[:1_500]
     runs = {name: place.run(payloads, f"{name} {reason}") for name in ("refuse", "accept")}
     subject = place.house.identity.active("grace")
-    place.house.tokens.create(subject, payloads[0][:60])
+    place.house.tokens.create(subject, "".join(filter(str.isprintable, payloads[0]))[:60])
     decide = f"/runs/{runs['accept']}/steps/change/decide"
-    look(grace.go(decide), payloads[0])
+    look(grace.go(decide), payloads[0] if payloads[0].isprintable() else "")
     place.house.runs.approve(subject, runs["accept"], reason=reason)
     place.house.drive(runs["accept"], lambda _notice: None)
     decision = place.house.policy.decisions(subject, runs["refuse"])[-1].id
