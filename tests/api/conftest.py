@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,24 @@ def app_client(place: Place) -> Iterator[TestClient]:
     house = place.open()
     yield TestClient(build(house, "test", Hub(house)), raise_server_exceptions=False)
     house.close()
+
+
+def _followed(app: Any, follow: Callable[[], httpx2.Response], meanwhile: Callable[[], object]) -> httpx2.Response:
+    """The answer to a request that goes on, when something is done as soon as it is under way."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(follow)
+        until_s = time.monotonic() + 60
+        while not app.state.hub._followers and not answer.done():
+            assert time.monotonic() < until_s
+            time.sleep(0.01)
+        meanwhile()
+        return answer.result(60)
+
+
+@pytest.fixture(scope="session")
+def followed() -> Callable[[Any, Callable[[], httpx2.Response], Callable[[], object]], httpx2.Response]:
+    """Asks an application something that goes on, does something as soon as it is under way, and gives the answer."""
+    return _followed
 
 
 As = Callable[[str], httpx2.Client]

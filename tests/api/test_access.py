@@ -6,9 +6,7 @@ import csv
 import io
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -168,20 +166,8 @@ def opened(place) -> Iterator[tuple[House, TestClient, TestClient]]:
     house.close()
 
 
-def _followed(app: Any, follow: Callable[[], Any], meanwhile: Callable[[], object]) -> Any:
-    """The answer to a request that goes on, when something is done as soon as it is under way."""
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(follow)
-        until_s = time.monotonic() + 60
-        while not app.state.hub._followers and not answer.done():
-            assert time.monotonic() < until_s
-            time.sleep(0.01)
-        meanwhile()
-        return answer.result(60)
-
-
 @pytest.mark.parametrize("what", ["everything", "grant"])
-def test_streams_and_pages_end_with_the_right_to_them(opened, hidden, monkeypatch, what):
+def test_streams_and_pages_end_with_the_right_to_them(opened, hidden, followed, monkeypatch, what):
     """When all of somebody is ended at once, and when their grant ends: token, session, stream and page of a run.
 
     A server asks again within a minute; here it asks more often.
@@ -206,14 +192,14 @@ def test_streams_and_pages_end_with_the_right_to_them(opened, hidden, monkeypatc
         return house.identity.active(user)
 
     shown = of(house.tokens.create(subject(), "mine").secret)
-    answer = _followed(api.app, lambda: api.get(f"{RUNS}/{run}/events", headers=shown), end)
+    answer = followed(api.app, lambda: api.get(f"{RUNS}/{run}/events", headers=shown), end)
     assert answer.text.count("event: stopped") == 1
     assert api.get(f"{RUNS}/{run}", headers=shown).status_code in {401, 403}
     _grant(house, user, active=True)
     link = house.sessions.link(subject())
     assert console.post("/sign-in", data={"link": link}, follow_redirects=False).status_code == 303
     assert console.get(f"/runs/{run}").status_code == 200
-    answer = _followed(console.app, lambda: console.get(f"/runs/{run}/live"), end)
+    answer = followed(console.app, lambda: console.get(f"/runs/{run}/live"), end)
     assert "event: end" not in answer.text
     assert console.get(f"/runs/{run}", follow_redirects=False).status_code != 200
 

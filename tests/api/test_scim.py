@@ -5,9 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -388,19 +385,7 @@ def test_whom_the_provider_ends_is_out_at_once(app_client, provider, place, name
     house.close()
 
 
-def _followed(app: Any, follow: Callable[[], httpx2.Response], meanwhile: Callable[[], object]) -> httpx2.Response:
-    """The answer to a request that goes on, when something is done as soon as it is under way."""
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(follow)
-        until_s = time.monotonic() + 60
-        while not app.state.hub._followers and not answer.done():
-            assert time.monotonic() < until_s
-            time.sleep(0.01)
-        meanwhile()
-        return answer.result(60)
-
-
-def test_streams_end_with_their_user(place, name, monkeypatch):
+def test_streams_end_with_their_user(place, name, followed, monkeypatch):
     """Whoever follows a run, by a token or in a browser, when they are deactivated, is at its end within a minute.
 
     A server asks again within that; here it asks more often, so that nobody waits for it.
@@ -422,13 +407,13 @@ def test_streams_end_with_their_user(place, name, monkeypatch):
 
     headers = {"Authorization": f"Bearer {house.tokens.create(house.identity.active(name), 'mine').secret}"}
     path = f"/api/v1/runs/{run}/events"
-    answer = _followed(client.app, lambda: client.get(path, headers=headers), lambda: shut("False"))
+    answer = followed(client.app, lambda: client.get(path, headers=headers), lambda: shut("False"))
     assert (answer.status_code, answer.text.count("event: stopped")) == (200, 1)
     assert "unauthenticated" in answer.text
     shut("True")
     link = house.sessions.link(house.identity.active(name))
     assert console.post("/sign-in", data={"link": link}, follow_redirects=False).status_code == 303
-    answer = _followed(console.app, lambda: console.get(f"/runs/{run}/live"), lambda: shut("False"))
+    answer = followed(console.app, lambda: console.get(f"/runs/{run}/live"), lambda: shut("False"))
     assert answer.status_code == 200
     assert "event: end" not in answer.text
     assert console.get("/runs", follow_redirects=False).status_code != 200

@@ -19,9 +19,10 @@ from mandamus.executors.model import Applied, Planned, Probed, Task, Verdict
 from mandamus.kernel import canonical
 from mandamus.kernel.changeset import Action, Change, ChangeSet, Confidence
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.kernel.ids import RunId
+from mandamus.kernel.ids import Digest, RunId
 from mandamus.runs import health
-from mandamus.runs.model import Notice, Request, Run, StepRow
+from mandamus.runs.lifecycle import RunState
+from mandamus.runs.model import Notice, Request, Requester, Run, StepRow
 from mandamus.settings import Settings
 
 PLATFORM = """
@@ -190,6 +191,18 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     yield made
     for house in made.houses:
         house.close()
+
+
+@pytest.fixture
+def some_run() -> Run:
+    """A run as a row, without an id: tests of lists make many of it."""
+    nothing = Digest("sha256:" + "0" * 64)
+    return Run(
+        id="", workflow="deploy", workflow_file="w.yaml", workflow_digest=nothing, source=nothing, environment="dev",
+        environment_digest=nothing, requester=Requester("ada", "os-user", ()), makers=("ada",), inputs={}, reason="",
+        ticket="", plan_only=False, project="", requires=(), state=RunState.RUNNING, steps_left=0, wakes=0,
+        wakes_seen=0, cancel_requested=False, error=None, evidence=None, requested_us=0, closed_us=None,
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -11,26 +11,20 @@ from mandamus.kernel.access import Area
 from mandamus.kernel.ids import Digest, Ids
 from mandamus.runs import store
 from mandamus.runs.drift import drifted
-from mandamus.runs.lifecycle import RunState, StepState
-from mandamus.runs.model import PlanRecord, Requester, Run
+from mandamus.runs.lifecycle import StepState
+from mandamus.runs.model import PlanRecord
 
 NOTHING = Digest("sha256:" + "0" * 64)
-RUN = Run(
-    id="", workflow="deploy", workflow_file="w.yaml", workflow_digest=NOTHING, source=NOTHING, environment="dev",
-    environment_digest=NOTHING, requester=Requester("ada", "os-user", ()), makers=("ada",), inputs={}, reason="",
-    ticket="", plan_only=False, project="", requires=(), state=RunState.RUNNING, steps_left=0, wakes=0, wakes_seen=0,
-    cancel_requested=False, error=None, evidence=None, requested_us=0, closed_us=None,
-)  # fmt: skip
 
 
 @pytest.fixture
-def planned(database, clock, entropy):
+def planned(database, clock, entropy, some_run):
     """Writes a run whose steps have these plans: how many objects had drifted, and where the step is now; its id."""
     ids = Ids(clock, entropy)
 
     def write(*steps: tuple[int | None, StepState], **given: str) -> str:
         clock.advance(60)
-        made = dataclasses.replace(RUN, id=ids.run(), requested_us=clock.now_us(), **given)
+        made = dataclasses.replace(some_run, id=ids.run(), requested_us=clock.now_us(), **given)
         rows = [{"name": f"s{at}", "needs": (), "tries": 1, "changed_us": 0} for at in range(len(steps))]
         with database.begin("test") as tx:
             store.insert_run(tx.conn, made)

@@ -7,28 +7,19 @@ import dataclasses
 import pytest
 
 from mandamus.kernel.access import Area
-from mandamus.kernel.ids import Digest, Ids
+from mandamus.kernel.ids import Ids
 from mandamus.runs import store
-from mandamus.runs.lifecycle import RunState
-from mandamus.runs.model import Requester, Run, Wanted
-
-NOTHING = Digest("sha256:" + "0" * 64)
-RUN = Run(
-    id="", workflow="deploy", workflow_file="w.yaml", workflow_digest=NOTHING, source=NOTHING, environment="dev",
-    environment_digest=NOTHING, requester=Requester("ada", "os-user", ()), makers=("ada",), inputs={}, reason="",
-    ticket="", plan_only=False, project="", requires=(), state=RunState.RUNNING, steps_left=0, wakes=0, wakes_seen=0,
-    cancel_requested=False, error=None, evidence=None, requested_us=0, closed_us=None,
-)  # fmt: skip
+from mandamus.runs.model import Run, Wanted
 
 
 @pytest.fixture
-def made(database, clock, entropy) -> list[Run]:
+def made(database, clock, entropy, some_run) -> list[Run]:
     """Twelve runs, a minute apart, oldest first."""
     ids, runs = Ids(clock, entropy), []
     for number in range(12):
         clock.advance(60)
         wanted = {"reason": f"Raise quota {number} by 10%", "ticket": f"OPS-{number}", "requested_us": clock.now_us()}
-        runs.append(dataclasses.replace(RUN, id=ids.run(), environment=f"e{number % 2}", **wanted))
+        runs.append(dataclasses.replace(some_run, id=ids.run(), environment=f"e{number % 2}", **wanted))
     with database.begin("test") as tx:
         for run in runs:
             store.insert_run(tx.conn, run)

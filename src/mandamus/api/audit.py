@@ -12,7 +12,7 @@ from mandamus.audit.model import Outcome
 from mandamus.audit.search_store import Wanted
 from mandamus.kernel.access import Permission
 from mandamus.wire import governance as wire
-from mandamus.wire.base import Page, micros
+from mandamus.wire.base import Page, micros_or_none
 
 LIMIT = 50
 LIMIT_MAX = 1_000
@@ -43,8 +43,8 @@ def list_events(
         resource=resource,
         run=run,
         outcome=outcome,
-        since=None if since is None else micros(since),
-        until=None if until is None else micros(until),
+        since=micros_or_none(since),
+        until=micros_or_none(until),
         text=text,
     )
     found = house.audit.search.find(who, wanted, before=number(cursor, None, "the cursor"), limit=limit)

@@ -13,7 +13,7 @@ from mandamus.kernel.access import Permission
 from mandamus.kernel.ids import DecisionId, ExemptionId, RunId
 from mandamus.policy.model import Outcome, Point, Wanted
 from mandamus.wire import governance as wire
-from mandamus.wire.base import Page, micros
+from mandamus.wire.base import Page, micros, micros_or_none
 from mandamus.wire.runs import Why
 
 LIMIT = 50
@@ -47,7 +47,7 @@ def list_decisions(
         point=point,
         outcome=outcome,
         run=None if run is None else RunId(ids.parse("run", run)),
-        since_us=None if since is None else micros(since),
+        since_us=micros_or_none(since),
     )
     before = None if cursor is None else DecisionId(ids.parse("dec", cursor))
     found = house.policy.page(who, wanted, before=before, limit=limit + 1)

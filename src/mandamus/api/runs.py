@@ -18,7 +18,7 @@ from mandamus.runs.lifecycle import RunState
 from mandamus.runs.model import Request as Asked
 from mandamus.runs.model import Wanted
 from mandamus.wire import runs as wire
-from mandamus.wire.base import Page, micros
+from mandamus.wire.base import Page, micros_or_none
 
 LIMIT = 50
 LIMIT_MAX = 200
@@ -57,7 +57,7 @@ def list_runs(
 
     A page that looks for a text may hold few runs, or none, and still name the next one.
     """
-    since_us, until_us = (None if each is None else micros(each) for each in (since, until))
+    since_us, until_us = (micros_or_none(each) for each in (since, until))
     wanted = Wanted(state, environment, project, workflow, requester, since_us, until_us, text)
     before = None if cursor is None else RunId(ids.parse("run", cursor))
     found = house.runs.find(who, wanted, before=before, limit=limit)

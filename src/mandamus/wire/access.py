@@ -9,7 +9,7 @@ from pydantic import Field
 from mandamus.identity.grants import Granted, OwnRole
 from mandamus.identity.kill_store import Ended
 from mandamus.identity.model import Session as Kept
-from mandamus.wire.base import Time, Wire, micros, time, time_or_none
+from mandamus.wire.base import Time, Wire, micros, micros_or_none, time, time_or_none
 
 
 class Session(Wire):
@@ -140,7 +140,7 @@ def review(document: dict[str, Any]) -> Review:
 
 def session_back(sent: Session) -> Kept:
     """A session that was sent."""
-    ended_us = None if sent.ended_at is None else micros(sent.ended_at)
+    ended_us = micros_or_none(sent.ended_at)
     return Kept(sent.id, sent.user, sent.authn, micros(sent.opened_at), micros(sent.seen_at), ended_us)
 
 

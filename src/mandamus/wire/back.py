@@ -32,7 +32,7 @@ from mandamus.runs.model import Approval, Binding, Notice, PlanRecord, Requester
 from mandamus.runs.outlook import Outlook, Seat
 from mandamus.runs.service import RunView
 from mandamus.wire import base, catalog, governance, identity, runs
-from mandamus.wire.base import micros
+from mandamus.wire.base import micros, micros_or_none
 
 
 def drifted(sent: runs.Drifted) -> Drifted:
@@ -68,7 +68,7 @@ def run(sent: runs.Run) -> Run:
         error=sent.error,
         evidence=None if sent.evidence is None else Digest(sent.evidence),
         requested_us=micros(sent.requested_at),
-        closed_us=None if sent.closed_at is None else micros(sent.closed_at),
+        closed_us=micros_or_none(sent.closed_at),
     )
 
 
@@ -150,8 +150,8 @@ def token(sent: identity.Token) -> Token:
         permissions=None if sent.permissions is None else frozenset(map(Permission, sent.permissions)),
         created_us=micros(sent.created_at),
         expires_us=micros(sent.expires_at),
-        used_us=None if sent.used_at is None else micros(sent.used_at),
-        revoked_us=None if sent.revoked_at is None else micros(sent.revoked_at),
+        used_us=micros_or_none(sent.used_at),
+        revoked_us=micros_or_none(sent.revoked_at),
         made_by=sent.made_by,
         behalf_of=sent.behalf_of,
         projects=None if sent.projects is None else tuple(sent.projects),
@@ -256,7 +256,7 @@ def exemption(sent: governance.Exemption) -> Exemption:
         why=sent.why,
         granted_us=micros(sent.granted_at),
         until_us=micros(sent.until),
-        ended_us=None if sent.ended_at is None else micros(sent.ended_at),
+        ended_us=micros_or_none(sent.ended_at),
     )
 
 

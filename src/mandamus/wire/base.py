@@ -19,6 +19,11 @@ def micros(at: datetime) -> int:
     return (moved.days * 86_400 + moved.seconds) * 1_000_000 + moved.microseconds
 
 
+def micros_or_none(at: datetime | None) -> int | None:
+    """The same of a moment that may not be there."""
+    return None if at is None else micros(at)
+
+
 Time = Annotated[datetime, PlainSerializer(lambda at: rfc3339(micros(at)), return_type=str, when_used="json")]
 """A moment, as in ``2026-01-31T12:00:00.000000Z``."""
 

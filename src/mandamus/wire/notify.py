@@ -9,7 +9,7 @@ from pydantic import Field
 from mandamus.notify.model import Answer as Ended
 from mandamus.notify.model import Delivery as Kept
 from mandamus.notify.model import Standing, State
-from mandamus.wire.base import Body, Time, Wire, micros, time, time_or_none
+from mandamus.wire.base import Body, Time, Wire, micros, micros_or_none, time, time_or_none
 
 REPLAY_MAX = 1_000
 
@@ -107,15 +107,15 @@ def subscription_back(sent: Subscription) -> Standing:
         applied_by=sent.applied_by,
         waiting=sent.waiting,
         dead=sent.dead,
-        ended_us=None if sent.ended_at is None else micros(sent.ended_at),
+        ended_us=micros_or_none(sent.ended_at),
         error=sent.error,
-        disabled_us=None if sent.disabled_at is None else micros(sent.disabled_at),
+        disabled_us=micros_or_none(sent.disabled_at),
     )
 
 
 def delivery_back(sent: Delivery) -> Kept:
     """The house's own value of a message."""
-    ended_us = None if sent.ended_at is None else micros(sent.ended_at)
+    ended_us = micros_or_none(sent.ended_at)
     return Kept(
         sent.id,
         sent.subscription,
