@@ -76,7 +76,19 @@ def test_a_forged_choice_is_none(visit):
 
 @pytest.mark.parametrize(
     "address",
-    ["https://evil.example/", "//evil.example", "/\\evil.example", "\\/evil", "evil", "", "/x\r\nX: y", "/\t/x"],
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "///evil.example",
+        "////evil.example/x",
+        "//[evil",
+        "/\\evil.example",
+        "\\/evil",
+        "evil",
+        "",
+        "/x\r\nX: y",
+        "/\t/x",
+    ],
 )
 def test_back_leads_nowhere_else(visit, address):
     """Whatever a form says, it leads to a page of this console."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from starlette.responses import RedirectResponse, Response
 
 from mandamus.kernel.access import Permission
@@ -38,7 +36,6 @@ def choose(visit: Visit) -> Response:
 
 
 def own_address(address: str) -> str:
-    """An address of this console, or its first page: a browser reads two slashes as the start of another host's."""
-    parts = urlsplit(address)
-    own = not parts.scheme and not parts.netloc and address.startswith("/") and "\\" not in address
+    """An address of this console, or its first page: two slashes or more begin another host's (WHATWG URL)."""
+    own = address.startswith("/") and not address.startswith("//") and "\\" not in address
     return address if own and address.isprintable() else "/"
