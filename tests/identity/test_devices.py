@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mandamus.identity.devices import INTERVAL_S, LIFE_S, TOKEN_S, WAITING_MAX, Devices, NotYet
+from mandamus.identity.kill_switch import KillSwitch
 from mandamus.identity.sessions import CLAIMED
 from mandamus.identity.tokens import Minted, Tokens
 from mandamus.kernel.access import MEMBER, Permission, Subject
@@ -15,13 +16,14 @@ from mandamus.kernel.errors import Code, MandamusError
 from mandamus.store.tables.sign_in import device
 
 ADA = Subject("ada", "oidc", permissions=MEMBER)
+GRACE = Subject("grace", "oidc", permissions=MEMBER)
 ROBOT = Subject("robot", "token", permissions=MEMBER, program=True)
 
 
 @pytest.fixture
 def people() -> dict[str, Subject]:
     """Who may come in, and what they may."""
-    return {"ada": ADA}
+    return {each.user: each for each in (ADA, GRACE)}
 
 
 @pytest.fixture
@@ -126,6 +128,16 @@ def test_who_may_do_nothing_gets_a_device_nothing(devices, people, clock):
     devices.decide(ADA, asked.user_code, grant=True)
     people.clear()
     assert devices.take(asked.device_code) is NotYet.DENIED
+
+
+def test_a_device_that_was_let_in_gets_nothing_after_everything_ended(devices, database, audit, clock):
+    """Its token is not made yet when its user ends all that lets them in, and is not made afterwards either."""
+    asked, other = ask(devices), ask(devices)
+    devices.decide(ADA, asked.user_code, grant=True)
+    devices.decide(GRACE, other.user_code, grant=True)
+    KillSwitch(database, audit, clock).end_own(ADA)
+    assert devices.take(asked.device_code) is NotYet.UNKNOWN
+    assert isinstance(devices.take(other.device_code), Minted)
 
 
 def test_not_everybody_can_ask_for_ever(devices, monkeypatch):

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from mandamus.identity import sign_in_store
 from mandamus.identity.model import Session
 from mandamus.store.tables.identity import identity_link, identity_session, identity_token
 
@@ -37,7 +38,7 @@ def get_session(conn: sa.Connection, session_id: str) -> Session | None:
 
 
 def end_all(conn: sa.Connection, user: str, at_us: int) -> Ended:
-    """End whatever lets a user in, or a program that acts for them."""
+    """End whatever lets a user in, or a program that acts for them; a device they let in gets nothing any more."""
     session, token, link = identity_session.c, identity_token.c, identity_link.c
     theirs = sa.or_(token.user_name == user, token.behalf_of == user)
     ended = (
@@ -45,6 +46,7 @@ def end_all(conn: sa.Connection, user: str, at_us: int) -> Ended:
         identity_token.update().where(theirs, token.revoked_us.is_(None)).values(revoked_us=at_us),
         identity_link.update().where(link.user_name == user, link.used_us.is_(None)).values(used_us=at_us),
     )
+    sign_in_store.drop_devices_of(conn, user)
     return Ended(user, *(conn.execute(each).rowcount for each in ended))
 
 

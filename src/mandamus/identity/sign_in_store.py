@@ -201,6 +201,11 @@ def drop_devices(conn: sa.Connection, before_us: int) -> None:
     conn.execute(device.delete().where(device.c.expires_us <= before_us))
 
 
+def drop_devices_of(conn: sa.Connection, user: str) -> None:
+    """Forget those that somebody has answered: one that was let in and has not asked again yet gets no token."""
+    conn.execute(device.delete().where(device.c.user_name == user))
+
+
 def poll_device(conn: sa.Connection, id_: str, now_us: int) -> bool:
     """Write that a device asked again; False when that was too soon, for which it has to wait 5 s longer each time."""
     patient = sa.or_(device.c.asked_us.is_(None), device.c.asked_us + device.c.interval_us <= now_us)
