@@ -9,12 +9,17 @@ import pytest
 import sqlalchemy as sa
 
 from mandamus.audit.kinds import Kind
+from mandamus.identity import exchange_store
+from mandamus.identity.declared_machines import DeclaredMachines, Machines
+from mandamus.identity.declared_sign_in import DeclaredSignIn
+from mandamus.identity.exchange import Exchange
 from mandamus.identity.granting import Granting
 from mandamus.identity.grants import BUILT_IN, DAY_MIN, DAYS, Granted, OwnRole, To, Window
 from mandamus.identity.kill_switch import KillSwitch
 from mandamus.identity.model import Group, Nature, Role, User
 from mandamus.identity.service import Identity
 from mandamus.identity.sessions import Sessions
+from mandamus.identity.sign_in import SignIn
 from mandamus.identity.tokens import Tokens
 from mandamus.kernel import canonical
 from mandamus.kernel.access import MEMBER, OWNER, PEOPLE_ONLY, Area, Permission, Subject
@@ -228,6 +233,28 @@ def test_an_agent_acts_for_whoever_made_its_token(home_of):
     assert Permission.RUN_REQUEST in home_of.tokens.authenticate(made.secret).permissions
     home_of.apply(users=(replace(User("pam", role=Role.NONE), active=False),))
     refused(Code.UNAUTHENTICATED, lambda: home_of.tokens.authenticate(made.secret))
+
+
+def test_what_a_program_declares_is_also_the_work_of_who_answers_for_it(home_of, database, audit):
+    """Of who gets into a group by a provider, and of an exchange: else its owner would approve what they let in."""
+    home_of.apply(Granted("declares", "administrator", To.USER, "ci"))
+    ci = home_of.who("ci")
+    by_provider = SignIn("https://id.example", "mandamus", "https://here.example", groups={"Ops": "deployers"})
+    exchange = Exchange("deploys", "https://ci.example", "here", {"sub": ("x",)}, "ci", frozenset())
+    with database.begin("test") as tx:
+        DeclaredSignIn(database, audit).apply(tx, ci, by_provider)
+        DeclaredMachines(database, audit).apply(tx, ci, Machines((exchange,)))
+    assert home_of.identity.changers("deployers") == {"ci", "grace"}
+    with database.begin("test") as tx:
+        (kept,) = exchange_store.declared(tx.conn)
+        other = home_of.tokens.issue(tx, Subject("bot", "x"), "a job", None, 2**51, made_by=kept.by)
+    assert home_of.tokens.authenticate(other.secret).makers == {"bot", "ada", "ci", "grace"}
+
+
+def test_a_program_lets_nobody_in(home_of):
+    """By a link it would be a person, and decide."""
+    home_of.apply(Granted("declares", "administrator", To.USER, "ci"))
+    refused(Code.FORBIDDEN, lambda: home_of.sessions.link(home_of.who("ci"), "pam"))
 
 
 def test_everything_of_somebody_ends_at_once(home_of):

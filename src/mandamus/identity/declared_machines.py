@@ -68,7 +68,7 @@ class DeclaredMachines:
                 )
             was = before.get(each.name)
             same = was is not None and replace(was, by="") == replace(each, by="")
-            made.append(was if was is not None and same else replace(each, by=who.user))
+            made.append(was if was is not None and same else replace(each, by=store.by(who)))
         if made == list(before.values()):
             return
         exchange_store.put_declared(tx.conn, made)

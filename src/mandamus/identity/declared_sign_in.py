@@ -50,7 +50,7 @@ class DeclaredSignIn:
         sign_in_store.put_declared(tx.conn, declared)
         # Not only whom a mapping names: also another provider, claim or time says anew who is in.
         opened = {group for each in (before, declared) if each is not None for group in each.groups.values()}
-        sign_in_store.touch_groups(tx.conn, opened, who.user)
+        sign_in_store.touch_groups(tx.conn, opened, store.by(who))
         changes = differences(_told(before), _told(declared))
         event = Event(Kind.SIGN_IN_APPLIED, who, Resource("identity", "sign-in"), data={"changes": changes})
         self._audit.record(tx, event)

@@ -37,8 +37,8 @@ class Exchange:
     """One declaration.
 
     A token of ``issuer`` for ``audience`` fits when each of ``claims`` is there and, as a whole, one of its patterns.
-    It is worth ``minutes`` as ``account`` with at most ``permissions``. ``by`` declared it, and is a maker of what is
-    made with it.
+    It is worth ``minutes`` as ``account`` with at most ``permissions``. ``by`` declared it (with whoever answers for
+    that program), and is a maker of what is made with it.
     """
 
     name: str

@@ -79,8 +79,8 @@ DAYS_MAX = 90
 class Token:
     """What a program shows to act for a user. ``permissions`` are all it may, None for all that the user may.
 
-    ``projects`` are those it is held to, None for all. ``made_by`` is who made it for another, and so is a maker of
-    all that is made with it; ``behalf_of`` is whom an agent acts for.
+    ``projects`` are those it is held to, None for all. ``made_by`` is who made it for another (with whoever answers for
+    that program), and so is a maker of all that is made with it; ``behalf_of`` is whom an agent acts for.
     """
 
     id: str

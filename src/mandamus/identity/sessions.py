@@ -55,11 +55,19 @@ class Sessions:
     def link(self, who: Subject, user: str | None = None) -> str:
         """The secret of a link that signs somebody in once, within 10 minutes: oneself, or another for the owner.
 
-        Whoever comes in by another's link is recorded as unverified. Raises ``forbidden`` and ``not_found``.
+        Whoever comes in by another's link is recorded as unverified. Raises ``forbidden``, also for a program: it would
+        be a person by it. Raises ``not_found``.
         """
         name = user or who.user
         if name != who.user:
             authorize(who, Permission.IDENTITY_WRITE)
+        if who.program:
+            raise MandamusError(
+                Code.FORBIDDEN,
+                f"{who.user} is a program, and people let people in",
+                remedy="ask its owner",
+                context={"user": who.user, "permission": Permission.TOKEN_WRITE.value},
+            )
         found = self._subject_of(name)
         if found is None or found.program:
             raise MandamusError(

@@ -207,7 +207,7 @@ class Tokens:
         found = self._subject_of(token.user)
         if found is None or not token.made_by:
             return found
-        found = replace(found, owners=found.owners | {token.made_by})
+        found = replace(found, owners=found.owners.union(token.made_by.split()))
         if token.behalf_of is None:
             return found
         principal = self._subject_of(token.behalf_of)
