@@ -32,7 +32,7 @@ class Settings(BaseModel):
     public_url: Annotated[
         str,
         Field(
-            description="Where people reach the console, for links in what they are told.",
+            description="Where people reach the console, for links; empty for `url` of `sign_in` in the platform file.",
             pattern="^(|https?://[^?#]+)$",
         ),
     ] = ""

@@ -60,7 +60,9 @@ def test_the_example_has_the_fields_of_a_message(page, clock):
         "data": {},
     }
     sent = (
-        Messages(lambda: "log", "", lambda _run, _decision: "", clock).of(Placed(leaf, "prod", Place("log", 1, 1))).body
+        Messages(lambda: "log", str, lambda _run, _decision: "", clock)
+        .of(Placed(leaf, "prod", Place("log", 1, 1)))
+        .body
     )
     assert example.keys() == sent.keys()
     assert example["data"].keys() == sent["data"].keys()

@@ -252,7 +252,8 @@ def made_ground(audit: Audit, database: Any, home: Path, clock: Any, entropy: An
     def load() -> Any:
         raise ImportError("no apprise here")
 
-    messages = Messages(lambda: audit.origin, "https://console.example.com/", lambda _run, _decision: "because", clock)
+    console = "https://console.example.com/"
+    messages = Messages(lambda: audit.origin, lambda: console, lambda _run, _decision: "because", clock)
     send = partial(sender.send, Secrets(environ, home), clock, load)
     deliverer = Deliverer(database, audit, clock, entropy, messages, send, home / "notify")
     notify = Notify(database, audit, clock, Ids(clock, entropy), messages, send, deliverer, lambda: None)

@@ -13,8 +13,11 @@ import pytest
 
 from mandamus.audit.kinds import Kind
 from mandamus.bootstrap.house import House, open_house
+from mandamus.bootstrap.server import open_server
 from mandamus.client.client import Client
 from mandamus.client.house import RemoteHouse
+from mandamus.identity.declared_sign_in import DeclaredSignIn
+from mandamus.identity.sign_in import SignIn
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.runs.model import Request
 from mandamus.settings import Settings
@@ -89,6 +92,25 @@ def test_the_engine_tells_by_itself(home, receiver):
         (got,) = receiver.wait(1)
     assert got.event["data"]["resource"] == {"type": "token", "id": made.token.id}
     assert made.secret.encode() not in got.body
+
+
+def test_links_lead_where_people_sign_in_unless_a_setting_says_another_place(home, receiver):
+    """Without either a message has none; a server behind a proxy knows by the same whether browsers speak TLS."""
+    told = Settings(public_url="http://told.example.com")
+    with closing(opened(home)) as house:
+        house.notify.test(house.who, "tokens")
+        declared = SignIn("https://idp.example.com", "mandamus", "https://console.example.com")
+        with house.rooms.db.begin("test") as tx:
+            DeclaredSignIn(house.rooms.db, house.audit).apply(tx, house.who, declared)
+        house.notify.test(house.who, "tokens")
+    with closing(open_house(told, dict(os.environ), home, None)) as house:
+        house.notify.test(house.who, "tokens")
+    links = [got.event["data"]["link"] for got in receiver.wait(3)]
+    assert links == [None, "https://console.example.com", "http://told.example.com"]
+    for settings, secure in ((Settings(), True), (told, False)):
+        behind = settings.model_copy(update={"trusted_proxies": "10.0.0.7"})
+        with closing(open_server(behind, dict(os.environ), home, ("127.0.0.1", 0), None)) as server:
+            assert server.secure is secure
 
 
 def test_what_was_declared_stands_in_the_log(home):

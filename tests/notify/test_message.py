@@ -33,7 +33,9 @@ def say(clock):
             "data": {},
         }
         placed = Placed({**leaf, **more}, environment, Place("log", 1, 1))
-        return Messages(lambda: "log", console, lambda _run, _decision: "nothing may be public", clock).of(placed)
+        return Messages(lambda: "log", lambda: console, lambda _run, _decision: "nothing may be public", clock).of(
+            placed
+        )
 
     return said
 

@@ -27,7 +27,7 @@ from mandamus.bootstrap.governing import governing, usual
 from mandamus.bootstrap.keys import LOG, held_log_keys, platform_key, without_keys
 from mandamus.bootstrap.notifying import notifying
 from mandamus.bootstrap.origin import origins
-from mandamus.bootstrap.signing_in import issuers
+from mandamus.bootstrap.signing_in import console_url, issuers
 from mandamus.bootstrap.tools import SystemClock, load_executors, this_process, toolbox
 from mandamus.bootstrap.witnesses import witnessing
 from mandamus.catalog.service import Catalog
@@ -319,7 +319,8 @@ def _house(
     )
     doctor = _doctor(settings, environ, home, rooms, evaluator)
     backtests = Backtests(db, blobs, audit, pool, clock, ids, len(os.sched_getaffinity(0)))
-    notify = notifying(db, audit, clock, rooms.secrets, policy, home, settings.public_url)
+    console = partial(console_url, settings.public_url, db, audit)
+    notify = notifying(db, audit, clock, rooms.secrets, policy, home, console)
     configure = _configure(rooms, backtests, notify)
     anchoring = Anchoring(db, audit, partial(find_anchors, home, environ), clock)
     return House(

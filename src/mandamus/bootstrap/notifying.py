@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ _send = late("mandamus.notify.sender:send")
 
 
 def notifying(
-    db: Database, audit: Audit, clock: Clock, secrets: Secrets, policy: Policy, home: Path, console: str
+    db: Database, audit: Audit, clock: Clock, secrets: Secrets, policy: Policy, home: Path, console: Callable[[], str]
 ) -> Notify:
     """The notifications of one home; while this process integrates the log, it delivers them."""
     messages = Messages(lambda: audit.origin, console, partial(_because, policy), clock)

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mandamus.api.app import build as build_api
 from mandamus.api.door import PUBLIC
 from mandamus.bootstrap.house import House, open_house
+from mandamus.bootstrap.signing_in import console_url
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.serving.hub import Hub
 from mandamus.serving.protocol import Impatient
@@ -44,7 +45,7 @@ class Server:
         self._bound = bound
         self._tls = tls
         self._proxies = proxies
-        self._secure = secure or tls is not None
+        self.secure = secure or tls is not None
         self._over = threading.Event()
 
     @property
@@ -58,7 +59,7 @@ class Server:
         """Answer until the process is told to stop; ``ready`` is called when it can be asked."""
         certificate, key = self._tls or (None, None)
         hub = Hub(self.house)
-        console = build_web(self.house, hub, os.urandom, secure=self._secure, version=version("mandamus"))
+        console = build_web(self.house, hub, os.urandom, secure=self.secure, version=version("mandamus"))
         config = uvicorn.Config(
             _Doors(build_api(self.house, version("mandamus"), hub), console),
             log_config=None,
@@ -173,13 +174,14 @@ def open_server(
         house = open_house(settings, environ, home, None)
         if not _is_loopback(host):
             _check_administrator(house)
+        console = console_url(settings.public_url, house.rooms.db, house.audit)
         return Server(
             house,
             bound,
             tls,
             proxies=_proxies(settings.trusted_proxies),
             # Behind a proxy that has the certificate, browsers speak TLS as well.
-            secure=bool(settings.trusted_proxies) and settings.public_url.startswith("https://"),
+            secure=bool(settings.trusted_proxies) and console.startswith("https://"),
         )
     except BaseException:
         bound.close()

@@ -9,6 +9,7 @@ from functools import partial
 from mandamus.audit.service import Audit
 from mandamus.cli.late import late
 from mandamus.identity.bearer import SubjectOf
+from mandamus.identity.declared_sign_in import DeclaredSignIn
 from mandamus.identity.issuer import Claims, Issuers
 from mandamus.identity.oidc import SignIns
 from mandamus.identity.sessions import Sessions
@@ -28,6 +29,12 @@ _SECRET = "client_secret"  # noqa: S105 - what a message calls it
 def issuers(clock: Clock) -> Issuers:
     """The issuers that a home believes, asked over HTTP."""
     return Issuers(clock, partial(_fetch, clock.monotonic_s))
+
+
+def console_url(told: str, db: Database, audit: Audit) -> str:
+    """Where people reach the console: as somebody told, else where they sign in; empty when neither is said."""
+    declared = None if told else DeclaredSignIn(db, audit).get()
+    return told if declared is None else declared.url
 
 
 def sign_ins(

@@ -24,12 +24,12 @@ class Messages:
     """Puts events of one home into words. They hold ids, names and links, and nothing that a tool or a person wrote.
 
     The one exception is what policy said where it denied something, or has somebody told: it only sees what is
-    redacted. ``console`` is the URL under which people reach the console, or empty; ``source`` gives the log's name.
+    redacted. ``console`` gives the URL under which people reach the console, or nothing; ``source`` the log's name.
     """
 
-    def __init__(self, source: Callable[[], str], console: str, because: Because, clock: Clock) -> None:
+    def __init__(self, source: Callable[[], str], console: Callable[[], str], because: Because, clock: Clock) -> None:
         self._source = source
-        self._console = console.rstrip("/")
+        self._console = console
         self._because = because
         self._clock = clock
 
@@ -65,7 +65,7 @@ class Messages:
         what = {"type": RESOURCE, "id": name}
         data = {"event": event, "kind": TEST_KIND, "text": text, "actor": actor, "outcome": "ok", "resource": what}
         leaf = {"id": event, "kind": TEST_KIND, "what": what, "at": self._clock.now_us()}
-        return self._message(leaf, {**data, "link": self._console or None}, text)
+        return self._message(leaf, {**data, "link": self._console().rstrip("/") or None}, text)
 
     def _message(self, leaf: Leaf, data: Mapping[str, Any], text: str) -> Message:
         body = envelope(leaf, self._source(), leaf["id"], data)
@@ -78,15 +78,16 @@ class Messages:
         return self._because(leaf["run"], named)[:WHY_CHARS_MAX]
 
     def _link(self, leaf: Leaf) -> str:
-        if not self._console:
+        console = self._console().rstrip("/")
+        if not console:
             return ""
         if leaf["kind"] == "step.waiting":
-            return f"{self._console}/runs/{leaf['run']}/steps/{leaf['step']}/decide"
+            return f"{console}/runs/{leaf['run']}/steps/{leaf['step']}/decide"
         if leaf["run"]:
-            return f"{self._console}/runs/{leaf['run']}"
+            return f"{console}/runs/{leaf['run']}"
         if leaf["what"]["type"] == "environment":
-            return f"{self._console}/environments"
-        return f"{self._console}/audit?kind={leaf['kind']}"
+            return f"{console}/environments"
+        return f"{console}/audit?kind={leaf['kind']}"
 
 
 def _sentence(leaf: Leaf, environment: str, why: str) -> str:
