@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -104,6 +105,29 @@ def test_an_idle_session_ends(sessions, clock, database):
     clock.advance(8 * 3_600)
     assert code_of(sessions.authenticate, idle.secret) is Code.UNAUTHENTICATED
     assert kinds(database)[-1] == "session.ended idle"
+
+
+@pytest.mark.parametrize("permission", [Permission.IDENTITY_WRITE, Permission.POLICY_WRITE, Permission.AUDIT_ADMIN])
+def test_an_idle_session_of_who_may_change_the_rules_ends_sooner(sessions, people, clock, database, permission):
+    """After fifteen minutes without a page."""
+    people["ada"] = replace(ADA, permissions=MEMBER | {permission})
+    opened = sessions.open(sessions.link(ADA))
+    for _ in range(3):
+        clock.advance(14 * 60)
+        sessions.authenticate(opened.secret)
+    clock.advance(15 * 60)
+    assert code_of(sessions.authenticate, opened.secret) is Code.UNAUTHENTICATED
+    assert kinds(database)[-1] == "session.ended idle"
+
+
+def test_what_goes_on_by_itself_keeps_no_session(sessions, clock):
+    """A stream asks who it is for again and again, also when nobody has looked at its page for hours."""
+    opened = sessions.open(sessions.link(CHIEF))
+    for _ in range(2):
+        clock.advance(7 * 60)
+        assert sessions.authenticate(opened.secret, seen=False).user == "chief"
+    clock.advance(60)
+    assert code_of(sessions.authenticate, opened.secret) is Code.UNAUTHENTICATED
 
 
 def test_every_session_ends(sessions, clock, database):

@@ -22,6 +22,9 @@ from mandamus.store.database import Database, Tx
 
 LINK_US = 10 * 60 * 1_000_000
 IDLE_US = 8 * 3_600 * 1_000_000
+IDLE_OF_MIGHTY_US = 15 * 60 * 1_000_000
+MIGHTY = frozenset({Permission.IDENTITY_WRITE, Permission.POLICY_WRITE, Permission.AUDIT_ADMIN})
+"""Whoever has one of them could change who may what, and whoever sits down at their browser could too."""
 ABSOLUTE_US = 12 * 3_600 * 1_000_000
 
 OWN = "one-time link"
@@ -121,8 +124,12 @@ class Sessions:
         with self._db.begin("session.refused") as tx:
             self._record(tx, Kind.SESSION_REFUSED, NOBODY, "", {"why": why}, Outcome.DENIED)
 
-    def authenticate(self, secret: str) -> Subject:
-        """Who a session is of; raises ``unauthenticated`` for one that has ended, which it now has for good."""
+    def authenticate(self, secret: str, *, seen: bool = True) -> Subject:
+        """Who a session is of; raises ``unauthenticated`` for one that has ended, which it now has for good.
+
+        It ends 8 hours after it was last seen, 15 minutes after that of a `MIGHTY` person, and 12 hours after it began.
+        What goes on by itself, as a stream does, asks with ``seen`` False: nobody need be there for it.
+        """
         shown, now_us = hashed(secret), self._clock.now_us()
         with self._db.read() as conn:
             row = store.find_session(conn, shown)
@@ -136,12 +143,12 @@ class Sessions:
             why = "inactive"
         elif now_us - session.opened_us >= ABSOLUTE_US:
             why = "absolute"
-        elif now_us - session.seen_us >= IDLE_US:
+        elif now_us - session.seen_us >= (IDLE_OF_MIGHTY_US if subject.permissions & MIGHTY else IDLE_US):
             why = "idle"
         if subject is None or why:
             self.end(secret, why)
             raise _signed_out()
-        if now_us - session.seen_us >= USED_EVERY_US:
+        if seen and now_us - session.seen_us >= USED_EVERY_US:
             with self._db.begin("session.seen") as tx:
                 store.see_session(tx.conn, session.id, now_us)
         return replace(subject, authn=session.authn, signed_in=signed_in)

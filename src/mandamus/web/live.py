@@ -76,7 +76,7 @@ class _State:
 
 def _again(visit: Visit, run_id: RunId) -> Visit:
     """The same with what the visitor may now; raises when they may not go on."""
-    found = visit.house.sessions.authenticate(secret_of(visit.request))
+    found = visit.house.sessions.authenticate(secret_of(visit.request), seen=False)
     who = replace(found, where=visit.who.where, told=None)
     visit.house.runs.glance(who, run_id)
     return replace(visit, who=who)
