@@ -332,6 +332,16 @@ def test_failures_make_one_wait_and_a_restart_forgets_none(ci):
     assert other.ask(signed(claims())).status_code == 200
 
 
+def test_whoever_shows_unknown_tokens_to_end_them_is_counted(ci):
+    """With whoever guesses the codes of devices; one that there was is no guess, also when it has ended."""
+    ci.client.app.state.attempts = Attempts(ci.house.rooms.db, ci.house.clock, {"device": Rate(2, 0.001)})
+    made = ci.house.tokens.create(ci.house.who, "to be ended").secret
+    shown = [made, made, "mdm_" + "0" * 49, "x", made]
+    guest = TestClient(ci.client.app, client=("192.0.2.9", 1))
+    found = [guest.post("/api/v1/device/revoke", data={"token": each}).status_code for each in shown]
+    assert found == [200, 200, 200, 200, 429]
+
+
 @pytest.mark.parametrize(
     ("pattern", "value", "fits"),
     [

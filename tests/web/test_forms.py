@@ -8,6 +8,9 @@ import re
 import pytest
 from starlette.testclient import TestClient
 
+from mandamus.identity import sign_in_store
+from mandamus.identity.attempts import Attempts, Rate
+from mandamus.identity.sign_in import SignIn
 from mandamus.serving.hub import Hub
 from mandamus.web.app import build
 
@@ -155,3 +158,30 @@ def test_nothing_is_done_by_looking(visit, runs):
     client = visit("grace")
     assert client.get("/sign-out").status_code == 405
     assert client.get("/").status_code == 200
+
+
+def test_many_addresses_of_one_customer_are_one(visit):
+    """A network of IPv6 has 2^64 addresses, and guessing from each of them is as slow as from one."""
+    app = visit(None).app
+    clients = [
+        TestClient(app, headers={"Origin": "http://testserver"}, client=(f"2001:db8::{n}", 1)) for n in range(15)
+    ]
+    found = [client.post("/sign-in", data={"link": "A" * 43}).status_code for client in clients]
+    app.state.limits._left.clear()
+    assert (found[0], found[-1]) == (401, 429)
+
+
+def test_what_brings_a_sign_in_back_is_counted(place, visit, monkeypatch):
+    """What no sign-in of this browser ended with is a failure, and whoever has too many of them waits."""
+    app = visit(None).app
+    database, clock = place.house.rooms.db, place.house.clock
+    monkeypatch.setattr(app.state, "attempts", Attempts(database, clock, {"callback": Rate(3, 0.001)}))
+    with database.begin("test") as tx:
+        sign_in_store.put_declared(tx.conn, SignIn("https://id.example", "mandamus", "https://here.example"))
+    try:
+        client = TestClient(app, client=("192.0.2.77", 1))
+        found = [client.get("/sign-in/callback?state=x&code=y").status_code for _ in range(4)]
+    finally:
+        with database.begin("test") as tx:
+            sign_in_store.put_declared(tx.conn, None)
+    assert found == [401, 401, 401, 429]

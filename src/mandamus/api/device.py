@@ -14,10 +14,10 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from mandamus.api.door import Routes, house_of
-from mandamus.identity.attempts import address_of
 from mandamus.identity.devices import NAME_CHARS_MAX, NotYet
 from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import Code, MandamusError
+from mandamus.serving.tries import source_of
 from mandamus.wire import device as wire
 
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -93,8 +93,7 @@ Verb = Callable[[Request, Mapping[str, str]], Response]
 
 
 async def _answer(request: Request, verb: Verb) -> Response:
-    client = request.client.host if request.client else ""
-    request.app.state.limits.take(f"device {client}", COST)
+    request.app.state.limits.take(f"device {source_of(request)}", COST)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         return _invalid("send a form, as application/x-www-form-urlencoded")
     try:
@@ -127,7 +126,7 @@ def _ask(request: Request, form: Mapping[str, str]) -> Response:
 def _take(request: Request, form: Mapping[str, str]) -> Response:
     if form.get("grant_type") != GRANT:
         return _error("unsupported_grant_type", f"grant_type is {GRANT}")
-    address = address_of(request.client.host if request.client else "")
+    address = source_of(request)
     request.app.state.attempts.check("device", address)
     found = house_of(request).devices.take(form.get("device_code", ""))
     if found is NotYet.UNKNOWN:
@@ -140,7 +139,10 @@ def _take(request: Request, form: Mapping[str, str]) -> Response:
 def _revoke(request: Request, form: Mapping[str, str]) -> Response:
     if not form.get("token"):
         return _invalid("the form names no token")
-    house_of(request).tokens.end(form["token"])
+    attempts, address = request.app.state.attempts, source_of(request)
+    attempts.check("device", address)
+    if not house_of(request).tokens.end(form["token"]):
+        attempts.failed("device", address)
     return Response(status_code=200)
 
 

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from mandamus.api.door import Routes, house_of
 from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.serving.tries import counted
+from mandamus.serving.tries import counted, source_of
 from mandamus.serving.where import where_of
 from mandamus.wire import exchange as wire
 
@@ -54,8 +54,7 @@ _REFUSED = {400: {"model": wire.ExchangeError, "description": "It is not taken."
 )
 async def exchange_token(request: Request) -> Response:
     """A short token for one that an issuer signed, if the platform file takes it; each is taken once."""
-    host = request.client.host if request.client else ""
-    request.app.state.limits.take(f"exchange {host}", COST)
+    request.app.state.limits.take(f"exchange {source_of(request)}", COST)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         return _error("invalid_request", "send a form, as application/x-www-form-urlencoded")
     try:

@@ -37,6 +37,7 @@ class Rate:
 DOORS: Mapping[str, Rate] = {
     "token": Rate(2_000, 20.0, 200),
     "link": Rate(100, 0.5),
+    "callback": Rate(100, 0.5),
     "device": Rate(100, 0.5),
     "exchange": Rate(100, 0.5),
     "password": Rate(10, 1 / 60),

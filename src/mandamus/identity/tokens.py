@@ -141,17 +141,18 @@ class Tokens:
             self._record(tx, Kind.TOKEN_REVOKED, who, ended)
         return ended
 
-    def end(self, secret: str) -> None:
-        """End the token that is shown: whoever has it may. One that is unknown or has ended stays so (RFC 7009)."""
+    def end(self, secret: str) -> bool:
+        """End the token that is shown: whoever has it may. One that has ended stays so; False for an unknown one."""
         if not _well_formed(secret):
-            return
+            return False
         with self._db.begin("token.ended") as tx:
             found = store.find_token(tx.conn, hashed(secret))
             if found is None or found[0].revoked_us is not None:
-                return
+                return found is not None
             ended = replace(found[0], revoked_us=self._clock.now_us())
             store.update_token(tx.conn, ended)
             self._record(tx, Kind.TOKEN_REVOKED, Subject(ended.user, AUTHN), ended)
+        return True
 
     def authenticate(self, secret: str) -> Subject:
         """Who shows this token, with no more rights than it has.

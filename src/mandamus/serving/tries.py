@@ -12,6 +12,11 @@ from mandamus.identity.attempts import Attempts, account_of, address_of
 from mandamus.kernel.errors import Code, MandamusError
 
 
+def source_of(request: HTTPConnection) -> str:
+    """Whom a request is counted for when nobody knows yet who sends it: its address, or the network of that."""
+    return address_of(request.client.host if request.client else "")
+
+
 @contextmanager
 def counted(request: HTTPConnection, door: str, account: str = "") -> Iterator[None]:
     """A try to come in at a door, from the caller's address and as an account if one is named.
@@ -19,8 +24,7 @@ def counted(request: HTTPConnection, door: str, account: str = "") -> Iterator[N
     Raises ``rate_limited`` before it is looked at. Counts what raises ``unauthenticated``.
     """
     attempts = cast("Attempts", request.app.state.attempts)
-    host = request.client.host if request.client else ""
-    whose = [address_of(host), *([account_of(account)] if account else [])]
+    whose = [source_of(request), *([account_of(account)] if account else [])]
     attempts.check(door, *whose)
     try:
         yield

@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from mandamus.identity.oidc import FLOW_S
 from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import Code, MandamusError
-from mandamus.serving.tries import counted
+from mandamus.serving.tries import counted, source_of
 from mandamus.web.door import Pages, Visit, house_of, secret_of, see
 from mandamus.web.frame import own_address
 
@@ -87,7 +87,9 @@ def come_back(request: Request, _form: Mapping[str, str]) -> Response:
     # Of two values, another server on the way may have looked at the other one.
     single = len(given) == len(request.query_params.multi_items())
     try:
-        finished = house_of(request).sign_ins.finish(given if single else {}, request.cookies.get(_flow(request), ""))
+        with counted(request, "callback"):
+            kept = request.cookies.get(_flow(request), "")
+            finished = house_of(request).sign_ins.finish(given if single else {}, kept)
     except MandamusError as error:
         return _forget_flow(request, _refusal(request, error))
     found = _onward(request, finished.path, "You are signed in")
@@ -108,8 +110,7 @@ def sign_out(visit: Visit) -> Response:
 
 
 def _take(request: Request) -> None:
-    client = request.client.host if request.client else ""
-    request.app.state.limits.take(f"sign-in {client}", COST)
+    request.app.state.limits.take(f"sign-in {source_of(request)}", COST)
 
 
 def _flow(request: Request) -> str:
