@@ -279,6 +279,8 @@ def tenants(tmp_path_factory: pytest.TempPathFactory, make_home: MakeHome) -> It
     asked = Request("workflows/deploy.yaml", "dev", {"asked": True, "says": "quincefruit"}, "opalfruit")
     run = house.runs.request(ada, project, asked).id
     house.drive(run, lambda _notice: None)
+    with house.rooms.db.begin("tenants") as tx:
+        house.rooms.states.acquire(tx, "dev", "figfruit", run, "change")
     token = house.tokens.create(ada, "plumfruit").token.id
     session = house.sessions.open(house.sessions.link(house.who, "ada")).session.id
     house.audit.flush()
@@ -292,6 +294,6 @@ def tenants(tmp_path_factory: pytest.TempPathFactory, make_home: MakeHome) -> It
     }
     nobodys = {name: re.sub(r"_.+", "_01m89tq850e2cvgwyfb9428ekw", value) for name, value in theirs.items()}
     nobodys |= {"index": "0", "project": "nothing"}
-    marks = (run, theirs["decision"], token, theirs["session"], "opalfruit", "quincefruit", "plumfruit")
+    marks = (run, theirs["decision"], token, theirs["session"], "opalfruit", "quincefruit", "plumfruit", "figfruit")
     yield Tenants(house, theirs, nobodys, marks)
     house.close()

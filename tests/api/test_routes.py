@@ -26,6 +26,7 @@ EXAMPLES = {
     "resource": "scu_01m89tq850e2cvgwyfb9428ekw",
     "subscription": "deploys",
     "environment": "dev",
+    "name": "policy",
     "project": "storage",
     "workflow": "workflows/deploy.yaml",
     "index": "0",

@@ -101,6 +101,15 @@ def test_those_whose_it_is_find_it(tenants, client, secrets):
     for path in ("/api/v1/runs/{run}", "/api/v1/policy/decisions/{decision}", "/api/v1/audit/events/{index}"):
         assert client.get(tenants.filled(path, tenants.theirs), headers=headers).status_code == 200, path
     assert "opalfruit" in client.get("/api/v1/runs", headers=headers).text
+    (lock,) = client.get("/api/v1/environments/dev/locks", headers=headers).json()["items"]
+    assert (lock["name"], lock["run"], lock["step"]) == ("figfruit", tenants.theirs["run"], "change")
+
+
+def test_who_holds_a_state_is_told_of_runs_that_one_may_read(tenants, client, secrets):
+    """The name of a state of another project's run, and the run, are not there for whoever sees the environment."""
+    headers = {"Authorization": f"Bearer {secrets['tom']}"}
+    assert client.get("/api/v1/environments/dev", headers=headers).status_code == 200
+    assert client.get("/api/v1/environments/dev/locks", headers=headers).json()["items"] == []
 
 
 @pytest.mark.parametrize("role", BUILT_IN)

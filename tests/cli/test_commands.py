@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import closing
 
 import pytest
 
+from mandamus.bootstrap.house import open_house
 from mandamus.kernel.errors import Exit
+from mandamus.settings import Settings
 
 PLANNED = r"""
 change  script 1, opaque, sandbox required
@@ -106,6 +110,28 @@ def test_environments_are_listed_and_shown(shared, steady):
     missing = shared("env", "show", "dve")
     assert missing.code == Exit.FAILED
     assert "did you mean `dev`?" in missing.err
+
+
+def test_an_environment_says_who_holds_its_states(shared):
+    """The step and its run, as long as it does."""
+    run = _plan(shared).run
+    with closing(open_house(Settings(), dict(os.environ), shared.home, None)) as house:
+        with house.rooms.db.begin("test") as tx:
+            house.rooms.states.acquire(tx, "dev", "network", run, "change")
+        told, found = shared("env", "show", "dev").out, shared("env", "show", "dev", "--output", "json").json
+        with house.rooms.db.begin("test") as tx:
+            house.rooms.states.release(tx, "dev", "network", run, "change")
+    assert f"\nlock       network held by step change of {run} since " in told
+    (lock,) = found["locks"]
+    assert (lock["name"], lock["run"], lock["step"]) == ("network", run, "change")
+    assert shared("env", "show", "dev", "--output", "json").json["locks"] == []
+
+
+def test_the_log_says_how_it_stands(shared):
+    """The newest checkpoint, what waits, and who has seen it: nobody yet."""
+    found = shared("audit", "standing", "--output", "json").json
+    assert (found["size"] > 0, found["witnesses"], found["anchors"]) == (True, [], [])
+    assert re.fullmatch(r"checkpoint \d+ leaves, signed \S+ \S+\nwaiting    \d+\n", shared("audit", "standing").out)
 
 
 def test_a_bad_platform_file_is_told_whole(shared):

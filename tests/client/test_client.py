@@ -6,6 +6,7 @@ import inspect
 import itertools
 import json
 import os
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
@@ -17,6 +18,7 @@ from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import Digest, RunId
 from mandamus.runs.model import Binding
+from mandamus.wire import back, governance
 
 WORKFLOW = "workflows/deploy.yaml"
 
@@ -163,6 +165,38 @@ def test_who_there_is_and_what_there_is(as_user):
     assert [each.name for each in ada.list_environments()] == ["dev"]
     assert ada.get_environment("dev").vars == {"region": "here"}
     assert list(ada.list_policy_sets(name="none")) == []
+
+
+def test_who_holds_a_state_and_how_the_log_stands(as_user, place):
+    """As the home itself has both, rebuilt from what was sent."""
+    ada = as_user("ada")
+    run = RunId(ask(ada).id)
+    ended(ada, run)
+    with closing(place.open()) as house:
+        with house.rooms.db.begin("test") as tx:
+            house.rooms.states.acquire(tx, "dev", "network", run, "change")
+        held, stands = house.runs.locks(house.who, "dev"), house.audit.search.standing(house.who)
+        told = RemoteHouse(ada)
+        assert [(each.name, each.by.run) for each in held] == [("network", run)]
+        assert told.runs.locks(None, "dev") == held
+        assert told.audit.search.standing(None).size >= stands.size > 0
+        assert governance.standing(back.standing(governance.standing(stands))) == governance.standing(stands)
+        with house.rooms.db.begin("test") as tx:
+            house.rooms.states.release(tx, "dev", "network", run, "change")
+    assert list(ada.list_locks("dev")) == []
+
+
+def test_the_last_back_test_of_a_candidate_is_told(as_user, place):
+    """As it was stored; before there is one, what makes one."""
+    owner = as_user("owner")
+    with closing(place.open()) as house:
+        (newest, *_) = house.policy.versions(house.who, "policy")
+        with pytest.raises(MandamusError) as refused:
+            owner.get_backtest("policy", newest.digest)
+        assert (refused.value.code, "policy backtest" in refused.value.remedy) == (Code.NOT_FOUND, True)
+        house.backtests.run(house.who, "policy", newest.digest, protected=lambda _name: False)
+        found = house.backtests.last(house.who, "policy", newest.digest)
+    assert owner.get_backtest("policy", newest.digest).document == found
 
 
 def test_what_a_project_offers_is_told_with_all_it_takes(as_user):

@@ -58,6 +58,12 @@ def get_event(house: TheHouse, who: Who, index: Index) -> wire.Proven:
     return wire.proven(house.audit.search.show(who, index))
 
 
+@routes.verb("GET", "/audit/standing", Permission.AUDIT_READ)
+def get_standing(house: TheHouse, who: Who) -> wire.Standing:
+    """How the log stands: its newest checkpoint, what waits for the next, and what witnesses and anchors have."""
+    return wire.standing(house.audit.search.standing(who))
+
+
 @routes.verb("GET", "/audit/checkpoint", Permission.AUDIT_VERIFY)
 def get_checkpoint(house: TheHouse, who: Who) -> wire.Checkpoint:
     """The newest signed checkpoint, and the key that verifies it."""

@@ -46,3 +46,9 @@ def list_environments(house: TheHouse, who: Who) -> Page[wire.Environment]:
 def get_environment(house: TheHouse, who: Who, environment: given.Environment) -> wire.Environment:
     """The current version of one environment."""
     return wire.environment(house.catalog.show_environment(who, environment))
+
+
+@routes.verb("GET", "/environments/{environment}/locks", Permission.ENVIRONMENT_READ)
+def list_locks(house: TheHouse, who: Who, environment: given.Environment) -> Page[wire.Lock]:
+    """The states of an environment that steps hold now, by name, of runs that the caller may read."""
+    return Page(items=[wire.lock(each) for each in house.runs.locks(who, environment)])

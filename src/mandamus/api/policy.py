@@ -10,7 +10,8 @@ from mandamus.api import given
 from mandamus.api.door import Routes, TheHouse, Who
 from mandamus.kernel import ids
 from mandamus.kernel.access import Permission
-from mandamus.kernel.ids import DecisionId, ExemptionId, RunId
+from mandamus.kernel.errors import Code, MandamusError
+from mandamus.kernel.ids import DecisionId, Digest, ExemptionId, RunId
 from mandamus.policy.model import Outcome, Point, Wanted
 from mandamus.wire import governance as wire
 from mandamus.wire.base import Page, micros, micros_or_none
@@ -26,6 +27,16 @@ routes = Routes("policy")
 def list_policy_sets(house: TheHouse, who: Who, name: str | None = None) -> Page[wire.PolicySet]:
     """Published policy sets, every version, newest first."""
     return Page(items=[wire.policy_set(each) for each in house.policy.versions(who, name)])
+
+
+@routes.verb("GET", "/policy/sets/{name}/backtest", Permission.POLICY_TEST)
+def get_backtest(house: TheHouse, who: Who, name: given.PolicySet, candidate: str) -> wire.Backtest:
+    """The last report on a candidate, by its digest, tried on all that a set ever decided."""
+    found = house.backtests.last(who, name, Digest(candidate))
+    if found is None:
+        remedy = f"try it: `mandamus policy backtest {name} --candidate DIR`"
+        raise MandamusError(Code.NOT_FOUND, f"{name} was not tried with that candidate yet", remedy=remedy)
+    return wire.Backtest(document=dict(found))
 
 
 @routes.verb("GET", "/policy/decisions", Permission.POLICY_READ)

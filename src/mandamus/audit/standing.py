@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -31,6 +32,10 @@ class Standing:
     waiting: int
     witnesses: tuple[Sight, ...]
     anchors: tuple[Sight, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As commands print it."""
+        return asdict(self)
 
 
 def standing(conn: sa.Connection, origin: str) -> Standing:

@@ -232,9 +232,18 @@ class Client:
         """The current version of one environment."""
         return self._get(f"/environments/{segment(environment)}", governance.Environment)
 
+    def list_locks(self, environment: str) -> Pages[governance.Lock]:
+        """The states of an environment that steps hold now."""
+        return self._pages(f"/environments/{segment(environment)}/locks", Page[governance.Lock])
+
     def list_policy_sets(self, name: str | None = None) -> Pages[governance.PolicySet]:
         """Published policy sets, every version, newest first."""
         return self._pages("/policy/sets", Page[governance.PolicySet], {"name": name})
+
+    def get_backtest(self, name: str, candidate: str) -> governance.Backtest:
+        """The last report on a candidate, by its digest, tried on all that a set ever decided."""
+        path = f"{PREFIX}/policy/sets/{segment(name)}/backtest"
+        return _model(path, self._read(path, {"candidate": candidate}), governance.Backtest)
 
     def list_decisions(
         self,
@@ -304,6 +313,10 @@ class Client:
     def get_event(self, index: int) -> governance.Proven:
         """One leaf, byte for byte, with its proof and the checkpoint that it is proved in."""
         return self._get(f"/audit/events/{int(index)}", governance.Proven)
+
+    def get_standing(self) -> governance.Standing:
+        """How the log stands: its newest checkpoint, what waits for the next, and what witnesses and anchors have."""
+        return self._get("/audit/standing", governance.Standing)
 
     def get_checkpoint(self) -> governance.Checkpoint:
         """The newest signed checkpoint, and the key that verifies it."""

@@ -70,6 +70,10 @@ class Runs(Room):
         """What the newest plans found changed outside."""
         return [back.drifted(each) for each in self._client.list_drift()]
 
+    def locks(self, _who: object, environment: str) -> Sequence[Any]:
+        """The states of an environment that steps hold now."""
+        return [back.lock(each) for each in self._client.list_locks(environment)]
+
     def show(self, _who: object, run_id: RunId) -> Any:
         """One run with its steps and approvals."""
         return back.view(self._client.get_run(run_id))
@@ -310,6 +314,10 @@ class Search(Room):
     def show(self, _who: object, index: int) -> Any:
         """A leaf with its proof."""
         return back.shown(self._client.get_event(index))
+
+    def standing(self, _who: object) -> Any:
+        """How the log stands."""
+        return back.standing(self._client.get_standing())
 
 
 class Audit(Room):

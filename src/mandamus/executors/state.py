@@ -37,6 +37,10 @@ class Held:
     name: str
     by: Holder
 
+    def to_json(self) -> dict[str, Any]:
+        """As commands print it."""
+        return {"name": self.name, **vars(self.by)}
+
 
 @dataclass(frozen=True)
 class _Newest:

@@ -148,9 +148,15 @@ class Runs:
 
     @requires(Permission.ENVIRONMENT_READ)
     def locks(self, who: Subject, environment: str) -> Sequence[Held]:
-        """The states of an environment that steps hold now; raises what looking at the environment does."""
+        """The states of an environment that steps hold now, of runs one may read.
+
+        Raises what looking at the environment does.
+        """
         self._rooms.catalog.show_environment(who, environment)
-        return self._rooms.states.held(environment)
+        held = self._rooms.states.held(environment)
+        with self._rooms.db.read() as conn:
+            projects = {each.by.run: store.get_run(conn, RunId(each.by.run)).project for each in held}
+        return [each for each in held if who.may(Permission.RUN_READ, projects[each.by.run], environment)]
 
     @requires(Permission.RUN_READ)
     def glance(self, who: Subject, run_id: RunId) -> Run:

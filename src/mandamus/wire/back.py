@@ -14,8 +14,10 @@ from mandamus.audit.model import Finding, Report
 from mandamus.audit.model import Verdict as Found
 from mandamus.audit.note import head, parse
 from mandamus.audit.search import Hit, Page, Shown
+from mandamus.audit.standing import Sight, Standing
 from mandamus.catalog.inputs import InputSpec, InputType
 from mandamus.catalog.model import Environment, Offered, OfferedStep, environment_from
+from mandamus.executors.state import Held, Holder
 from mandamus.identity.model import Token, User
 from mandamus.identity.tokens import Minted
 from mandamus.kernel import canonical
@@ -258,6 +260,19 @@ def exemption(sent: governance.Exemption) -> Exemption:
         until_us=micros(sent.until),
         ended_us=micros_or_none(sent.ended_at),
     )
+
+
+def lock(sent: governance.Lock) -> Held:
+    """A state that a step holds."""
+    return Held(sent.name, Holder(sent.run, sent.step, micros(sent.since)))
+
+
+def standing(sent: governance.Standing) -> Standing:
+    """How the log stands."""
+    witnesses, anchors = (
+        tuple(Sight(each.name, each.size, micros(each.at)) for each in seen) for seen in (sent.witnesses, sent.anchors)
+    )
+    return Standing(sent.size, micros_or_none(sent.signed_at) or 0, sent.waiting, witnesses, anchors)
 
 
 def report(sent: governance.Report) -> Report:

@@ -10,8 +10,10 @@ from pydantic import Field
 from mandamus.audit.model import Checkpoint as Head
 from mandamus.audit.model import Report as Found
 from mandamus.audit.search import Hit, Shown
+from mandamus.audit.standing import Standing as Stands
 from mandamus.catalog.model import Environment as Target
 from mandamus.catalog.model import Project as Source
+from mandamus.executors.state import Held
 from mandamus.policy.model import Decision as Kept
 from mandamus.policy.model import Exemption as Granted
 from mandamus.policy.model import Listed, SetVersion
@@ -33,6 +35,15 @@ class Environment(Wire):
     applied_by: str
 
 
+class Lock(Wire):
+    """A state of an environment, by its name, that a step holds."""
+
+    name: str
+    run: str
+    step: str
+    since: Time
+
+
 class Project(Wire):
     """A registered source of workflows."""
 
@@ -50,6 +61,12 @@ class PolicySet(Wire):
     digest: str
     by: str
     at: Time
+
+
+class Backtest(Wire):
+    """A report on a candidate of a policy set, as it was stored."""
+
+    document: dict[str, Any]
 
 
 class DecisionLine(Wire):
@@ -126,6 +143,24 @@ class Checkpoint(Wire):
     key: str
 
 
+class Sight(Wire):
+    """How many leaves a witness or an anchor has seen, and when it said so."""
+
+    name: str
+    size: int
+    at: Time
+
+
+class Standing(Wire):
+    """The newest signed tree, null before there is one; how many events wait for the next; and who has seen what."""
+
+    size: int
+    signed_at: Time | None
+    waiting: int
+    witnesses: list[Sight]
+    anchors: list[Sight]
+
+
 class Finding(Wire):
     """One thing that is wrong."""
 
@@ -154,6 +189,11 @@ class Report(Wire):
 def environment(target: Target) -> Environment:
     """An environment as it is sent."""
     return Environment(**{**target.to_json(), "digest": target.digest, "applied_by": target.applied_by})
+
+
+def lock(held: Held) -> Lock:
+    """A state that is held, as it is sent."""
+    return Lock(name=held.name, run=held.by.run, step=held.by.step, since=time(held.by.since_us))
 
 
 def project(source: Source) -> Project:
@@ -221,6 +261,21 @@ def checkpoint(head: Head, key: str) -> Checkpoint:
         root=base64.b64encode(head.root).decode(),
         note=head.note.decode(),
         key=key,
+    )
+
+
+def standing(found: Stands) -> Standing:
+    """How the log stands, as it is sent."""
+    witnesses, anchors = (
+        [Sight(name=each.name, size=each.size, at=time(each.at_us)) for each in seen]
+        for seen in (found.witnesses, found.anchors)
+    )
+    return Standing(
+        size=found.size,
+        signed_at=time_or_none(found.signed_us or None),
+        waiting=found.waiting,
+        witnesses=witnesses,
+        anchors=anchors,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mandamus.cli.render import Painted, document
+from mandamus.cli.render import Painted, document, stamp
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.kernel.attachment import Attached
 from mandamus.kernel.errors import Exit
@@ -100,16 +100,17 @@ def list_(session: Session) -> Exit:
 @common
 @pass_session
 def show(session: Session, name: str) -> Exit:
-    """Show one environment: variables, names of secrets, policy sets, approvers, pool.
+    """Show one environment: variables, names of secrets, policy sets, approvers, pool, and who holds its states.
 
     \b
     Example:
       mandamus env show prod
     """  # noqa: D301 - \b keeps click from joining the lines
     with session.house() as house:
-        found = house.catalog.show_environment(house.who, name)
+        found, locks = house.catalog.show_environment(house.who, name), house.runs.locks(house.who, name)
     if session.wants_json:
-        session.screen.json({**found.to_json(), "digest": found.digest, "applied_by": found.applied_by})
+        told = {"digest": found.digest, "applied_by": found.applied_by, "locks": [each.to_json() for each in locks]}
+        session.screen.json({**found.to_json(), **told})
         return Exit.OK
     screen = session.screen
     network = ", network" if found.pool.network else ""
@@ -127,6 +128,10 @@ def show(session: Session, name: str) -> Exit:
         screen.data(f"variable   {variable} = {document(value)}")
     for secret, ref in found.secrets.items():
         screen.data(f"secret     {secret} from {document(ref.to_json())}")
+    for held in locks:
+        screen.data(
+            f"lock       {held.name} held by step {held.by.step} of {held.by.run} since {stamp(held.by.since_us)}"
+        )
     return Exit.OK
 
 
