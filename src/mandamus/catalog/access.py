@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from mandamus.catalog.retention import read_texts
 from mandamus.identity.grants import BUILT_IN, DAY_MIN, DAYS, NAME, Granted, OwnRole, To, Window
 from mandamus.identity.model import RESERVED, USER_NAME, Nature, Role, User
 from mandamus.kernel.access import Permission
+from mandamus.kernel.clock import moment_us
 from mandamus.kernel.document import Finding, Node
+from mandamus.kernel.errors import MandamusError
 from mandamus.kernel.reader import Reader, did_you_mean
 
 ENTRIES_MAX = 10_000
@@ -191,11 +192,7 @@ def _minute(reader: Reader, fields: Mapping[str, Node], key: str, default: int) 
 def _moment(reader: Reader, node: Node) -> int | None:
     text = reader.text(node, "`until`", late=False)
     try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None:
-        message = f"`until` is `{text[:60]}`"
-        reader.add(node, Finding.WRONG_VALUE, message, "write a moment, such as 2027-01-31T18:00:00Z or 2027-01-31")
+        return moment_us(text)
+    except MandamusError as error:
+        reader.add(node, Finding.WRONG_VALUE, f"`until` is `{text[:60]}`", error.remedy)
         return None
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()) * 1_000_000

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+from mandamus.kernel.errors import Code, MandamusError
 
 
 class Clock(Protocol):
@@ -23,3 +25,21 @@ def rfc3339(at_us: int) -> str:
     seconds, micros = divmod(at_us, 1_000_000)
     stamp = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{stamp}.{micros:06d}Z"
+
+
+def moment_us(text: str) -> int:
+    """Microseconds since the epoch of a moment as people write it; raises ``value_invalid``.
+
+    A date alone is its midnight, and a time without a zone is UTC.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        # A zone can lead out of the years there are.
+        zoned = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise MandamusError(
+            Code.VALUE_INVALID,
+            f"{text[:40]!r} is no moment",
+            remedy="write it as 2027-01-31 or 2027-01-31T18:00:00Z",
+        ) from error
+    return (zoned - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

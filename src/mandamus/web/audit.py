@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from starlette.responses import Response
 
@@ -16,7 +15,7 @@ from mandamus.audit.search import LIMIT_MAX, Hit
 from mandamus.audit.search_store import Wanted
 from mandamus.kernel import canonical
 from mandamus.kernel.access import Permission
-from mandamus.kernel.clock import rfc3339
+from mandamus.kernel.clock import moment_us, rfc3339
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.web.door import Pages, Visit
 from mandamus.web.runs import attachment
@@ -115,7 +114,7 @@ def _wanted(visit: Visit) -> tuple[dict[str, str], Wanted]:
     outcome = filters.get("outcome")
     if outcome is not None and outcome not in set(Outcome):
         raise MandamusError(Code.VALUE_INVALID, "that is no outcome", remedy="choose one of the list")
-    days = {name: _day_us(filters[name]) for name in MOMENTS if name in filters}
+    days = {name: moment_us(filters[name]) for name in MOMENTS if name in filters}
     wanted = Wanted(
         actor=filters.get("actor"),
         kind=filters.get("kind"),
@@ -128,14 +127,6 @@ def _wanted(visit: Visit) -> tuple[dict[str, str], Wanted]:
         project=filters.get("project"),
     )
     return filters, wanted
-
-
-def _day_us(text: str) -> int:
-    """The beginning of a day in UTC, as a browser sends it."""
-    try:
-        return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1_000_000
-    except ValueError as error:
-        raise MandamusError(Code.VALUE_INVALID, "that is no day", remedy="give it as 2027-01-31") from error
 
 
 def _lines(hits: Sequence[Hit]) -> str:

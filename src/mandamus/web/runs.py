@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from starlette.responses import Response
 
 from mandamus.kernel import ids
 from mandamus.kernel.access import Permission, Subject
-from mandamus.kernel.clock import rfc3339
+from mandamus.kernel.clock import moment_us, rfc3339
 from mandamus.kernel.errors import Code, MandamusError
 from mandamus.kernel.ids import RunId
 from mandamus.runs.lifecycle import RunState
@@ -37,7 +36,7 @@ def list_runs(visit: Visit) -> Response:
     filters = {name: value for name, value in visit.query.items() if name in FILTERS}
     cursor = visit.query.get("cursor")
     before = None if cursor is None else RunId(ids.parse("run", cursor))
-    moments: dict[str, int] = {name: _moment(filters[name]) for name in ("since", "until") if name in filters}
+    moments: dict[str, int] = {name: moment_us(filters[name]) for name in ("since", "until") if name in filters}
     asked: dict[str, str] = {**filters, **{name: rfc3339(at_us) for name, at_us in moments.items()}}
     return visit.page(
         "runs.html",
@@ -135,18 +134,6 @@ def _wanted(filters: Mapping[str, str], moments: Mapping[str, int]) -> Wanted:
         text=filters["text"][:TEXT_LENGTH_MAX] if "text" in filters else None,
         **{name: filters[name] for name in EXACT if name in filters},
     )
-
-
-def _moment(text: str) -> int:
-    """A day as a form gives it, or a moment, in microseconds; raises ``value_invalid``. Without a zone it is UTC."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise MandamusError(
-            Code.VALUE_INVALID, f"{text[:40]!r} is no moment", remedy="write it as 2027-01-31"
-        ) from error
-    zoned = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return round(zoned.timestamp()) * 1_000_000
 
 
 def number(visit: Visit, name: str, default: int) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from mandamus.cli.moment import moment_us
 from mandamus.cli.session import Session, common, pass_session
+from mandamus.kernel.clock import moment_us
 from mandamus.kernel.errors import Exit
 
 

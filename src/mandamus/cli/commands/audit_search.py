@@ -6,9 +6,9 @@ import click
 
 from mandamus.audit.search import LIMIT, LIMIT_MAX, TEXT_LENGTH_MAX, Hit
 from mandamus.audit.search_store import Wanted
-from mandamus.cli.moment import moment_us
 from mandamus.cli.render import first_line, stamp
 from mandamus.cli.session import Session, common, pass_session
+from mandamus.kernel.clock import moment_us
 from mandamus.kernel.errors import Exit
 
 

@@ -9,12 +9,12 @@ import click
 from mandamus.audit.verify import read_trust
 from mandamus.cli.given import write_new
 from mandamus.cli.house import House
-from mandamus.cli.moment import moment_us
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.evidence import sample
 from mandamus.evidence.brief import brief
 from mandamus.evidence.sampling import Drawn, draw
 from mandamus.kernel import canonical
+from mandamus.kernel.clock import moment_us
 from mandamus.kernel.errors import Code, Exit, MandamusError
 from mandamus.kernel.ids import RunId
 

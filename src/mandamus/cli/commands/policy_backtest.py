@@ -11,9 +11,9 @@ from typing import IO
 import click
 
 from mandamus.cli import render
-from mandamus.cli.moment import moment_us
 from mandamus.cli.render import Cell, Painted, duration, state
 from mandamus.cli.session import Session, common, pass_session
+from mandamus.kernel.clock import moment_us
 from mandamus.kernel.errors import Code, Exit, MandamusError
 from mandamus.policy.backtest_model import EXAMPLES, FLIPS, Change, Chosen, Kind, Report
 from mandamus.policy.backtest_work import Listener

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from mandamus.cli.moment import moment_us
 from mandamus.cli.render import brief, stamp
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.cli.verdict import painted
 from mandamus.kernel import ids
+from mandamus.kernel.clock import moment_us
 from mandamus.kernel.errors import Exit
 from mandamus.kernel.ids import DecisionId, RunId
 from mandamus.policy.model import Outcome, Point, Wanted

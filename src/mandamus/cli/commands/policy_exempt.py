@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from mandamus.cli.moment import moment_us
 from mandamus.cli.render import stamp
 from mandamus.cli.session import Session, common, pass_session
 from mandamus.kernel import ids
+from mandamus.kernel.clock import moment_us
 from mandamus.kernel.errors import Exit
 from mandamus.kernel.ids import ExemptionId
 

@@ -9,10 +9,10 @@ import click
 
 from mandamus.cli import logs, outcome, show
 from mandamus.cli.follow import interruptible, leavable, see_through
-from mandamus.cli.moment import moment_us
 from mandamus.cli.render import first_line, stamp, state
 from mandamus.cli.session import Session, common, common_but_as, pass_session
 from mandamus.kernel import ids
+from mandamus.kernel.clock import moment_us
 from mandamus.kernel.errors import Exit
 from mandamus.kernel.ids import RunId
 from mandamus.runs.lifecycle import RunState
