@@ -199,7 +199,8 @@ def serve() -> Callable[[Path, Path], AbstractContextManager[str]]:
 
 
 TENANTS = """
-users: {ada: {role: none}, tom: {role: none}, tess: {role: none}, ROLES, OWNER: {}}
+users:
+  {ada: {role: none}, otto: {projects: [storage]}, tom: {role: none}, tess: {role: none}, ROLES, OWNER: {}}
 groups: {platform: [tom, tess]}
 grants:
   ada: {role: member, to: {user: ada}, projects: [storage]}

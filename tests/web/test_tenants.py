@@ -9,11 +9,13 @@ import pytest
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from mandamus.identity.grants import BUILT_IN
+from mandamus.identity.grants import BUILT_IN, VIEWER
+from mandamus.kernel.access import AUDITOR, Area, Grant, Subject
 from mandamus.serving.hub import Hub
 from mandamus.serving.routes import permission_of
 from mandamus.web.app import build
-from mandamus.web.door import PUBLIC
+from mandamus.web.catalog import shelves
+from mandamus.web.door import PUBLIC, Visit
 
 ORIGIN = "http://testserver"
 STRANGERS = ("tom", "tess")
@@ -98,6 +100,24 @@ def test_those_whose_it_is_find_it(tenants, enter):
     for path in ("/runs/{run}", "/policies/decisions/{decision}", "/audit/{index}"):
         assert ada.get(tenants.filled(path, tenants.theirs)).status_code == 200, path
     assert "opalfruit" in ada.get("/runs").text
+
+
+def test_who_may_what_where_is_told_to_nobody_who_is_held_to_a_project(tenants, enter):
+    """The pages of people and of grants name no project of others; whoever works there finds it on both."""
+    for path in ("/settings/people", "/settings/roles"):
+        for user in STRANGERS:
+            answer = enter(user).get(path)
+            assert answer.status_code == 200, (user, path)
+            assert "storage" not in answer.text, (user, path)
+        assert "storage" in enter("ada").get(path).text, path
+
+
+def test_whoever_reads_workflows_in_some_projects_has_the_shelves_of_those(tenants):
+    """Also when they know of further ones: an auditor of all who runs things in one has a catalog and a search."""
+    grants = (Grant("auditor", AUDITOR), Grant("viewer", VIEWER, Area(frozenset({"billing"}))))
+    who = Subject("rita", "test", permissions=AUDITOR | VIEWER, grants=grants)
+    found = shelves(Visit(None, tenants.house, who, {}))
+    assert [(shelf.project, len(shelf.workflows)) for shelf in found] == [("billing", 1)]
 
 
 def test_nobody_comes_in_without_a_session(tenants, enter):

@@ -34,10 +34,10 @@ class Granting:
             return grants_store.roles(conn)
 
     @requires(Permission.IDENTITY_READ)
-    def grants(self, who: Subject) -> list[Granted]:  # noqa: ARG002 - a verb's first parameter
-        """Every grant, by name, be it active or not."""
+    def grants(self, who: Subject) -> list[Granted]:
+        """Every grant, by name, be it active or not; none that names a place of which the subject may not know."""
         with self._db.read() as conn:
-            return grants_store.grants(conn)
+            return [each for each in grants_store.grants(conn) if _may_know(who, each)]
 
     def apply(self, tx: Tx, who: Subject, roles: Sequence[OwnRole], grants: Sequence[Granted]) -> None:
         """Declare roles and grants, after users and groups: those named become exactly this, others stay as they are.
@@ -63,6 +63,14 @@ class Granting:
         after = _told(new_roles, new_grants)
         data = {"access": canonical.digest_of(after), "changes": differences(before, after)}
         self._audit.record(tx, Event(Kind.ACCESS_APPLIED, who, Resource("identity", "grants"), data=data))
+
+
+def _may_know(who: Subject, granted: Granted) -> bool:
+    if who.everywhere(Permission.AUDIT_READ_ALL):
+        return True
+    return all(who.may(Permission.IDENTITY_READ, each) for each in granted.projects or ()) and all(
+        who.may(Permission.IDENTITY_READ, None, each) for each in granted.environments or ()
+    )
 
 
 def _check(tx: Tx, roles: set[str], grants: Sequence[Granted]) -> None:

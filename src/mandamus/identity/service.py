@@ -71,9 +71,12 @@ class Identity:
 
     @requires(Permission.IDENTITY_READ)
     def users(self, who: Subject) -> list[User]:
-        """Every user, by name."""
+        """Every user, by name; of the projects that they are held to those of which the subject may know."""
         with self._db.read() as conn:
-            return store.list_users(conn)
+            found = store.list_users(conn)
+        if who.everywhere(Permission.IDENTITY_READ) or who.everywhere(Permission.AUDIT_READ_ALL):
+            return found
+        return [replace(each, projects=_known_to(who, each.projects)) for each in found]
 
     @requires(Permission.IDENTITY_READ)
     def groups(self, who: Subject) -> list[Group]:
@@ -318,6 +321,10 @@ class Identity:
         )
         with self._db.begin("access.read") as tx:
             self._audit.record(tx, event)
+
+
+def _known_to(who: Subject, projects: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    return None if projects is None else tuple(each for each in projects if who.may(Permission.IDENTITY_READ, each))
 
 
 def _check_natures(before: Mapping[str, User], users: Sequence[User]) -> None:

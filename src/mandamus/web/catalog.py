@@ -59,8 +59,9 @@ def list_catalog(visit: Visit) -> Response:
 
 
 def shelves(visit: Visit) -> list[Shelf]:
-    """What the projects offer that the visitor may know of, by name."""
-    return [_shelf(visit, each.name) for each in visit.house.catalog.projects(visit.who)]
+    """What the projects offer whose workflows the visitor may read, by name."""
+    found = visit.house.catalog.projects(visit.who)
+    return [_shelf(visit, each.name) for each in found if visit.who.may(Permission.WORKFLOW_READ, each.name)]
 
 
 def may_ask(visit: Visit, project: str) -> list[Environment]:
