@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mandamus.cli.render import Cell, Painted, Screen, brief, document, duration, line, stamp, state
 from mandamus.cli.session import Session
+from mandamus.kernel.access import Permission
 from mandamus.kernel.errors import Exit
 from mandamus.runs.lifecycle import RunState, StepState
 from mandamus.runs.model import Run, StepRow
@@ -81,10 +82,13 @@ def asked(house: House, view: RunView) -> list[Asked]:
 
 
 def _members(house: House, group: str) -> frozenset[str]:
-    if not group:
-        return frozenset(user.name for user in house.identity.users(house.who) if user.active)
+    """Who is asked by a group; empty for somebody who may not read who there is."""
     if group.startswith("user:"):
         return frozenset({group.removeprefix("user:")})
+    if not house.who.may(Permission.IDENTITY_READ):
+        return frozenset()
+    if not group:
+        return frozenset(user.name for user in house.identity.users(house.who) if user.active)
     return house.identity.members(group)
 
 
