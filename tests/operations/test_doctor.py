@@ -114,8 +114,9 @@ DECISION_FAULTS = {
     "nonsense": ("UPDATE decision SET result = x'00'", "cannot be read"),
     "one that is gone": ("DELETE FROM decision WHERE outcome = 'deny'", "was recorded and has no row"),
     "one too many": (
-        """INSERT INTO decision SELECT 'dec_x', run, step, point, 'allow', environment, sets, input, input_digest,
-        engine, duration_us, result, error, at_us FROM decision WHERE outcome = 'deny'""",
+        """INSERT INTO decision (id, run, step, point, outcome, environment, sets, input, input_digest, engine,
+        duration_us, result, error, at_us) SELECT 'dec_x', run, step, point, 'allow', environment, sets, input,
+        input_digest, engine, duration_us, result, error, at_us FROM decision WHERE outcome = 'deny'""",
         "decision dec_x has no event that tells of it",
     ),
 }

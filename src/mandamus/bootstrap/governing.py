@@ -29,7 +29,15 @@ PLAIN = (
     "policy_deadline_ms",
 )
 """Settings that govern what may happen and are no secret."""
-DIGESTED = ("policy_url", "policy_roots", "policy_token_file", "log_key_command", "platform_key_command")
+DIGESTED = (
+    "policy_url",
+    "policy_roots",
+    "policy_token_file",
+    "log_key_command",
+    "platform_key_command",
+    "public_url",
+    "trusted_proxies",
+)
 """The same of settings that might hold one, or a place of this machine."""
 _UNREADABLE = {"file": "unreadable"}
 
