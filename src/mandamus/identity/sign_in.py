@@ -16,6 +16,8 @@ SCOPES = ("openid", "profile", "email")
 USER_CLAIM = "preferred_username"
 EMAIL = "email"
 HOLD_S = 12 * 3_600
+AHEAD_US = 60 * 1_000_000
+"""So far the clock of a provider may be before ours: what is said of a later moment would stay fresh for ever."""
 CALLBACK = "/sign-in/callback"
 
 
@@ -83,6 +85,8 @@ class StepUp:
         """What a sign-in lacks, in words; empty when it is all that is asked for."""
         if found is None:
             return "you did not sign in by the identity provider in this session"
+        if found.at_us - now_us > AHEAD_US:
+            return "the identity provider says that you showed it who you are at a moment that has not come yet"
         if self.max_age_s is not None and now_us - found.at_us > self.max_age_s * 1_000_000:
             return f"you showed the identity provider who you are longer than {_told(self.max_age_s)} ago"
         if self.acr and found.acr not in self.acr:
