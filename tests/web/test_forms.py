@@ -171,11 +171,11 @@ def test_many_addresses_of_one_customer_are_one(visit):
     assert (found[0], found[-1]) == (401, 429)
 
 
-def test_what_brings_a_sign_in_back_is_counted(place, visit, monkeypatch):
+def test_what_brings_a_sign_in_back_is_counted(place):
     """What no sign-in of this browser ended with is a failure, and whoever has too many of them waits."""
-    app = visit(None).app
     database, clock = place.house.rooms.db, place.house.clock
-    monkeypatch.setattr(app.state, "attempts", Attempts(database, clock, {"callback": Rate(3, 0.001)}))
+    app = build(place.house, Hub(place.house), os.urandom, secure=False)
+    app.state.attempts = Attempts(database, clock, {"callback": Rate(3, 0.001)})
     with database.begin("test") as tx:
         sign_in_store.put_declared(tx.conn, SignIn("https://id.example", "mandamus", "https://here.example"))
     try:
